@@ -1,0 +1,96 @@
+//! Activations and their gradients, element by element.
+
+use crate::storage::{Real, dispatch, read, tensor};
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+/// Numbers a thread handles at a time: large enough to hide the cost of sharing work out.
+pub(crate) const BLOCK: usize = 1 << 14;
+
+/// An activation function that a convolution or a batch normalisation ends in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// `y = x`.
+    Identity,
+    /// `y = x` for positive x, `slope · x` otherwise. A slope of 0 is ReLU. The slope lies in [0, 1).
+    LeakyRelu(f64),
+    /// `y = tanh(x)`, in (-1, 1).
+    Tanh,
+}
+
+impl Activation {
+    /// Rectified linear unit.
+    pub const RELU: Self = Self::LeakyRelu(0.0);
+
+    /// Applies the function to each number.
+    pub fn forward(self, x: &Tensor) -> Result<Tensor> {
+        if self == Self::Identity {
+            return Ok(x.clone());
+        }
+        dispatch!(x, T => {
+            let y = read(x, |x: &[T]| map(x, |v| self.apply(v)))?;
+            tensor(y, x.shape())
+        })
+    }
+
+    /// The gradient of the input from that of the output, by the output `y = f(x)` alone.
+    pub fn backward(self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        if self == Self::Identity {
+            return Ok(grad.clone());
+        }
+        dispatch!(y, T => {
+            let dx = read(y, |y: &[T]| {
+                read(grad, |g: &[T]| zip_map(y, g, |y, g| g * self.slope_from_output(y)))
+            })??;
+            tensor(dx, y.shape())
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn apply<T: Real>(self, x: T) -> T {
+        match self {
+            Self::Identity => x,
+            Self::LeakyRelu(slope) => x * self.step(x, slope),
+            Self::Tanh => x.tanh(),
+        }
+    }
+
+    /// f'(x) as a function of y = f(x).
+    #[inline(always)]
+    pub(crate) fn slope_from_output<T: Real>(self, y: T) -> T {
+        match self {
+            Self::Identity => T::one(),
+            Self::LeakyRelu(slope) => self.step(y, slope),
+            Self::Tanh => T::one() - y * y,
+        }
+    }
+
+    #[inline(always)]
+    fn step<T: Real>(self, x: T, slope: f64) -> T {
+        if x > T::zero() { T::one() } else { T::from_f64(slope) }
+    }
+}
+
+/// A new vector of f(x) for each x, on all threads.
+pub(crate) fn map<T: Real>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
+    let mut y = vec![T::zero(); x.len()];
+    y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = f(x);
+        }
+    });
+    y
+}
+
+/// A new vector of f(a, b) for each pair, on all threads. The slices are equally long.
+pub(crate) fn zip_map<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    let mut y = vec![T::zero(); a.len()];
+    y.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(
+        |((y, a), b)| {
+            for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+                *y = f(a, b);
+            }
+        },
+    );
+    y
+}

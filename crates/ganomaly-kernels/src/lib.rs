@@ -1,0 +1,34 @@
+//! Fast numerical operations on [candle](candle_core) tensors, each with its own gradient.
+//!
+//! The operations are ordinary functions. A forward function returns what its gradient needs; a
+//! gradient function returns exactly the gradients asked for, so that a training step computes
+//! nothing that it throws away. [`Conv2d`], [`batch_norm`], [`activation`], [`loss`] and [`Adam`]
+//! together are all that GANomaly and its relatives need.
+//!
+//! # Layout
+//!
+//! Activations are channels-last, `[N, H, W, C]`, and convolution weights `[K, K, I, O]`: every
+//! inner loop then runs over contiguous channels, and a convolution is a few large matrix products
+//! over contiguous copies. [`layout`] converts from and to the `[N, C, H, W]` and `[O, I, K, K]` that
+//! candle and PyTorch use.
+//!
+//! # Guarantees
+//!
+//! * `f32` and `f64` run the very same code.
+//! * The result does not depend on the number of threads: work is cut into pieces by shape alone,
+//!   and partial sums are added in a fixed order.
+//! * Inputs of the wrong shape, type or device are errors, never panics.
+
+pub mod activation;
+mod adam;
+pub mod batch_norm;
+mod conv;
+mod gemm;
+pub mod layout;
+pub mod loss;
+pub mod reference;
+mod storage;
+
+pub use activation::Activation;
+pub use adam::{Adam, AdamConfig};
+pub use conv::Conv2d;

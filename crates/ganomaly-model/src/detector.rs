@@ -1,0 +1,47 @@
+//! What every detector can do; the runner knows detectors by this trait alone.
+
+use crate::Result;
+use candle_core::Tensor;
+
+/// Which statistics batch normalisation uses while scoring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BatchNormMode {
+    /// The running estimates of training: a picture's score does not depend on its neighbours.
+    Running,
+    /// The scored batch's own, as the published code does it: a picture's score depends on the batch it is in.
+    Batch,
+}
+
+/// Anomaly scores of a batch, one number a picture; higher is more anomalous, all are ≥ 0.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// Mean squared difference of the two latent vectors: the published code's score.
+    pub l2: Vec<f64>,
+    /// Mean absolute difference of the two latent vectors: the paper's score (equation 5).
+    pub l1: Vec<f64>,
+    /// Mean absolute difference of picture and reconstruction: the contextual error.
+    pub con: Vec<f64>,
+}
+
+/// Tensors by name, in a fixed order.
+pub type NamedTensors = Vec<(String, Tensor)>;
+
+/// A network that learns what is normal and scores what is not.
+///
+/// Batches are `[N, C, S, S]` in the normalised units of the data set's transform.
+pub trait Detector: Send {
+    /// Learns from one batch of normal pictures and returns the step's losses by name.
+    fn train_step(&mut self, x: &Tensor) -> Result<Vec<(&'static str, f64)>>;
+
+    /// Scores a batch. Nothing is learnt: running statistics stay as they are in both modes.
+    fn score(&self, x: &Tensor, mode: BatchNormMode) -> Result<Scores>;
+
+    /// The reconstruction of each picture, `[N, C, S, S]`, in the units of `x`.
+    fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor>;
+
+    /// All weights and running statistics, in the published code's names and PyTorch's shapes.
+    fn state(&self) -> Result<NamedTensors>;
+
+    /// Replaces all weights and running statistics. Every name must be there with its shape, and no other.
+    fn load_state(&mut self, state: &NamedTensors) -> Result<()>;
+}

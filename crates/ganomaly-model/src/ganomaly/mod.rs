@@ -1,0 +1,116 @@
+//! GANomaly: an encoder-decoder-encoder generator and a discriminator (Akcay et al., ACCV 2018).
+//!
+//! Equation numbers in this module are the paper's (arXiv 1805.06725); file names are those of the authors' code,
+//! samet-akcay/ganomaly at 78da4ea, called the reference.
+
+mod config;
+mod networks;
+mod score;
+mod step;
+
+pub use config::{Adversarial, GanomalyConfig};
+pub use score::Inference;
+pub use networks::{Discriminator, Generator};
+pub use step::{Forward, Losses, StepGradients};
+
+use crate::random::stream;
+use crate::{BatchNormMode, Detector, Error, NamedTensors, Result, Scores};
+use candle_core::{DType, Tensor};
+use ganomaly_kernels::{Adam, AdamConfig};
+use rand_chacha::ChaCha8Rng;
+use std::collections::HashMap;
+
+/// The random stream that weights are drawn from, the discriminator's re-initialisations included.
+const WEIGHTS_STREAM: u64 = 1;
+
+/// A GANomaly with its two optimisers.
+#[derive(Debug)]
+pub struct Ganomaly {
+    config: GanomalyConfig,
+    /// The generator: encoder, decoder, second encoder.
+    pub netg: Generator,
+    /// The discriminator.
+    pub netd: Discriminator,
+    adam_g: Adam,
+    adam_d: Adam,
+    rng: ChaCha8Rng,
+    dtype: DType,
+}
+
+impl Ganomaly {
+    /// A freshly initialised network in float32, its weights drawn from `seed`.
+    pub fn new(config: GanomalyConfig, seed: u64) -> Result<Self> {
+        Self::with_dtype(config, seed, DType::F32)
+    }
+
+    /// As [`Self::new`], in float32 or float64.
+    pub fn with_dtype(config: GanomalyConfig, seed: u64, dtype: DType) -> Result<Self> {
+        config.check()?;
+        let (netg, netd) = (Generator::new(&config, dtype)?, Discriminator::new(&config, dtype)?);
+        let mut rng = stream(seed, WEIGHTS_STREAM);
+        netg.initialise(&mut rng)?;
+        netd.initialise(&mut rng)?;
+        let adam =
+            AdamConfig { lr: config.lr, beta1: config.beta1, beta2: config.beta2, ..Default::default() };
+        Ok(Self {
+            adam_g: Adam::new(netg.parameters(), adam)?,
+            adam_d: Adam::new(netd.parameters(), adam)?,
+            config,
+            netg,
+            netd,
+            rng,
+            dtype,
+        })
+    }
+
+    /// The settings that the network was made with.
+    pub fn config(&self) -> &GanomalyConfig {
+        &self.config
+    }
+
+    /// Checks a batch's shape and brings it to the network's type and layout.
+    fn input(&self, x: &Tensor) -> Result<Tensor> {
+        let GanomalyConfig { isize: size, nc, .. } = self.config;
+        match *x.dims() {
+            [n, c, h, w] if n > 0 && c == nc && h == size && w == size => {
+                Ok(ganomaly_kernels::layout::nhwc_from_nchw(&x.to_dtype(self.dtype)?)?)
+            }
+            _ => Err(Error::BatchShape { got: x.dims().to_vec(), channels: nc, size }),
+        }
+    }
+}
+
+impl Detector for Ganomaly {
+    fn train_step(&mut self, x: &Tensor) -> Result<Vec<(&'static str, f64)>> {
+        Ok(self.step(x)?.named())
+    }
+
+    fn score(&self, x: &Tensor, mode: BatchNormMode) -> Result<Scores> {
+        Ok(self.infer(x, mode)?.scores()?)
+    }
+
+    fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
+        let x = self.input(x)?;
+        let fake = self.netg.decoder.infer(&self.netg.encoder1.infer(&x, mode)?, mode)?;
+        Ok(ganomaly_kernels::layout::nchw_from_nhwc(&fake)?)
+    }
+
+    fn state(&self) -> Result<NamedTensors> {
+        let mut state = self.netg.state()?;
+        state.extend(self.netd.state()?);
+        Ok(state)
+    }
+
+    fn load_state(&mut self, state: &NamedTensors) -> Result<()> {
+        let mut state: HashMap<String, Tensor> = state.iter().cloned().collect();
+        self.netg.load_state(&mut state)?;
+        self.netd.load_state(&mut state)?;
+        match state.keys().min() {
+            None => Ok(()),
+            Some(name) => Err(Error::Weights(format!(
+                "the weights hold {} tensors that this network does not have, {name:?} among them",
+                state.len()
+            ))),
+        }
+    }
+}

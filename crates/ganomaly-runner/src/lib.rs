@@ -1,0 +1,2 @@
+//! Experiments from TOML files: training, scoring, sweeps, records, tables and plots.
+pub mod parity;
