@@ -1,0 +1,141 @@
+//! Batches of float tensors, prepared ahead on a thread of their own.
+
+use crate::{Error, LabeledImages, Result, Transform};
+use candle_core::{Device, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+/// The random stream that test pictures are drawn from where their number is limited; epochs use the streams from 1 on.
+pub(crate) const LIMIT_STREAM: u64 = 0;
+
+/// The indices in an order drawn from `seed`; each `stream` gives another. Fisher-Yates with ChaCha8, written out so that no
+/// version of a library changes it.
+pub fn shuffled(indices: &[u32], seed: u64, stream: u64) -> Vec<u32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    let mut order = indices.to_vec();
+    for i in (1..order.len()).rev() {
+        // 64 random bits scaled to 0..=i: the bias is below i / 2^64.
+        let draw = (u128::from(rng.random::<u64>()) * (i as u128 + 1)) >> 64;
+        order.swap(i, draw as usize);
+    }
+    order
+}
+
+/// Pictures on the device, with their positions in the data set.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// `[B, C, S, S]`, f32, normalised.
+    pub images: Tensor,
+    /// `[B]` positions.
+    pub indices: Vec<u32>,
+}
+
+/// How batches are made.
+#[derive(Clone, Debug)]
+pub struct BatchOptions {
+    /// Pictures in a batch.
+    pub batch_size: usize,
+    /// Whether to leave out a last batch that is not full.
+    pub drop_last: bool,
+    /// Resizing and normalisation.
+    pub transform: Transform,
+    /// Where the tensors go.
+    pub device: Device,
+    /// Batches kept ready.
+    pub prefetch: usize,
+}
+
+/// An iterator over batches. Dropped early, it ends its thread.
+#[derive(Debug)]
+pub struct Batches {
+    receiver: Option<Receiver<Result<Batch>>>,
+    worker: Option<JoinHandle<()>>,
+    remaining: usize,
+}
+
+impl Batches {
+    /// Starts preparing batches of the pictures `indices`, in that order.
+    pub fn new(images: Arc<LabeledImages>, indices: Vec<u32>, options: BatchOptions) -> Result<Self> {
+        let BatchOptions { batch_size, drop_last, ref transform, prefetch, .. } = options;
+        if batch_size == 0 {
+            return Err(Error::Invalid("batch_size = 0: use 1 or more".into()));
+        }
+        transform.check(images.shape()[0])?;
+        if let Some(&out) = indices.iter().find(|&&i| i as usize >= images.len()) {
+            return Err(Error::Invalid(format!("there is no picture {out} among {}", images.len())));
+        }
+        let full = indices.len() / batch_size;
+        let count = if drop_last { full } else { indices.len().div_ceil(batch_size) };
+        if count == 0 {
+            return Err(Error::Invalid(format!(
+                "{} pictures do not fill one batch of {batch_size}",
+                indices.len()
+            )));
+        }
+        let (sender, receiver) = sync_channel(prefetch.max(1));
+        let worker = std::thread::Builder::new()
+            .name("batches".into())
+            .spawn(move || {
+                for chunk in indices.chunks(options.batch_size).take(count) {
+                    // The receiver is gone once the iterator is dropped.
+                    if sender.send(prepare(&images, chunk, &options)).is_err() {
+                        break;
+                    }
+                }
+            })
+            .map_err(|e| Error::Invalid(format!("no thread for the batches: {e}")))?;
+        Ok(Self { receiver: Some(receiver), worker: Some(worker), remaining: count })
+    }
+}
+
+fn prepare(images: &LabeledImages, indices: &[u32], options: &BatchOptions) -> Result<Batch> {
+    let shape = images.shape();
+    let size = options.transform.image_size;
+    let each = shape[0] * size * size;
+    let mut numbers = vec![0.0; indices.len() * each];
+    for (out, &index) in numbers.chunks_exact_mut(each).zip(indices) {
+        let picture = images
+            .image(index as usize)
+            .ok_or_else(|| Error::Invalid(format!("there is no picture {index}")))?;
+        options.transform.apply(picture, shape, out)?;
+    }
+    let images =
+        Tensor::from_vec(numbers, (indices.len(), shape[0], size, size), &options.device)?;
+    Ok(Batch { images, indices: indices.to_vec() })
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.remaining == 0 {
+            return None;
+        }
+        let batch = self.receiver.as_ref()?.recv();
+        self.remaining -= 1;
+        Some(batch.unwrap_or_else(|_| {
+            self.remaining = 0;
+            Err(Error::Invalid("the thread that prepares batches has died".into()))
+        }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.remaining, Some(self.remaining))
+    }
+}
+
+impl ExactSizeIterator for Batches {}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        self.receiver = None;
+        if let Some(worker) = self.worker.take() {
+            // A panic there has already been reported as an error of `next`.
+            let _ = worker.join();
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a data set is. Implement [`Dataset`] in a crate of your own to add one.
+
+use crate::datasets::{Cifar10, Mnist, Synthetic};
+use crate::{Error, LabeledImages, Normalization, Result};
+use std::path::{Path, PathBuf};
+
+/// Where a data set comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// What it shows, in a sentence.
+    pub description: &'static str,
+    /// Its home page.
+    pub homepage: &'static str,
+    /// Under which licence, or what is known of it.
+    pub licence: &'static str,
+    /// Whom to cite.
+    pub citation: &'static str,
+}
+
+/// What a file's bytes must hash to, as lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// SHA-256 of the file.
+    Sha256(&'static str),
+    /// SHA-256 of what the gz file unpacks to; any recompression passes.
+    UnpackedSha256(&'static str),
+    /// MD5 of the file, where its publisher states no other.
+    Md5(&'static str),
+}
+
+/// A file to download.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// Its name in the data set's folder.
+    pub name: String,
+    /// Addresses of the folder it lies in, tried in turn; each ends in a slash.
+    pub mirrors: Vec<String>,
+    /// No more bytes than this are read.
+    pub max_bytes: u64,
+    /// What it must hash to.
+    pub checksum: Checksum,
+}
+
+/// What [`Dataset::verify`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// Every picture of the official set.
+    Official,
+    /// Readable, but not the official set; says how it differs.
+    Partial(String),
+    /// There are no official files to compare with.
+    Generated,
+}
+
+/// A source of labelled pictures.
+pub trait Dataset: Send + Sync {
+    /// The name that configs and folders use.
+    fn name(&self) -> &str;
+
+    /// The classes, in the order of the labels.
+    fn class_names(&self) -> Vec<String>;
+
+    /// `[C, H, W]` of each picture.
+    fn image_shape(&self) -> [usize; 3];
+
+    /// Origin and licence.
+    fn about(&self) -> About;
+
+    /// The files that [`crate::fetch`] downloads; none for a set that is drawn.
+    fn files(&self) -> Vec<RemoteFile> {
+        Vec::new()
+    }
+
+    /// Mean and deviation, for pictures scaled to [0, 1], that published work on this set uses.
+    fn reference_normalization(&self) -> Normalization {
+        Normalization::uniform(self.image_shape()[0], 0.5, 0.5)
+    }
+
+    /// Reads the pictures from `data_dir/<name>/` or `data_dir` itself. Never downloads.
+    fn load(&self, data_dir: &Path) -> Result<LabeledImages>;
+
+    /// Whether the files are the official ones.
+    fn verify(&self, data_dir: &Path) -> Result<Verification> {
+        let images = self.load(data_dir)?;
+        Ok(Verification::Partial(format!("{} pictures, no checksums are known", images.len())))
+    }
+}
+
+/// The data sets of this crate.
+pub fn builtin() -> Vec<Box<dyn Dataset>> {
+    vec![
+        Box::new(Mnist),
+        Box::new(Cifar10),
+        Box::new(Synthetic::grey()),
+        Box::new(Synthetic::colour()),
+    ]
+}
+
+/// The data folder: the one given, else `GANOMALY_DATA_DIR`, else `data`.
+pub fn data_dir(given: Option<&Path>) -> PathBuf {
+    match (given, std::env::var_os("GANOMALY_DATA_DIR")) {
+        (Some(path), _) => path.to_path_buf(),
+        (None, Some(path)) if !path.is_empty() => PathBuf::from(path),
+        _ => PathBuf::from("data"),
+    }
+}
+
+/// Where the files of data set `name` may lie.
+pub fn folders(data_dir: &Path, name: &str) -> Vec<PathBuf> {
+    vec![data_dir.join(name), data_dir.to_path_buf()]
+}
+
+/// The first of `names` that exists in the first folder that has one.
+pub(crate) fn find(folders: &[PathBuf], names: &[String]) -> Option<PathBuf> {
+    let mut candidates = folders.iter().flat_map(|f| names.iter().map(|n| f.join(n)));
+    candidates.find(|path| path.is_file())
+}
+
+pub(crate) fn missing(dataset: &str, files: Vec<String>, folders: Vec<PathBuf>) -> Error {
+    Error::MissingFiles { dataset: dataset.to_string(), files, folders }
+}

@@ -1,0 +1,193 @@
+//! MNIST in its IDX files, plain or gz.
+
+use crate::dataset::{find, folders, missing};
+use crate::read::{append, expect_end, open, sha256};
+use crate::{
+    About, Checksum, Dataset, Error, LabeledImages, Normalization, RemoteFile, Result, Verification,
+};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+const SIDE: usize = 28;
+/// More than this many pictures in a file's header is taken as damage.
+const MAX_COUNT: usize = 1_000_000;
+
+struct Part {
+    name: &'static str,
+    count: usize,
+    sha256: &'static str,
+}
+
+/// The official files. SHA-256 is of the unpacked IDX bytes, which any recompression must give.
+const PARTS: [Part; 4] = [
+    Part {
+        name: "train-images-idx3-ubyte",
+        count: 60_000,
+        sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    },
+    Part {
+        name: "train-labels-idx1-ubyte",
+        count: 60_000,
+        sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    },
+    Part {
+        name: "t10k-images-idx3-ubyte",
+        count: 10_000,
+        sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    },
+    Part {
+        name: "t10k-labels-idx1-ubyte",
+        count: 10_000,
+        sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+];
+
+/// Handwritten digits: 60,000 + 10,000 grey pictures of 28×28.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mnist;
+
+impl Mnist {
+    /// The four files, in the order of [`PARTS`].
+    fn paths(self, data_dir: &Path) -> Result<Vec<PathBuf>> {
+        let folders = folders(data_dir, self.name());
+        let found: Vec<Option<PathBuf>> = PARTS
+            .iter()
+            .map(|part| {
+                let dotted = part.name.replace("-idx", ".idx");
+                let names = [part.name, &dotted].map(|n| [n.to_string(), format!("{n}.gz")]);
+                find(&folders, &names.concat())
+            })
+            .collect();
+        let lacking: Vec<String> = PARTS
+            .iter()
+            .zip(&found)
+            .filter(|(_, path)| path.is_none())
+            .map(|(part, _)| format!("{}[.gz]", part.name))
+            .collect();
+        if lacking.is_empty() {
+            Ok(found.into_iter().flatten().collect())
+        } else {
+            Err(missing(self.name(), lacking, folders))
+        }
+    }
+}
+
+impl Dataset for Mnist {
+    fn name(&self) -> &str {
+        "mnist"
+    }
+
+    fn class_names(&self) -> Vec<String> {
+        (0..10).map(|d| d.to_string()).collect()
+    }
+
+    fn image_shape(&self) -> [usize; 3] {
+        [1, SIDE, SIDE]
+    }
+
+    fn about(&self) -> About {
+        About {
+            description: "70,000 handwritten digits, 28×28 grey",
+            homepage: "http://yann.lecun.com/exdb/mnist/",
+            licence: "none stated by its authors; widely distributed as CC BY-SA 3.0",
+            citation: "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, 1998",
+        }
+    }
+
+    fn files(&self) -> Vec<RemoteFile> {
+        PARTS
+            .iter()
+            .map(|part| RemoteFile {
+                name: format!("{}.gz", part.name),
+                mirrors: vec![
+                    "https://ossci-datasets.s3.amazonaws.com/mnist/".into(),
+                    "https://storage.googleapis.com/cvdf-datasets/mnist/".into(),
+                ],
+                max_bytes: 16 << 20,
+                checksum: Checksum::UnpackedSha256(part.sha256),
+            })
+            .collect()
+    }
+
+    /// torchvision's usual values. They map 0 to −0.42 and 255 to 2.82: a generator that ends in tanh cannot reach the upper part.
+    fn reference_normalization(&self) -> Normalization {
+        Normalization::uniform(1, 0.1307, 0.3081)
+    }
+
+    fn load(&self, data_dir: &Path) -> Result<LabeledImages> {
+        let paths = self.paths(data_dir)?;
+        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+        let train = read_idx(&paths[0], &[SIDE, SIDE], 70_000, &mut pixels)?;
+        read_labels(&paths[1], train, &paths[0], &mut labels)?;
+        let test = read_idx(&paths[2], &[SIDE, SIDE], 0, &mut pixels)?;
+        read_labels(&paths[3], test, &paths[2], &mut labels)?;
+        LabeledImages::new(pixels, self.image_shape(), labels, self.class_names(), train)
+    }
+
+    fn verify(&self, data_dir: &Path) -> Result<Verification> {
+        let images = self.load(data_dir)?;
+        let mut differing = Vec::new();
+        for (part, path) in PARTS.iter().zip(self.paths(data_dir)?) {
+            if sha256(open(&path)?, &path)? != part.sha256 {
+                differing.push(format!("{} (the official one has {} entries)", path.display(), part.count));
+            }
+        }
+        Ok(if differing.is_empty() {
+            Verification::Official
+        } else {
+            let list = differing.join(", ");
+            Verification::Partial(format!("{} pictures; other than the official files: {list}", images.len()))
+        })
+    }
+}
+
+/// Appends the items of an IDX file of bytes (magic 0, 0, 8, rank; then each dimension as big-endian u32) and returns how many there are.
+/// `dims` are all dimensions but the first. Room is made for `expected` items, a constant of the data set, never a number of the file.
+fn read_idx(path: &Path, dims: &[usize], expected: usize, buffer: &mut Vec<u8>) -> Result<usize> {
+    let mut reader = open(path)?;
+    let mut header = Vec::new();
+    append(&mut *reader, 4 * (dims.len() + 2), &mut header, path)?;
+    let words: Vec<u32> =
+        header.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let magic = 0x0800 + dims.len() as u32 + 1;
+    if words[0] != magic {
+        return Err(Error::malformed(
+            path,
+            format!("not an IDX file of the kind wanted: its magic number is {:#010x}, expected {magic:#010x}", words[0]),
+        ));
+    }
+    if words[2..].iter().zip(dims).any(|(&got, &wanted)| got as usize != wanted) {
+        return Err(Error::malformed(path, format!("its pictures are {:?}, expected {dims:?}", &words[2..])));
+    }
+    let count = words[1] as usize;
+    if count == 0 || count > MAX_COUNT {
+        return Err(Error::malformed(
+            path,
+            format!("its header promises {count} entries; 1 to {MAX_COUNT} are taken"),
+        ));
+    }
+    let each: usize = dims.iter().product();
+    // Room for the official set at once, so that the buffer is neither copied nor left half empty.
+    buffer.reserve_exact(expected * each);
+    append(&mut *reader, count * each, buffer, path)?;
+    expect_end(&mut reader as &mut dyn Read, path)?;
+    Ok(count)
+}
+
+fn read_labels(path: &Path, count: usize, images: &Path, labels: &mut Vec<u8>) -> Result<()> {
+    let before = labels.len();
+    let got = read_idx(path, &[], 0, labels)?;
+    if got != count {
+        return Err(Error::malformed(
+            path,
+            format!("{got} labels, but {} holds {count} pictures", images.display()),
+        ));
+    }
+    match labels[before..].iter().position(|&l| l > 9) {
+        None => Ok(()),
+        Some(at) => Err(Error::malformed(
+            path,
+            format!("entry {at} has label {}, expected 0 to 9", labels[before + at]),
+        )),
+    }
+}

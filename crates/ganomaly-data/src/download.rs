@@ -1,0 +1,210 @@
+//! Fetching a data set's files: checked, capped, and never half-written.
+
+use crate::read::{hex, open, sha256};
+use crate::{Checksum, Dataset, Error, RemoteFile, Result};
+use md5::{Digest, Md5};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// How to fetch.
+#[derive(Clone, Debug)]
+pub struct FetchOptions {
+    /// The address of a folder to take files from instead of the known mirrors; also `GANOMALY_DATA_MIRROR`.
+    pub mirror: Option<String>,
+    /// How long to wait for a connection, and for an answer to begin.
+    pub patience: Duration,
+    /// A server slower than `min_bytes_per_s` on average over any such period is given up.
+    pub stall: Duration,
+    /// The least acceptable rate.
+    pub min_bytes_per_s: u64,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        Self {
+            mirror: std::env::var("GANOMALY_DATA_MIRROR").ok().filter(|m| !m.is_empty()),
+            patience: Duration::from_secs(15),
+            stall: Duration::from_secs(20),
+            min_bytes_per_s: 1024,
+        }
+    }
+}
+
+/// What a fetch reports as it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// The file is there already, with the right checksum.
+    Present(&'a str),
+    /// So many bytes of the file have come, of so many where the server says so.
+    Bytes(&'a str, u64, Option<u64>),
+    /// The file has come and its checksum is right.
+    Done(&'a str),
+}
+
+/// Downloads what is missing of a data set into `data_dir/<name>/` and returns that folder.
+pub fn fetch(
+    dataset: &dyn Dataset,
+    data_dir: &Path,
+    options: &FetchOptions,
+    report: &mut dyn FnMut(Progress<'_>),
+) -> Result<PathBuf> {
+    let folder = data_dir.join(dataset.name());
+    let files = dataset.files();
+    if files.is_empty() {
+        return Ok(folder);
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    for file in &files {
+        let path = folder.join(&file.name);
+        if path.is_file() && check(&path, file.checksum).is_ok() {
+            report(Progress::Present(&file.name));
+            continue;
+        }
+        let mirrors = options.mirror.as_ref().map_or(file.mirrors.clone(), |m| vec![m.clone()]);
+        let mut attempts = Vec::new();
+        for mirror in &mirrors {
+            let url = format!("{}/{}", mirror.trim_end_matches('/'), file.name);
+            match download(&url, file, &path, options, report) {
+                Ok(()) => break,
+                Err(problem) => attempts.push(format!("  {url}: {problem}")),
+            }
+        }
+        if attempts.len() == mirrors.len() {
+            return Err(Error::Download { file: file.name.clone(), attempts, folder });
+        }
+        report(Progress::Done(&file.name));
+    }
+    Ok(folder)
+}
+
+/// One try at one address. The file appears under its name only when it is whole and right.
+fn download(
+    url: &str,
+    file: &RemoteFile,
+    path: &Path,
+    options: &FetchOptions,
+    report: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), String> {
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(options.patience))
+        .timeout_recv_response(Some(options.patience))
+        .build();
+    let agent = ureq::Agent::new_with_config(config);
+    let response = agent.get(url).call().map_err(|e| e.to_string())?;
+    let (_, body) = response.into_parts();
+    let total = body.content_length();
+    if total.is_some_and(|t| t > file.max_bytes) {
+        return Err(format!("it offers {} bytes, more than the {} expected", total.unwrap_or(0), file.max_bytes));
+    }
+    let partial = Partial(path.with_added_extension(format!("{}.partial", std::process::id())));
+    let mut out = File::create(&partial.0).map_err(|e| format!("{}: {e}", partial.0.display()))?;
+    let chunks = chunks(body.into_reader());
+    let mut rate = Rate::new(options);
+    let mut done = 0u64;
+    loop {
+        let chunk = match chunks.recv_timeout(options.stall) {
+            Ok(chunk) => chunk.map_err(|e| format!("broken off after {done} bytes: {e}"))?,
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(format!("nothing came for {:.0} s", options.stall.as_secs_f64()));
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        let n = chunk.len();
+        done += n as u64;
+        if done > file.max_bytes {
+            return Err(format!("it sends more than the {} bytes expected", file.max_bytes));
+        }
+        out.write_all(&chunk).map_err(|e| format!("{}: {e}", partial.0.display()))?;
+        rate.check(n as u64)?;
+        report(Progress::Bytes(&file.name, done, total));
+    }
+    if total.is_some_and(|t| t != done) {
+        return Err(format!("broken off after {done} of {} bytes", total.unwrap_or(0)));
+    }
+    out.sync_all().map_err(|e| format!("{}: {e}", partial.0.display()))?;
+    check(&partial.0, file.checksum)?;
+    std::fs::rename(&partial.0, path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Reads on a thread of its own, since a read has no time limit. The channel closes at the end of the stream.
+fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec<u8>>> {
+    let (sender, receiver) = sync_channel(4);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let chunk = match reader.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(n) => Ok(buffer[..n].to_vec()),
+                Err(e) => Err(e),
+            };
+            let last = chunk.is_err();
+            if sender.send(chunk).is_err() || last {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// A file under a temporary name, removed unless it was renamed.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Gives up servers that trickle: each period must bring its share of bytes.
+struct Rate<'a> {
+    options: &'a FetchOptions,
+    since: Instant,
+    bytes: u64,
+}
+
+impl<'a> Rate<'a> {
+    fn new(options: &'a FetchOptions) -> Self {
+        Self { options, since: Instant::now(), bytes: 0 }
+    }
+
+    fn check(&mut self, more: u64) -> Result<(), String> {
+        self.bytes += more;
+        let elapsed = self.since.elapsed();
+        if elapsed < self.options.stall {
+            return Ok(());
+        }
+        let rate = self.bytes as f64 / elapsed.as_secs_f64();
+        if rate < self.options.min_bytes_per_s as f64 {
+            return Err(format!("too slow: {rate:.0} bytes a second over {:.0} s", elapsed.as_secs_f64()));
+        }
+        (self.since, self.bytes) = (Instant::now(), 0);
+        Ok(())
+    }
+}
+
+fn check(path: &Path, checksum: Checksum) -> Result<(), String> {
+    let file = || File::open(path).map_err(|e| e.to_string());
+    let (kind, wanted, got) = match checksum {
+        Checksum::Sha256(wanted) => ("SHA-256", wanted, sha256(file()?, path).map_err(|e| e.to_string())?),
+        Checksum::UnpackedSha256(wanted) => {
+            let unpacked = open(path).and_then(|r| sha256(r, path));
+            ("SHA-256 of the unpacked file", wanted, unpacked.map_err(|_| "not a whole gz file".to_string())?)
+        }
+        Checksum::Md5(wanted) => {
+            let mut hash = Md5::new();
+            let mut file = file()?;
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                match file.read(&mut buffer).map_err(|e| e.to_string())? {
+                    0 => break,
+                    n => hash.update(&buffer[..n]),
+                }
+            }
+            ("MD5", wanted, hex(&hash.finalize()))
+        }
+    };
+    if got == wanted { Ok(()) } else { Err(format!("wrong contents: {kind} is {got}, expected {wanted}")) }
+}

@@ -1,0 +1,84 @@
+//! Pictures with labels, as bytes.
+
+use crate::{Error, Result};
+
+/// Pictures `[N, C, H, W]` as bytes 0 to 255, with a label each. The first `official_train` pictures are the data set's
+/// official training part, the others its test part, both in file order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabeledImages {
+    pixels: Vec<u8>,
+    shape: [usize; 3],
+    labels: Vec<u8>,
+    class_names: Vec<String>,
+    official_train: usize,
+}
+
+impl LabeledImages {
+    /// Puts pictures and labels together; `shape` is `[C, H, W]`. Fails where the counts disagree or a label has no class.
+    pub fn new(
+        pixels: Vec<u8>,
+        shape: [usize; 3],
+        labels: Vec<u8>,
+        class_names: Vec<String>,
+        official_train: usize,
+    ) -> Result<Self> {
+        let each: usize = shape.iter().product();
+        if each == 0 || pixels.len() != labels.len() * each {
+            return Err(Error::Invalid(format!(
+                "{} bytes are not {} pictures of shape {shape:?}",
+                pixels.len(),
+                labels.len()
+            )));
+        }
+        if official_train > labels.len() {
+            return Err(Error::Invalid(format!(
+                "{official_train} training pictures of {} in all",
+                labels.len()
+            )));
+        }
+        if let Some(at) = labels.iter().position(|&l| usize::from(l) >= class_names.len()) {
+            return Err(Error::Invalid(format!(
+                "picture {at} has label {}, but there are {} classes",
+                labels[at],
+                class_names.len()
+            )));
+        }
+        Ok(Self { pixels, shape, labels, class_names, official_train })
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// `[C, H, W]`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Each picture's class, an index into [`Self::class_names`].
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+
+    /// The classes' names.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// How many pictures the official training part has.
+    pub fn official_train(&self) -> usize {
+        self.official_train
+    }
+
+    /// The bytes `[C, H, W]` of picture `index`, or none where there is no such picture.
+    pub fn image(&self, index: usize) -> Option<&[u8]> {
+        let each: usize = self.shape.iter().product();
+        self.pixels.get(index.checked_mul(each)?..(index + 1).checked_mul(each)?)
+    }
+}

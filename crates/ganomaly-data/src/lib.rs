@@ -1,0 +1,24 @@
+//! Image data sets, the splits of anomaly detection, and batches of tensors.
+//!
+//! The way of the data: a [`Dataset`] loads [`LabeledImages`] (u8, `[N, C, H, W]`), a [`Split`] names which of them
+//! train and which test, and [`Batches`] resizes and normalises them on a thread of its own into
+//! float tensors.
+
+mod batches;
+mod dataset;
+pub mod datasets;
+mod download;
+mod error;
+mod images;
+mod numpy;
+mod read;
+mod split;
+mod transform;
+
+pub use batches::{Batch, BatchOptions, Batches, shuffled};
+pub use dataset::{About, Checksum, Dataset, RemoteFile, Verification, builtin, data_dir, folders};
+pub use download::{FetchOptions, Progress, fetch};
+pub use error::{Error, Result};
+pub use images::LabeledImages;
+pub use split::{Split, SplitKind};
+pub use transform::{Normalization, Normalize, Transform};

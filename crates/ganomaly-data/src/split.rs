@@ -1,0 +1,158 @@
+//! Which pictures train and which test.
+
+use crate::{Error, Result, numpy};
+use std::fmt;
+use std::str::FromStr;
+
+/// How normal and anomalous pictures are shared out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SplitKind {
+    /// One class is anomalous. Normals of both official parts are pooled and shuffled; 80 % train, 20 % test; every anomaly tests.
+    #[default]
+    LeaveOneClassOut,
+    /// One class is anomalous. Normals of the official training part train, those of the test part test; every anomaly tests.
+    Official,
+    /// One class is normal. Its pictures in the official training part train; the whole official test part tests.
+    OneClass,
+}
+
+const NAMES: [(SplitKind, &str); 3] = [
+    (SplitKind::LeaveOneClassOut, "leave-one-class-out"),
+    (SplitKind::Official, "official"),
+    (SplitKind::OneClass, "one-class"),
+];
+
+impl fmt::Display for SplitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(NAMES.iter().find(|(kind, _)| kind == self).map_or("", |(_, name)| name))
+    }
+}
+
+impl FromStr for SplitKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let names = NAMES.map(|(_, name)| name);
+        NAMES
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map(|(kind, _)| *kind)
+            .ok_or_else(|| format!("unknown split {name:?}: use one of {names:?}"))
+    }
+}
+
+/// Pictures by their position in the data set, official training part first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Normal pictures to train on.
+    pub train: Vec<u32>,
+    /// Pictures to test on, normal ones first.
+    pub test: Vec<u32>,
+    /// For each test picture, whether it is anomalous.
+    pub test_is_anomaly: Vec<bool>,
+}
+
+impl Split {
+    /// The split of that kind with `class` as its anomalous (or, in `one-class`, normal) class. Only `leave-one-class-out` depends on `seed`.
+    pub fn new(
+        kind: SplitKind,
+        labels: &[u8],
+        official_train: usize,
+        class: u8,
+        seed: u64,
+    ) -> Result<Self> {
+        match kind {
+            SplitKind::LeaveOneClassOut => {
+                Self::leave_one_class_out(labels, official_train, class, seed)
+            }
+            SplitKind::Official => Self::official(labels, official_train, class),
+            SplitKind::OneClass => Self::one_class(labels, official_train, class),
+        }
+    }
+
+    /// As the published code does it for a seed (lib/data.py, `get_*_anomaly_dataset` with `manualseed`): normals of
+    /// both parts pooled in file order, shuffled by NumPy's legacy generator, the first int(0.8·n) train. The test set is
+    /// the rest, then the anomalies of the training part, then those of the test part.
+    pub fn leave_one_class_out(
+        labels: &[u8],
+        official_train: usize,
+        abnormal: u8,
+        seed: u64,
+    ) -> Result<Self> {
+        let seed = u32::try_from(seed).map_err(|_| {
+            Error::Invalid(format!("seed = {seed}: NumPy's generator takes seeds below 2^32"))
+        })?;
+        let (mut normal, anomalous) = divide(labels, official_train, |l| l != abnormal)?;
+        numpy::shuffle(&mut normal, seed);
+        let rest = normal.split_off(normal.len() * 4 / 5);
+        Self::build(normal, rest, anomalous)
+    }
+
+    /// As the published code does it without a seed: nothing is pooled or shuffled.
+    pub fn official(labels: &[u8], official_train: usize, abnormal: u8) -> Result<Self> {
+        let (mut normal, anomalous) = divide(labels, official_train, |l| l != abnormal)?;
+        let test_normal = normal.split_off(normal.partition_point(|&i| (i as usize) < official_train));
+        Self::build(normal, test_normal, anomalous)
+    }
+
+    /// One class is normal, every other anomalous; anomalies of the training part are not used.
+    pub fn one_class(labels: &[u8], official_train: usize, normal_class: u8) -> Result<Self> {
+        let (mut normal, mut anomalous) = divide(labels, official_train, |l| l == normal_class)?;
+        let test_normal = normal.split_off(normal.partition_point(|&i| (i as usize) < official_train));
+        anomalous.retain(|&i| i as usize >= official_train);
+        Self::build(normal, test_normal, anomalous)
+    }
+
+    fn build(train: Vec<u32>, normal: Vec<u32>, anomalous: Vec<u32>) -> Result<Self> {
+        for (what, list) in [
+            ("no normal pictures are left to train on", &train),
+            ("no normal pictures are left to test on", &normal),
+            ("there are no anomalous pictures to test on", &anomalous),
+        ] {
+            if list.is_empty() {
+                return Err(Error::Invalid(format!("the split cannot be made: {what}")));
+            }
+        }
+        let test_is_anomaly =
+            [vec![false; normal.len()], vec![true; anomalous.len()]].concat();
+        Ok(Self { train, test: [normal, anomalous].concat(), test_is_anomaly })
+    }
+
+    /// Keeps the first `train` training pictures and `test` test pictures drawn by the seed, in their order, both
+    /// kinds in proportion and at least one of each.
+    pub fn limit(mut self, train: Option<usize>, test: Option<usize>, seed: u64) -> Self {
+        self.train.truncate(train.unwrap_or(usize::MAX));
+        let Some(test) = test.filter(|&t| t < self.test.len()) else { return self };
+        let anomalies = self.test_is_anomaly.iter().filter(|&&a| a).count();
+        let normals = self.test.len() - anomalies;
+        let keep_anomalies = (test * anomalies / self.test.len()).clamp(1, anomalies);
+        let keep_normals = test.saturating_sub(keep_anomalies).clamp(1, normals);
+        let draw = |from: usize, count: usize, keep: usize| {
+            let positions: Vec<u32> = (from as u32..(from + count) as u32).collect();
+            let mut kept = crate::shuffled(&positions, seed, crate::batches::LIMIT_STREAM);
+            kept.truncate(keep);
+            kept.sort_unstable();
+            kept
+        };
+        let kept =
+            [draw(0, normals, keep_normals), draw(normals, anomalies, keep_anomalies)].concat();
+        self.test_is_anomaly = kept.iter().map(|&p| self.test_is_anomaly[p as usize]).collect();
+        self.test = kept.iter().map(|&p| self.test[p as usize]).collect();
+        self
+    }
+}
+
+/// Positions of normal and of other pictures, in file order.
+fn divide(
+    labels: &[u8],
+    official_train: usize,
+    is_normal: impl Fn(u8) -> bool,
+) -> Result<(Vec<u32>, Vec<u32>)> {
+    if official_train > labels.len() || u32::try_from(labels.len()).is_err() {
+        return Err(Error::Invalid(format!(
+            "{official_train} training pictures of {} in all",
+            labels.len()
+        )));
+    }
+    Ok((0..labels.len() as u32).partition(|&i| is_normal(labels[i as usize])))
+}

@@ -1,0 +1,43 @@
+//! The data sets and detectors that a config may name. A new one is one line here.
+
+use crate::config::RunConfig;
+use anyhow::{Result, bail};
+use ganomaly_data::Dataset;
+use ganomaly_model::Detector;
+use ganomaly_model::ganomaly::Ganomaly;
+
+/// Every data set. Those of other crates are pushed onto the list.
+pub fn datasets() -> Vec<Box<dyn Dataset>> {
+    ganomaly_data::builtin()
+}
+
+/// The data set of that name.
+pub fn dataset(name: &str) -> Result<Box<dyn Dataset>> {
+    let mut all = datasets();
+    match all.iter().position(|d| d.name() == name) {
+        Some(index) => Ok(all.swap_remove(index)),
+        None => {
+            let names: Vec<&str> = all.iter().map(|d| d.name()).collect();
+            bail!("dataset = {name:?}: unknown; the data sets are {}", names.join(", "))
+        }
+    }
+}
+
+/// The detectors' names.
+pub const DETECTORS: &[&str] = &["ganomaly"];
+
+/// Refuses a detector that is not there.
+pub fn check_detector(name: &str) -> Result<()> {
+    if DETECTORS.contains(&name) {
+        return Ok(());
+    }
+    bail!("detector = {name:?}: unknown; the detectors are {}", DETECTORS.join(", "))
+}
+
+/// A fresh detector for pictures of `channels` channels.
+pub fn detector(config: &RunConfig, channels: usize) -> Result<Box<dyn Detector>> {
+    match config.detector.as_str() {
+        "ganomaly" => Ok(Box::new(Ganomaly::new(config.model(channels), config.seed())?)),
+        name => bail!("detector = {name:?}: unknown; the detectors are {}", DETECTORS.join(", ")),
+    }
+}
