@@ -1,1 +1,22 @@
-//! Scores in, numbers out: AUROC, average precision, EER, F1 and their curves and intervals.
+#![doc = include_str!("../README.md")]
+//!
+//! Scores in, numbers out: the measures of anomaly detection.
+//!
+//! Every function takes `scores` (higher is more anomalous, any finite numbers) and `anomalous` (true for
+//! anomalies), equally long, with at least one of each kind; anything else is an [`Error`] that says so.
+//! Definitions are scikit-learn's: a picture counts as detected where its score is at or above the threshold.
+
+mod bootstrap;
+mod error;
+mod precision_recall;
+mod ranking;
+mod roc;
+mod summary;
+mod threshold;
+
+pub use bootstrap::{BootstrapOptions, Interval, bootstrap_auroc};
+pub use error::{Error, Result};
+pub use precision_recall::{PrecisionRecallCurve, average_precision, precision_recall_curve};
+pub use roc::{RocCurve, auroc, roc_curve};
+pub use summary::{AnomalyMetrics, MeanStd, evaluate, mean_std, min_max_scale};
+pub use threshold::{BestF1, best_f1, equal_error_rate, f1_at, fpr_at_tpr, tpr_at_fpr};

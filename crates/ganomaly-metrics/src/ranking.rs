@@ -1,0 +1,69 @@
+//! Scores sorted once, ties together: what every curve is made from.
+
+use crate::{Error, Result};
+
+/// How many normal and anomalous scores share one value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Group {
+    pub score: f64,
+    pub normal: usize,
+    pub anomalous: usize,
+}
+
+/// Groups of equal scores, highest first, with their totals.
+#[derive(Clone, Debug)]
+pub(crate) struct Ranking {
+    pub groups: Vec<Group>,
+    pub normal: usize,
+    pub anomalous: usize,
+}
+
+impl Ranking {
+    pub fn new(scores: &[f64], anomalous: &[bool]) -> Result<Self> {
+        if scores.len() != anomalous.len() {
+            return Err(Error::LengthMismatch { scores: scores.len(), labels: anomalous.len() });
+        }
+        check_finite(scores)?;
+        let positives = anomalous.iter().filter(|&&a| a).count();
+        if positives == 0 || positives == scores.len() {
+            return Err(Error::SingleClass { count: scores.len(), anomalous: positives > 0 });
+        }
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        let mut groups: Vec<Group> = Vec::new();
+        for i in order {
+            // Compared by value: 0 and −0 are one score.
+            if groups.last().is_none_or(|g| g.score != scores[i]) {
+                groups.push(Group { score: scores[i], normal: 0, anomalous: 0 });
+            }
+            if let Some(group) = groups.last_mut() {
+                if anomalous[i] {
+                    group.anomalous += 1;
+                } else {
+                    group.normal += 1;
+                }
+            }
+        }
+        Ok(Self { groups, normal: scores.len() - positives, anomalous: positives })
+    }
+
+    /// After each group, highest scores first: the group's score, and the counts of normal and anomalous scores at or above it.
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, usize, usize)> {
+        self.groups.iter().scan((0, 0), |(normal, anomalous), g| {
+            *normal += g.normal;
+            *anomalous += g.anomalous;
+            Some((g.score, *normal, *anomalous))
+        })
+    }
+}
+
+/// Refuses an empty slice, NaN and infinities.
+pub(crate) fn check_finite(scores: &[f64]) -> Result<()> {
+    if scores.is_empty() {
+        return Err(Error::Empty);
+    }
+    match scores.iter().position(|s| !s.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(Error::NonFinite { index, value: scores[index] }),
+    }
+}

@@ -1,0 +1,51 @@
+//! The receiver operating characteristic.
+
+use crate::Result;
+use crate::ranking::{Group, Ranking};
+use serde::Serialize;
+
+/// A ROC curve from (0, 0) to (1, 1), one point a distinct score, as scikit-learn's
+/// `roc_curve(..., drop_intermediate=False)`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RocCurve {
+    /// Share of normal scores at or above the threshold, rising.
+    pub fpr: Vec<f64>,
+    /// Share of anomalous scores at or above the threshold, rising.
+    pub tpr: Vec<f64>,
+    /// Thresholds, falling; the first is infinite.
+    pub thresholds: Vec<f64>,
+}
+
+/// The ROC curve of scores of which `anomalous` tells the anomalies.
+pub fn roc_curve(scores: &[f64], anomalous: &[bool]) -> Result<RocCurve> {
+    Ok(curve(&Ranking::new(scores, anomalous)?))
+}
+
+pub(crate) fn curve(ranking: &Ranking) -> RocCurve {
+    let mut roc = RocCurve { fpr: vec![0.0], tpr: vec![0.0], thresholds: vec![f64::INFINITY] };
+    for (score, normal, anomalous) in ranking.cumulative() {
+        roc.fpr.push(normal as f64 / ranking.normal as f64);
+        roc.tpr.push(anomalous as f64 / ranking.anomalous as f64);
+        roc.thresholds.push(score);
+    }
+    roc
+}
+
+/// Area under the ROC curve: the probability that an anomaly scores above a normal picture, ties counted half. In [0, 1], 0.5 for chance.
+pub fn auroc(scores: &[f64], anomalous: &[bool]) -> Result<f64> {
+    let ranking = Ranking::new(scores, anomalous)?;
+    Ok(area(ranking.groups.iter().copied()))
+}
+
+/// The area from groups, highest scores first. Counts are integers below 2⁵³ / 2, so the sum is exact.
+pub(crate) fn area(groups: impl Iterator<Item = Group>) -> f64 {
+    let (mut above, mut normal, mut twice_wins) = (0u64, 0u64, 0u128);
+    for g in groups {
+        let (n, a) = (g.normal as u64, g.anomalous as u64);
+        // Every normal score of this group loses to the anomalies above and ties with those beside it.
+        twice_wins += u128::from(n) * u128::from(2 * above + a);
+        above += a;
+        normal += n;
+    }
+    twice_wins as f64 / (2.0 * above as f64 * normal as f64)
+}
