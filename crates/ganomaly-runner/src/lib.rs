@@ -1,2 +1,16 @@
 //! Experiments from TOML files: training, scoring, sweeps, records, tables and plots.
+//!
+//! [`config::Experiment`] reads a file and multiplies out its sweep, [`sweep::run`] does every run that is not
+//! there yet ([`train::train`], [`record::write`]), and writes the tables. The binary `ganomaly` is glue over this library.
+
+pub mod config;
+pub mod data;
+pub mod evaluate;
 pub mod parity;
+pub mod progress;
+pub mod record;
+pub mod registry;
+pub mod report;
+pub mod score;
+pub mod sweep;
+pub mod train;

@@ -1,0 +1,193 @@
+//! The commands: each resolves its arguments and calls the library.
+
+mod data;
+mod metrics;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use ganomaly_runner::config::Experiment;
+use ganomaly_runner::data::DataStore;
+use ganomaly_runner::progress::{Cancel, for_people};
+use ganomaly_runner::score::Scorer;
+use ganomaly_runner::{parity, record, sweep};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// GANomaly anomaly detection: train, score, sweep, verify.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Do every run of an experiment and write its tables and plots.
+    Sweep(RunArgs),
+    /// Do the one run of a config; with a [sweep], choose it with --set.
+    Train(RunArgs),
+    /// Score pictures with a trained model: CSV, one row a picture.
+    Score {
+        /// A run's folder, or its weights.safetensors.
+        model: PathBuf,
+        /// PNG, JPEG or BMP files.
+        #[arg(required = true)]
+        pictures: Vec<PathBuf>,
+    },
+    /// Compute every measure of a list of scores: JSON.
+    Metrics {
+        /// A CSV file with columns score and label (1 or 0), or a JSON file with a list `cases` of {name, scores, labels}.
+        file: PathBuf,
+    },
+    /// Compare this implementation with traces of the published one.
+    Parity {
+        /// Each trace's path without its extension.
+        #[arg(required = true)]
+        traces: Vec<PathBuf>,
+    },
+    /// Fetch or check data sets.
+    Data(data::DataArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The experiment's TOML file.
+    config: PathBuf,
+    /// Replace a setting, or sweep it with a list: --set w_con=10, --set seed=[0,1]. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where results go, in a folder of the experiment's name.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+    /// The data folder; else GANOMALY_DATA_DIR, else data.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Threads; else all cores. The results do not depend on it.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+/// Runs one command. The code is 1 where the command itself worked but what it checked does not hold.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Sweep(args) => sweep(&args),
+        Command::Train(args) => train(&args),
+        Command::Score { model, pictures } => score(&model, &pictures),
+        Command::Metrics { file } => metrics::print(&file),
+        Command::Parity { traces } => check_parity(&traces),
+        Command::Data(args) => data::run(&args),
+    }
+}
+
+/// What every command that trains sets up: threads, Ctrl-C, and the data, fetched where it is missing.
+fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
+    let experiment = Experiment::read(&args.config, &args.set)?;
+    if let Some(threads) = args.threads {
+        if threads == 0 {
+            bail!("--threads 0: use 1 or more");
+        }
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
+    }
+    let cancel = Cancel::default();
+    let handle = cancel.clone();
+    ctrlc::set_handler(move || {
+        if handle.is_set() {
+            // Asked twice: at once. What is half-written lies under a temporary name.
+            std::process::exit(130);
+        }
+        eprintln!("ending after this step; once more to end at once");
+        handle.set();
+    })
+    .context("Ctrl-C cannot be caught")?;
+    let store = DataStore::new(args.data_dir.as_deref());
+    for config in &experiment.runs {
+        data::fetch_if_missing(&store, &config.dataset)?;
+    }
+    Ok((experiment, store, cancel))
+}
+
+fn sweep(args: &RunArgs) -> Result<ExitCode> {
+    let (experiment, store, cancel) = prepare(args)?;
+    let progress = for_people();
+    let summary = sweep::run(&experiment, &args.results, &store, &*progress, &cancel)?;
+    out(&summary.table)?;
+    eprintln!(
+        "\n{} runs done now, {} were there, {} failed; results in {}",
+        summary.finished,
+        summary.present,
+        summary.failed.len(),
+        summary.folder.display()
+    );
+    for (name, error) in &summary.failed {
+        eprintln!("failed: {name}: {error}");
+    }
+    Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn train(args: &RunArgs) -> Result<ExitCode> {
+    let (experiment, store, cancel) = prepare(args)?;
+    let [config] = experiment.runs.as_slice() else {
+        bail!(
+            "{}: the config makes {} runs; choose one with --set, or use sweep",
+            args.config.display(),
+            experiment.runs.len()
+        );
+    };
+    let name = config.run_name()?;
+    let folder = args.results.join(&experiment.name).join(&name);
+    if folder.exists() {
+        eprintln!("{} is there already", folder.display());
+    } else {
+        record::check_writable(&args.results.join(&experiment.name))?;
+        let progress = for_people();
+        sweep::run_one(config, &name, &folder, &store, &*progress, &cancel)?;
+        eprintln!("results in {}", folder.display());
+    }
+    let metrics = record::read_metrics(&folder)?;
+    out(&(serde_json::to_string_pretty(&metrics)? + "\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn score(model: &std::path::Path, pictures: &[PathBuf]) -> Result<ExitCode> {
+    let scorer = Scorer::load(model)?;
+    let mut csv = csv::Writer::from_writer(std::io::stdout().lock());
+    csv.write_record(["picture", "l2", "l1", "con"])?;
+    let mut failed = false;
+    for path in pictures {
+        match scorer.score(path) {
+            Ok(s) => csv.write_record([
+                path.display().to_string(),
+                s.l2.to_string(),
+                s.l1.to_string(),
+                s.con.to_string(),
+            ])?,
+            Err(e) => {
+                failed = true;
+                eprintln!("error: {e:#}");
+            }
+        }
+        csv.flush()?;
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn check_parity(traces: &[PathBuf]) -> Result<ExitCode> {
+    let mut holds = true;
+    for trace in traces {
+        let parity = parity::check_trace(trace)?;
+        out(&format!("{}\n", parity.table()))?;
+        holds &= parity.holds();
+    }
+    out(if holds { "every deviation is within its limit\n" } else { "NOT EQUAL to the published code\n" })?;
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints, and takes a closed pipe (`| head`) as the end.
+fn out(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.context("cannot print"),
+    }
+}

@@ -1,0 +1,72 @@
+//! Loading a run's pictures, once for all runs of a process.
+
+use crate::config::{RunConfig, class_index};
+use crate::registry;
+use anyhow::{Context, Result};
+use ganomaly_data::{LabeledImages, Normalization, Normalize, Split, Transform};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// The data folder and the data sets already read from it.
+#[derive(Debug)]
+pub struct DataStore {
+    dir: PathBuf,
+    loaded: Mutex<HashMap<String, Arc<LabeledImages>>>,
+}
+
+/// What a run learns from and is tested on.
+#[derive(Clone, Debug)]
+pub struct RunData {
+    /// All pictures.
+    pub images: Arc<LabeledImages>,
+    /// Which of them train and test.
+    pub split: Split,
+    /// Their way into the network.
+    pub transform: Transform,
+}
+
+impl DataStore {
+    /// A store over the given data folder, else that of the environment.
+    pub fn new(dir: Option<&Path>) -> Self {
+        Self { dir: ganomaly_data::data_dir(dir), loaded: Mutex::default() }
+    }
+
+    /// The data folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The data set's pictures, read at the first call.
+    pub fn images(&self, name: &str) -> Result<Arc<LabeledImages>> {
+        // A thread that panicked while reading leaves at worst an entry missing.
+        let mut loaded = self.loaded.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(images) = loaded.get(name) {
+            return Ok(images.clone());
+        }
+        let images = Arc::new(registry::dataset(name)?.load(&self.dir)?);
+        loaded.insert(name.to_string(), images.clone());
+        Ok(images)
+    }
+
+    /// Pictures, split and transform of a run.
+    pub fn prepare(&self, config: &RunConfig) -> Result<RunData> {
+        let images = self.images(&config.dataset)?;
+        let class = class_index(images.class_names(), config.class())?;
+        let class = u8::try_from(class).context("a class number above 255")?;
+        let split =
+            Split::new(config.split.0, images.labels(), images.official_train(), class, config.seed())?
+                .limit(config.train_limit, config.test_limit, config.seed());
+        Ok(RunData { images, split, transform: transform(config)? })
+    }
+}
+
+/// Resizing and normalisation of a run's pictures.
+pub fn transform(config: &RunConfig) -> Result<Transform> {
+    let dataset = registry::dataset(&config.dataset)?;
+    let normalization = match config.normalize.0 {
+        Normalize::Reference => dataset.reference_normalization(),
+        Normalize::Tanh => Normalization::uniform(dataset.image_shape()[0], 0.5, 0.5),
+    };
+    Ok(Transform { image_size: config.isize, normalization })
+}

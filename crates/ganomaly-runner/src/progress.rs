@@ -1,0 +1,125 @@
+//! What people see while runs go on, kept out of the loops; and how they end them.
+
+use anyhow::{Result, bail};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set by Ctrl-C; every loop asks it once a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+/// The error of a run that was asked to end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+impl Cancel {
+    /// Sets it.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// An [`Interrupted`] error once it is set.
+    pub fn check(&self) -> Result<()> {
+        if self.is_set() {
+            bail!(Interrupted);
+        }
+        Ok(())
+    }
+}
+
+/// Hears what runs do.
+pub trait Progress: Send + Sync {
+    /// A run of so many training steps begins.
+    fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress>;
+}
+
+/// Hears what one run does.
+pub trait RunProgress: Send {
+    /// A step has been taken.
+    fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64);
+    /// Something worth a line of its own.
+    fn say(&self, line: &str);
+}
+
+/// A live bar a run on a terminal, plain lines elsewhere.
+pub fn for_people() -> Box<dyn Progress> {
+    if std::io::stderr().is_terminal() { Box::new(Bars::default()) } else { Box::new(Lines) }
+}
+
+#[derive(Default)]
+struct Bars(MultiProgress);
+
+struct Bar(ProgressBar, String);
+
+impl Progress for Bars {
+    fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress> {
+        let bar = self.0.add(ProgressBar::new(steps));
+        let template = "{prefix} {bar:24} {pos}/{len} steps, {eta} left, {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_string());
+        Box::new(Bar(bar, name.to_string()))
+    }
+}
+
+impl RunProgress for Bar {
+    fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64) {
+        let wanted = losses.iter().filter(|(n, _)| matches!(*n, "err_g" | "err_d"));
+        let losses: Vec<String> = wanted.map(|(n, v)| format!("{n} {v:.3}")).collect();
+        self.0.set_message(format!("epoch {epoch}, {}, {images_per_s:.0} images/s", losses.join(", ")));
+        self.0.inc(1);
+    }
+
+    fn say(&self, line: &str) {
+        self.0.suspend(|| eprintln!("{}: {line}", self.1));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+struct Lines;
+
+struct Line(String);
+
+impl Progress for Lines {
+    fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress> {
+        eprintln!("{name}: {steps} training steps");
+        Box::new(Line(name.to_string()))
+    }
+}
+
+impl RunProgress for Line {
+    fn step(&self, _: usize, _: &[(&'static str, f64)], _: f64) {}
+
+    fn say(&self, line: &str) {
+        eprintln!("{}: {line}", self.0);
+    }
+}
+
+/// Hears nothing; for tests and for library use.
+#[derive(Clone, Copy, Debug)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn run(&self, _: &str, _: u64) -> Box<dyn RunProgress> {
+        Box::new(Self)
+    }
+}
+
+impl RunProgress for Silent {
+    fn step(&self, _: usize, _: &[(&'static str, f64)], _: f64) {}
+    fn say(&self, _: &str) {}
+}

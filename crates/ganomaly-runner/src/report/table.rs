@@ -1,0 +1,180 @@
+//! The table of an experiment: classes down, seeds and published numbers across.
+
+use super::published::PublishedColumn;
+use anyhow::Result;
+use ganomaly_metrics::mean_std;
+use std::fmt::Write;
+
+/// AUROC by class and seed.
+#[derive(Clone, Debug)]
+pub struct AurocTable {
+    /// Heading.
+    pub title: String,
+    /// How the numbers came about.
+    pub protocol: String,
+    /// What the first column is: "abnormal class" or "normal class".
+    pub class_heading: String,
+    /// One row a class.
+    pub rows: Vec<ClassRow>,
+    /// The seeds, in the order of each row's values.
+    pub seeds: Vec<u64>,
+    /// Published numbers.
+    pub published: Vec<PublishedColumn>,
+}
+
+/// One class's values.
+#[derive(Clone, Debug)]
+pub struct ClassRow {
+    /// The class.
+    pub class: String,
+    /// AUROC by seed; none where the run is missing.
+    pub auroc: Vec<Option<f64>>,
+}
+
+/// Stands for a value that is not there.
+const MISSING: &str = "–";
+
+impl AurocTable {
+    /// The table for people.
+    pub fn to_markdown(&self) -> String {
+        let (header, rows) = self.cells();
+        let mut text = format!("## {}\n\nAUROC; {}.\n\n", self.title, self.protocol);
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        text += &line(&header);
+        text += &format!("|---|{}\n", "---:|".repeat(header.len() - 1));
+        for row in &rows {
+            text += &line(row);
+        }
+        let mut sources: Vec<(&str, &str)> = Vec::new();
+        for column in &self.published {
+            let source = (column.source.as_str(), column.standing.as_str());
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+        if !sources.is_empty() {
+            text += "\nPublished numbers and their standing:\n";
+        }
+        for (source, standing) in sources {
+            let _ = writeln!(text, "- {source}: {standing}");
+        }
+        text
+    }
+
+    /// The table for programs; the protocol is in a column.
+    pub fn to_csv(&self) -> Result<String> {
+        let (mut header, rows) = self.cells();
+        header.insert(0, "experiment".into());
+        header.push("protocol".into());
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        csv.write_record(&header)?;
+        for row in rows {
+            let cells = row.iter().map(|c| if c == MISSING { "" } else { c });
+            csv.write_record(
+                std::iter::once(self.title.as_str()).chain(cells).chain([self.protocol.as_str()]),
+            )?;
+        }
+        Ok(String::from_utf8(csv.into_inner()?)?)
+    }
+
+    fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
+        let mut header = vec![self.class_heading.clone()];
+        header.extend(self.seeds.iter().map(|s| format!("seed {s}")));
+        header.extend(["mean".to_string(), "std".to_string()]);
+        header.extend(self.published.iter().map(|c| format!("{} ({})", c.method, c.standing)));
+        let mut rows: Vec<Vec<String>> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let published = self.published.iter().map(|column| {
+                    let found = column.by_class.iter().find(|(class, _)| *class == row.class);
+                    found.map(|(_, v)| *v)
+                });
+                line(row.class.clone(), &row.auroc, published)
+            })
+            .collect();
+        if self.rows.len() > 1 {
+            rows.push(self.average());
+        }
+        (header, rows)
+    }
+
+    /// The average over classes: of each seed where no class is missing, and of each publication over the same classes.
+    fn average(&self) -> Vec<String> {
+        let by_seed: Vec<Option<f64>> = (0..self.seeds.len())
+            .map(|s| {
+                let values: Option<Vec<f64>> = self.rows.iter().map(|r| r.auroc[s]).collect();
+                values.and_then(|v| mean_std(&v).ok()).map(|m| m.mean)
+            })
+            .collect();
+        let published = self.published.iter().map(|column| {
+            let of = |row: &ClassRow| {
+                column.by_class.iter().find(|(class, _)| *class == row.class).map(|(_, v)| *v)
+            };
+            let values: Option<Vec<f64>> = self.rows.iter().map(of).collect();
+            values.and_then(|v| mean_std(&v).ok()).map(|m| m.mean)
+        });
+        line("average".into(), &by_seed, published)
+    }
+}
+
+fn line(
+    name: String,
+    by_seed: &[Option<f64>],
+    published: impl Iterator<Item = Option<f64>>,
+) -> Vec<String> {
+    let number = |v: Option<f64>| v.map_or(MISSING.to_string(), |v| format!("{v:.3}"));
+    let present: Vec<f64> = by_seed.iter().flatten().copied().collect();
+    let summary = mean_std(&present).ok();
+    let mut cells = vec![name];
+    cells.extend(by_seed.iter().map(|&v| number(v)));
+    cells.push(number(summary.map(|m| m.mean)));
+    cells.push(number(summary.and_then(|m| m.std)));
+    cells.extend(published.map(number));
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> AurocTable {
+        let row = |class: &str, auroc: [Option<f64>; 2]| ClassRow {
+            class: class.into(),
+            auroc: auroc.to_vec(),
+        };
+        AurocTable {
+            title: "mnist".into(),
+            protocol: "running".into(),
+            class_heading: "abnormal class".into(),
+            rows: vec![row("0", [Some(0.5), Some(0.7)]), row("1", [Some(0.6), None])],
+            seeds: vec![0, 1],
+            published: vec![PublishedColumn {
+                method: "m".into(),
+                source: "s".into(),
+                standing: "verified".into(),
+                by_class: vec![("0".into(), 0.9)],
+            }],
+        }
+    }
+
+    #[test]
+    fn markdown_shows_means_gaps_and_standing() {
+        let text = table().to_markdown();
+        for line in [
+            "| abnormal class | seed 0 | seed 1 | mean | std | m (verified) |",
+            "| 0 | 0.500 | 0.700 | 0.600 | 0.141 | 0.900 |",
+            "| 1 | 0.600 | – | 0.600 | – | – |",
+            "| average | 0.550 | – | 0.550 | – | – |",
+            "- s: verified",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn csv_has_the_same_cells() {
+        let text = table().to_csv().unwrap();
+        assert!(text.contains("mnist,1,0.600,,0.600,,,running\n"), "{text}");
+    }
+}
