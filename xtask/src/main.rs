@@ -1,2 +1,51 @@
-//! The project's chores.
-fn main() {}
+//! The project's chores. Light to compile: it holds no model code and runs the `ganomaly` binary.
+
+mod ci;
+mod ganomaly;
+mod reproduce;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Chores of the ganomaly workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reproduce the paper's tables, or, with --quick, show the whole chain on drawings.
+    Reproduce(reproduce::Args),
+    /// Do every run of an experiment: sweep EXPERIMENT.toml [--set KEY=VALUE ...].
+    #[command(disable_help_flag = true)]
+    Sweep(Rest),
+    /// Fetch, verify or list data sets: data fetch|verify|list [NAME ...].
+    #[command(disable_help_flag = true)]
+    Data(Rest),
+    /// Compare with traces of the published implementation: parity TRACE ...
+    #[command(disable_help_flag = true)]
+    Parity(Rest),
+    /// What every change must pass: formatting, lints, tests.
+    Ci,
+}
+
+/// Arguments that go to the binary as they are.
+#[derive(Debug, clap::Args)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Reproduce(args) => reproduce::run(&args),
+        Command::Sweep(rest) => ganomaly::run("sweep", &rest.args),
+        Command::Data(rest) => ganomaly::run("data", &rest.args),
+        Command::Parity(rest) => ganomaly::run("parity", &rest.args),
+        Command::Ci => ci::run(),
+    }
+}

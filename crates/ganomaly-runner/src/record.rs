@@ -282,7 +282,7 @@ fn plots(
             "auroc.svg",
             plot::epochs(name, "AUROC", &aurocs, Some((best.epoch as f64, best.auroc, "best on test")))?,
         ),
-        ("losses.svg", plot::epochs(name, "mean loss", &losses, None)?),
+        ("losses.svg", plot::epochs_log(name, "mean loss", &losses)?),
     ])
 }
 

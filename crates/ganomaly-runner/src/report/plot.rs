@@ -54,8 +54,8 @@ pub struct ClassSeries {
     pub published: bool,
 }
 
-type Chart<'a, 'b> =
-    ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+type Chart<'a> =
+    ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// What stands around a plot.
 struct Frame<'a> {
@@ -64,6 +64,10 @@ struct Frame<'a> {
     y: (&'a str, f64, f64),
     /// Names for whole numbers on the x axis.
     ticks: Option<&'a [String]>,
+    /// Whether y holds powers of ten.
+    log_y: bool,
+    /// Whether only whole numbers on the x axis have a meaning.
+    whole_x: bool,
 }
 
 fn error(e: impl std::fmt::Display) -> anyhow::Error {
@@ -74,7 +78,7 @@ fn error(e: impl std::fmt::Display) -> anyhow::Error {
 fn draw(
     frame: &Frame<'_>,
     legend: SeriesLabelPosition,
-    body: impl FnOnce(&mut Chart<'_, '_>) -> Result<()>,
+    body: impl FnOnce(&mut Chart<'_>) -> Result<()>,
 ) -> Result<String> {
     let mut svg = String::new();
     {
@@ -93,8 +97,10 @@ fn draw(
                 names.get(x.round() as usize).cloned().unwrap_or_default()
             }
             Some(_) => String::new(),
+            None if frame.whole_x && (x - x.round()).abs() > 1e-6 => String::new(),
             None => short(*x),
         };
+        let power = |y: &f64| short(if frame.log_y { 10f64.powf(*y) } else { *y });
         let mut mesh = chart.configure_mesh();
         let small = (FONT, 13).into_font().color(&BLACK);
         mesh.x_desc(frame.x.0)
@@ -104,7 +110,7 @@ fn draw(
             .light_line_style(WHITE)
             .bold_line_style(RGBColor(228, 228, 228))
             .x_label_formatter(&tick)
-            .y_label_formatter(&|y| short(*y));
+            .y_label_formatter(&power);
         if let Some(names) = frame.ticks {
             mesh.x_labels(names.len() + 2).disable_x_mesh();
             if names.iter().any(|n| n.len() > 4) {
@@ -134,7 +140,7 @@ fn short(v: f64) -> String {
 }
 
 /// Adds a line with its legend.
-fn line(chart: &mut Chart<'_, '_>, name: &str, colour: RGBColor, points: &[(f64, f64)], dashed: bool) -> Result<()> {
+fn line(chart: &mut Chart<'_>, name: &str, colour: RGBColor, points: &[(f64, f64)], dashed: bool) -> Result<()> {
     let style = colour.stroke_width(2);
     let points = points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
     let annotation = if dashed {
@@ -143,7 +149,9 @@ fn line(chart: &mut Chart<'_, '_>, name: &str, colour: RGBColor, points: &[(f64,
         chart.draw_series(LineSeries::new(points, style)).map_err(error)?
     };
     annotation.label(name).legend(move |(x, y)| {
-        PathElement::new(if dashed { vec![(x, y), (x + 7, y), (x + 11, y), (x + 18, y)] } else { vec![(x, y), (x + 18, y)] }, style)
+        let end = if dashed { 7 } else { 18 };
+        let dash = |from, to| PathElement::new(vec![(from, 0), (to, 0)], style);
+        EmptyElement::at((x, y)) + dash(0, end) + dash(11, 18)
     });
     Ok(())
 }
@@ -155,6 +163,8 @@ pub fn roc(title: &str, curves: &[Curve<'_>]) -> Result<String> {
         x: ("false positive rate", 0.0, 1.0),
         y: ("true positive rate", 0.0, 1.0),
         ticks: None,
+        log_y: false,
+        whole_x: false,
     };
     draw(&frame, SeriesLabelPosition::LowerRight, |chart| {
         for (curve, colour) in curves.iter().zip(PALETTE.iter().cycle()) {
@@ -202,6 +212,8 @@ pub fn score_histogram(
         x: (&x_label, low, high),
         y: ("share of pictures", 0.0, top * 1.08),
         ticks: None,
+        log_y: false,
+        whole_x: false,
     };
     draw(&frame, SeriesLabelPosition::UpperRight, |chart| {
         for (name, colour, bins) in kinds {
@@ -226,19 +238,42 @@ pub fn epochs(
     series: &[Series],
     marked: Option<(f64, f64, &str)>,
 ) -> Result<String> {
+    by_epoch(title, y_label, series, marked, false)
+}
+
+/// Lines over epochs on a logarithmic axis; numbers not above 0 are left out.
+pub fn epochs_log(title: &str, y_label: &str, series: &[Series]) -> Result<String> {
+    let log = |s: &Series| Series {
+        points: s.points.iter().filter(|p| p.1 > 0.0).map(|&(x, y)| (x, y.log10())).collect(),
+        ..s.clone()
+    };
+    by_epoch(title, y_label, &series.iter().map(log).collect::<Vec<_>>(), None, true)
+}
+
+fn by_epoch(
+    title: &str,
+    y_label: &str,
+    series: &[Series],
+    marked: Option<(f64, f64, &str)>,
+    log_y: bool,
+) -> Result<String> {
     let points = || series.iter().flat_map(|s| s.points.iter().copied());
     let finite = || points().map(|p| p.1).filter(|v| v.is_finite());
-    let (low, high) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
+    let low = finite().fold(f64::INFINITY, f64::min);
+    let high = finite().fold(f64::NEG_INFINITY, f64::max);
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let pad = ((high - low) * 0.1).max(1e-3);
     let last = points().map(|p| p.0).fold(1.0, f64::max);
     let frame = Frame {
         title: &format!("{y_label} by epoch: {title}"),
-        x: ("epoch", 1.0 - 0.03 * last, last * 1.03),
+        // Room on the right for the legend.
+        x: ("epoch", 1.0 - 0.03 * last, last + 0.3 * (last - 0.5)),
         y: (y_label, low - pad, high + pad),
         ticks: None,
+        log_y,
+        whole_x: true,
     };
-    draw(&frame, SeriesLabelPosition::UpperRight, |chart| {
+    draw(&frame, SeriesLabelPosition::MiddleRight, |chart| {
         for (s, colour) in series.iter().zip(PALETTE.iter().cycle()) {
             line(chart, &s.name, *colour, &s.points, s.dashed)?;
             let dots = s.points.iter().filter(|p| p.1.is_finite());
@@ -260,8 +295,10 @@ pub fn class_auroc(title: &str, classes: &[String], series: &[ClassSeries]) -> R
     let frame = Frame {
         title,
         x: ("class", -0.5, classes.len() as f64 - 0.5),
-        y: ("AUROC", 0.0, 1.0),
+        y: ("AUROC", 0.0, 1.02),
         ticks: Some(classes),
+        log_y: false,
+        whole_x: false,
     };
     draw(&frame, SeriesLabelPosition::LowerLeft, |chart| {
         let across = [(-0.5, 0.5), (classes.len() as f64 - 0.5, 0.5)];
@@ -310,6 +347,7 @@ mod tests {
         assert!(score_histogram("run", "score", &[], &[]).is_err());
 
         let series = Series { name: "err_g".into(), points: vec![(1.0, 2.0), (2.0, f64::NAN)], dashed: true };
+        check(&epochs_log("run", "loss", std::slice::from_ref(&series)).unwrap(), &["err_g"]);
         check(&epochs("run", "loss", &[series], Some((1.0, 2.0, "best"))).unwrap(), &["err_g", "best"]);
 
         let ours = ClassSeries { name: "ours".into(), values: vec![Some((0.9, Some(0.1))), None], published: false };

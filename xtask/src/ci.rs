@@ -1,0 +1,26 @@
+//! `cargo xtask ci`.
+
+use crate::ganomaly::{cargo, root};
+use anyhow::{Context, Result};
+use std::process::ExitCode;
+
+/// Every check, in the order of their cost.
+const CHECKS: &[&[&str]] = &[
+    &["fmt", "--all", "--check"],
+    &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    &["test", "--workspace"],
+];
+
+pub fn run() -> Result<ExitCode> {
+    for check in CHECKS {
+        println!("$ cargo {}", check.join(" "));
+        let status =
+            cargo().args(*check).current_dir(root()?).status().context("cargo cannot be run")?;
+        if !status.success() {
+            eprintln!("failed: cargo {}", check.join(" "));
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    println!("all checks passed");
+    Ok(ExitCode::SUCCESS)
+}

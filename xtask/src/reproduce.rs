@@ -1,0 +1,46 @@
+//! `cargo xtask reproduce`: the main job.
+
+use crate::ganomaly;
+use anyhow::Result;
+use clap::ValueEnum;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Drawings instead of pictures and a small network: no download, a few minutes.
+    #[arg(long, conflicts_with = "table")]
+    quick: bool,
+    /// Only this table; else both.
+    #[arg(long)]
+    table: Option<Table>,
+    /// Further arguments for the sweep, such as --set seed=0 or --data-dir DIR.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Table {
+    Mnist,
+    Cifar10,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let experiments: &[&str] = match (args.quick, args.table) {
+        (true, _) => &["quick"],
+        (_, Some(Table::Mnist)) => &["mnist"],
+        (_, Some(Table::Cifar10)) => &["cifar10"],
+        (_, None) => &["mnist", "cifar10"],
+    };
+    let root = ganomaly::root()?;
+    for name in experiments {
+        let config = root.join("experiments").join(format!("{name}.toml"));
+        let results = root.join("results");
+        let mut all = vec![config.display().to_string(), "--results".into(), results.display().to_string()];
+        all.extend(args.rest.iter().cloned());
+        let code = ganomaly::run("sweep", &all)?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
