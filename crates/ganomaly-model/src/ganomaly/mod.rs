@@ -102,6 +102,16 @@ impl Detector for Ganomaly {
     }
 
     fn load_state(&mut self, state: &NamedTensors) -> Result<()> {
+        let before = self.state()?;
+        // Half a network is worse than the old one.
+        self.replace_state(state).inspect_err(|_| {
+            let _ = self.replace_state(&before);
+        })
+    }
+}
+
+impl Ganomaly {
+    fn replace_state(&self, state: &NamedTensors) -> Result<()> {
         let mut state: HashMap<String, Tensor> = state.iter().cloned().collect();
         self.netg.load_state(&mut state)?;
         self.netd.load_state(&mut state)?;

@@ -1,0 +1,28 @@
+//! MNIST in memory: alone in its process, so that nothing else is counted.
+
+#![cfg(target_os = "linux")]
+
+use ganomaly_data::{Dataset, datasets::Mnist};
+use std::path::PathBuf;
+
+/// Kilobytes of a line of /proc/self/status.
+fn status(key: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|l| l.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn mnist_costs_less_than_60_mb() {
+    let Some(shared) = std::env::var_os("GANOMALY_SHARED").map(PathBuf::from) else {
+        println!("skipped: GANOMALY_SHARED is not set");
+        return;
+    };
+    let before = status("VmRSS:");
+    let images = Mnist.load(&shared.join("data")).unwrap();
+    assert_eq!(images.len(), 70_000);
+    let resident = status("VmRSS:") - before;
+    let peak = status("VmHWM:") - before;
+    println!("{resident} kB resident, {peak} kB at the peak of loading");
+    assert!(resident < 60_000 && peak < 60_000, "{resident} kB, {peak} kB");
+}

@@ -1,0 +1,196 @@
+//! GANomaly without goldens: its gradients by finite differences, its laws, its files, and what it refuses.
+
+use candle_core::{DType, Device, Tensor};
+use ganomaly_model::ganomaly::{Adversarial, Ganomaly, GanomalyConfig};
+use ganomaly_model::{BatchNormMode, Detector, Error, random, weights};
+
+fn tiny() -> GanomalyConfig {
+    GanomalyConfig { isize: 16, nc: 2, nz: 5, ngf: 4, extralayers: 1, ..GanomalyConfig::default() }
+}
+
+fn batch(config: &GanomalyConfig, n: usize, seed: u64) -> Tensor {
+    let shape = [n, config.nc, config.isize, config.isize];
+    random::normal(&mut random::stream(seed, 9), (0.0, 0.5), &shape, DType::F32).unwrap()
+}
+
+fn numbers(t: &Tensor) -> Vec<f64> {
+    t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
+/// The step's gradients against central differences of its losses, along each parameter's own gradient.
+#[test]
+fn gradients_equal_finite_differences() {
+    for adversarial in [Adversarial::Feature, Adversarial::Bce] {
+        let config = GanomalyConfig { adversarial, w_adv: 2.0, w_con: 3.0, w_enc: 5.0, ..tiny() };
+        let model = Ganomaly::with_dtype(config.clone(), 3, DType::F64).unwrap();
+        let x = batch(&config, 4, 1);
+        let gradients = model.gradients(&model.forward(&x).unwrap()).unwrap();
+        let loss = |generator: bool| {
+            let losses = model.losses(&model.forward(&x).unwrap()).unwrap();
+            if generator { losses.err_g } else { losses.err_d }
+        };
+        let nets = [
+            (true, model.netg.parameters(), model.netg.parameter_names(), &gradients.netg),
+            (false, model.netd.parameters(), model.netd.parameter_names(), &gradients.netd),
+        ];
+        for (generator, parameters, names, gradients) in nets {
+            for ((parameter, name), gradient) in parameters.iter().zip(names).zip(gradients) {
+                let norm = numbers(gradient).iter().map(|g| g * g).sum::<f64>().sqrt();
+                assert!(norm > 1e-9, "{adversarial} {name}: no gradient at all");
+                let original = parameter.copy().unwrap();
+                let h = 1e-6;
+                let at = |by: f64| {
+                    let moved = (&original + (gradient * (by / norm)).unwrap()).unwrap();
+                    parameter.slice_set(&moved, 0, 0).unwrap();
+                    loss(generator)
+                };
+                let slope = (at(h) - at(-h)) / (2.0 * h);
+                parameter.slice_set(&original, 0, 0).unwrap();
+                let off = (slope / norm - 1.0).abs();
+                assert!(off < 1e-4, "{adversarial} {name}: slope {slope} for a gradient of norm {norm}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
+    let run = |threads: usize, seed: u64| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut model = Ganomaly::new(tiny(), seed).unwrap();
+            for step in 0..3 {
+                model.step(&batch(&tiny(), 8, step)).unwrap();
+            }
+            let state = model.state().unwrap();
+            let scores = model.score(&batch(&tiny(), 5, 7), BatchNormMode::Running).unwrap();
+            (weights::to_safetensors(&state, None).unwrap(), scores)
+        })
+    };
+    let one = run(1, 0);
+    assert!(run(2, 0) == one && run(3, 0) == one);
+    assert!(run(1, 1) != one, "another seed gives another network");
+}
+
+#[test]
+fn running_scores_are_a_pictures_own_and_scoring_learns_nothing() {
+    let mut model = Ganomaly::new(tiny(), 0).unwrap();
+    model.step(&batch(&tiny(), 8, 0)).unwrap();
+    let before = weights::to_safetensors(&model.state().unwrap(), None).unwrap();
+    let x = batch(&tiny(), 6, 2);
+    let together = model.score(&x, BatchNormMode::Running).unwrap();
+    for i in 0..6 {
+        let alone = model.score(&x.narrow(0, i, 1).unwrap(), BatchNormMode::Running).unwrap();
+        assert!((alone.l2[0] / together.l2[i] - 1.0).abs() < 1e-5);
+    }
+    let batch_mode = model.score(&x, BatchNormMode::Batch).unwrap();
+    let part = model.score(&x.narrow(0, 0, 3).unwrap(), BatchNormMode::Batch).unwrap();
+    assert!((part.l2[0] / batch_mode.l2[0] - 1.0).abs() > 1e-5, "batch scores depend on the batch");
+    assert!(together.l1.iter().chain(&together.con).all(|s| *s > 0.0));
+    assert!(weights::to_safetensors(&model.state().unwrap(), None).unwrap() == before);
+}
+
+#[test]
+fn training_reduces_the_generators_loss() {
+    let config = GanomalyConfig { lr: 2e-3, ..tiny() };
+    let mut model = Ganomaly::new(config.clone(), 0).unwrap();
+    // Plain pictures, each of one brightness a channel: what five latent numbers can hold.
+    let x = batch(&config, 16, 0).narrow(2, 0, 1).unwrap().narrow(3, 0, 1).unwrap();
+    let x = x.broadcast_as((16, 2, 16, 16)).unwrap().contiguous().unwrap();
+    let first = model.step(&x).unwrap().err_g;
+    let last = (0..150).map(|_| model.step(&x).unwrap().err_g).last().unwrap();
+    assert!(last < 0.7 * first, "{first} to {last}");
+}
+
+#[test]
+fn a_vanished_discriminator_loss_starts_it_anew() {
+    let config = tiny();
+    let mut model = Ganomaly::new(config.clone(), 0).unwrap();
+    let forward = model.forward(&batch(&config, 4, 0)).unwrap();
+    let gradients = model.gradients(&forward).unwrap();
+    let losses = model.losses(&forward).unwrap();
+    let moved = |model: &mut Ganomaly, err_d: f64| {
+        let before = model.netd.parameters()[0].copy().unwrap();
+        let losses = ganomaly_model::ganomaly::Losses { err_d, ..losses };
+        model.update(&gradients, &losses).unwrap();
+        let after = numbers(&model.netd.parameters()[0]);
+        numbers(&before).iter().zip(after).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    };
+    assert!(moved(&mut model, 1.1e-5) < 1e-3, "an ordinary Adam step");
+    assert!(moved(&mut model, 0.9e-5) > 1e-2, "fresh weights from N(0, 0.02²)");
+}
+
+#[test]
+fn weights_survive_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let mut model = Ganomaly::new(tiny(), 0).unwrap();
+    model.step(&batch(&tiny(), 4, 0)).unwrap();
+    let bytes = weights::to_safetensors(&model.state().unwrap(), None).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    let mut other = Ganomaly::new(tiny(), 1).unwrap();
+    other.load_state(&weights::read_safetensors(&path).unwrap()).unwrap();
+    assert!(weights::to_safetensors(&other.state().unwrap(), None).unwrap() == bytes);
+}
+
+#[test]
+fn parameter_counts_are_the_references() {
+    // The published code's own counts for these sizes (traces mnist32 and rgb64_extra1).
+    for (isize, nc, nz, ngf, extralayers, netg, netd) in
+        [(32, 1, 20, 8, 0, 62_128, 10_976), (64, 3, 16, 4, 1, 58_208, 11_720)]
+    {
+        let config =
+            GanomalyConfig { isize, nc, nz, ngf, extralayers, ..GanomalyConfig::default() };
+        let model = Ganomaly::new(config, 0).unwrap();
+        let count = |p: Vec<Tensor>| p.iter().map(Tensor::elem_count).sum::<usize>();
+        assert_eq!(count(model.netg.parameters()), netg);
+        assert_eq!(count(model.netd.parameters()), netd);
+    }
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_what_would() {
+    let check = |config: GanomalyConfig, expected: &str| {
+        let message = Ganomaly::new(config, 0).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message:?} should contain {expected:?}");
+    };
+    let sizes = "the sizes that work are 16, 32, 64, 128, 256, 512 and 1024";
+    for isize in [0, 8, 28, 80, 2048] {
+        check(GanomalyConfig { isize, ..tiny() }, &format!("isize = {isize}: {sizes}"));
+    }
+    check(GanomalyConfig { nc: 0, ..tiny() }, "nc = 0: use 1 to 1024 channels");
+    check(GanomalyConfig { ngf: 1, ..tiny() }, "ngf = 1: use 2 to 4096 features");
+    check(GanomalyConfig { nz: 0, ..tiny() }, "nz = 0: use 1 to 65536");
+    check(GanomalyConfig { w_con: -1.0, ..tiny() }, "w_con = -1: a weight is a finite number");
+    check(GanomalyConfig { w_adv: f64::NAN, ..tiny() }, "w_adv = NaN");
+    check(GanomalyConfig { lr: 0.0, ..tiny() }, "lr = 0: use a number above 0");
+    check(GanomalyConfig { beta1: 1.0, ..tiny() }, "beta1 = 1: use a number in [0, 1)");
+
+    let mut model = Ganomaly::new(tiny(), 0).unwrap();
+    let wrong = Tensor::zeros((2, 3, 16, 16), DType::F32, &Device::Cpu).unwrap();
+    let error = model.train_step(&wrong).unwrap_err();
+    assert!(matches!(error, Error::BatchShape { .. }));
+    assert_eq!(
+        error.to_string(),
+        "a batch of shape [2, 3, 16, 16] was given, but this network takes [N, 2, 16, 16]"
+    );
+    let mut state = model.state().unwrap();
+    let lost = state.remove(0).0;
+    let message = model.load_state(&state).unwrap_err().to_string();
+    assert_eq!(message, format!("the weights have no tensor named {lost:?}"));
+    let mut state = model.state().unwrap();
+    state[0].1 = wrong.clone();
+    assert!(model.load_state(&state).unwrap_err().to_string().contains("but this network needs"));
+    let mut state = model.state().unwrap();
+    state.push(("stray".into(), wrong));
+    assert!(model.load_state(&state).unwrap_err().to_string().contains("\"stray\" among them"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("not-weights");
+    std::fs::write(&path, b"not weights").unwrap();
+    for error in [
+        weights::read_safetensors(&path).unwrap_err(),
+        weights::read_pth_file(&path, "").unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("not-weights: cannot be read as weights"), "{error}");
+    }
+}
