@@ -35,7 +35,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for name in experiments {
         let config = root.join("experiments").join(format!("{name}.toml"));
         let results = root.join("results");
-        let mut all = vec![config.display().to_string(), "--results".into(), results.display().to_string()];
+        let mut all =
+            vec![config.display().to_string(), "--results".into(), results.display().to_string()];
         all.extend(args.rest.iter().cloned());
         let code = ganomaly::run("sweep", &all)?;
         if code != ExitCode::SUCCESS {

@@ -3,7 +3,9 @@
 //!     cargo run -p ganomaly-data --example batches -- /tmp
 
 use candle_core::Device;
-use ganomaly_data::{BatchOptions, Batches, Dataset, Split, SplitKind, Transform, datasets::Synthetic};
+use ganomaly_data::{
+    BatchOptions, Batches, Dataset, Split, SplitKind, Transform, datasets::Synthetic,
+};
 use std::sync::Arc;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,8 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let images = Arc::new(dataset.load("data".as_ref())?);
     let split =
         Split::new(SplitKind::LeaveOneClassOut, images.labels(), images.official_train(), 0, 0)?;
-    let transform =
-        Transform { image_size: 32, normalization: dataset.reference_normalization() };
+    let transform = Transform { image_size: 32, normalization: dataset.reference_normalization() };
     let options = BatchOptions {
         batch_size: 64,
         drop_last: true,

@@ -59,14 +59,21 @@ pub struct Batches {
 
 impl Batches {
     /// Starts preparing batches of the pictures `indices`, in that order.
-    pub fn new(images: Arc<LabeledImages>, indices: Vec<u32>, options: BatchOptions) -> Result<Self> {
+    pub fn new(
+        images: Arc<LabeledImages>,
+        indices: Vec<u32>,
+        options: BatchOptions,
+    ) -> Result<Self> {
         let BatchOptions { batch_size, drop_last, ref transform, prefetch, .. } = options;
         if batch_size == 0 {
             return Err(Error::Invalid("batch_size = 0: use 1 or more".into()));
         }
         transform.check(images.shape()[0])?;
         if let Some(&out) = indices.iter().find(|&&i| i as usize >= images.len()) {
-            return Err(Error::Invalid(format!("there is no picture {out} among {}", images.len())));
+            return Err(Error::Invalid(format!(
+                "there is no picture {out} among {}",
+                images.len()
+            )));
         }
         let full = indices.len() / batch_size;
         let count = if drop_last { full } else { indices.len().div_ceil(batch_size) };
@@ -103,8 +110,7 @@ fn prepare(images: &LabeledImages, indices: &[u32], options: &BatchOptions) -> R
             .ok_or_else(|| Error::Invalid(format!("there is no picture {index}")))?;
         options.transform.apply(picture, shape, out)?;
     }
-    let images =
-        Tensor::from_vec(numbers, (indices.len(), shape[0], size, size), &options.device)?;
+    let images = Tensor::from_vec(numbers, (indices.len(), shape[0], size, size), &options.device)?;
     Ok(Batch { images, indices: indices.to_vec() })
 }
 

@@ -97,7 +97,11 @@ fn download(
     let (_, body) = response.into_parts();
     let total = body.content_length();
     if total.is_some_and(|t| t > file.max_bytes) {
-        return Err(format!("it offers {} bytes, more than the {} expected", total.unwrap_or(0), file.max_bytes));
+        return Err(format!(
+            "it offers {} bytes, more than the {} expected",
+            total.unwrap_or(0),
+            file.max_bytes
+        ));
     }
     let partial = Partial(path.with_added_extension(format!("{}.partial", std::process::id())));
     let mut out = File::create(&partial.0).map_err(|e| format!("{}: {e}", partial.0.display()))?;
@@ -178,7 +182,10 @@ impl<'a> Rate<'a> {
         }
         let rate = self.bytes as f64 / elapsed.as_secs_f64();
         if rate < self.options.min_bytes_per_s as f64 {
-            return Err(format!("too slow: {rate:.0} bytes a second over {:.0} s", elapsed.as_secs_f64()));
+            return Err(format!(
+                "too slow: {rate:.0} bytes a second over {:.0} s",
+                elapsed.as_secs_f64()
+            ));
         }
         (self.since, self.bytes) = (Instant::now(), 0);
         Ok(())
@@ -188,10 +195,16 @@ impl<'a> Rate<'a> {
 fn check(path: &Path, checksum: Checksum) -> Result<(), String> {
     let file = || File::open(path).map_err(|e| e.to_string());
     let (kind, wanted, got) = match checksum {
-        Checksum::Sha256(wanted) => ("SHA-256", wanted, sha256(file()?, path).map_err(|e| e.to_string())?),
+        Checksum::Sha256(wanted) => {
+            ("SHA-256", wanted, sha256(file()?, path).map_err(|e| e.to_string())?)
+        }
         Checksum::UnpackedSha256(wanted) => {
             let unpacked = open(path).and_then(|r| sha256(r, path));
-            ("SHA-256 of the unpacked file", wanted, unpacked.map_err(|_| "not a whole gz file".to_string())?)
+            (
+                "SHA-256 of the unpacked file",
+                wanted,
+                unpacked.map_err(|_| "not a whole gz file".to_string())?,
+            )
         }
         Checksum::Md5(wanted) => {
             let mut hash = Md5::new();
@@ -206,5 +219,9 @@ fn check(path: &Path, checksum: Checksum) -> Result<(), String> {
             ("MD5", wanted, hex(&hash.finalize()))
         }
     };
-    if got == wanted { Ok(()) } else { Err(format!("wrong contents: {kind} is {got}, expected {wanted}")) }
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(format!("wrong contents: {kind} is {got}, expected {wanted}"))
+    }
 }

@@ -91,14 +91,16 @@ impl Split {
     /// As the published code does it without a seed: nothing is pooled or shuffled.
     pub fn official(labels: &[u8], official_train: usize, abnormal: u8) -> Result<Self> {
         let (mut normal, anomalous) = divide(labels, official_train, |l| l != abnormal)?;
-        let test_normal = normal.split_off(normal.partition_point(|&i| (i as usize) < official_train));
+        let test_normal =
+            normal.split_off(normal.partition_point(|&i| (i as usize) < official_train));
         Self::build(normal, test_normal, anomalous)
     }
 
     /// One class is normal, every other anomalous; anomalies of the training part are not used.
     pub fn one_class(labels: &[u8], official_train: usize, normal_class: u8) -> Result<Self> {
         let (mut normal, mut anomalous) = divide(labels, official_train, |l| l == normal_class)?;
-        let test_normal = normal.split_off(normal.partition_point(|&i| (i as usize) < official_train));
+        let test_normal =
+            normal.split_off(normal.partition_point(|&i| (i as usize) < official_train));
         anomalous.retain(|&i| i as usize >= official_train);
         Self::build(normal, test_normal, anomalous)
     }
@@ -113,8 +115,7 @@ impl Split {
                 return Err(Error::Invalid(format!("the split cannot be made: {what}")));
             }
         }
-        let test_is_anomaly =
-            [vec![false; normal.len()], vec![true; anomalous.len()]].concat();
+        let test_is_anomaly = [vec![false; normal.len()], vec![true; anomalous.len()]].concat();
         Ok(Self { train, test: [normal, anomalous].concat(), test_is_anomaly })
     }
 

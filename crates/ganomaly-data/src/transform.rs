@@ -105,12 +105,16 @@ pub fn resize(
     size: usize,
 ) -> Result<std::borrow::Cow<'_, [u8]>> {
     if picture.len() != c * h * w || picture.is_empty() {
-        return Err(Error::Invalid(format!("{} bytes are no picture of {c}×{h}×{w}", picture.len())));
+        return Err(Error::Invalid(format!(
+            "{} bytes are no picture of {c}×{h}×{w}",
+            picture.len()
+        )));
     }
     if h == size && w == size {
         return Ok(picture.into());
     }
-    let invalid = |e: &dyn fmt::Display| Error::Invalid(format!("cannot resize {h}×{w} to {size}: {e}"));
+    let invalid =
+        |e: &dyn fmt::Display| Error::Invalid(format!("cannot resize {h}×{w} to {size}: {e}"));
     let side = h.min(w) as f64;
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))

@@ -77,7 +77,9 @@ fn answer(mut stream: TcpStream, kind: Server) -> std::io::Result<()> {
     let mut request = [0; 4096];
     let n = stream.read(&mut request)?;
     assert!(String::from_utf8_lossy(&request[..n]).starts_with("GET /file.bin "));
-    let head = |status: &str, length: usize| format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head = |status: &str, length: usize| {
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")
+    };
     let ok = head("200 OK", CONTENT.len());
     match kind {
         Server::Good => stream.write_all(&[ok.as_bytes(), CONTENT].concat()),
@@ -120,18 +122,30 @@ fn the_right_file_is_fetched_once() {
     let dir = tempfile::tempdir().unwrap();
     let (address, requests) = serve(Server::Good);
     let mut events = Vec::new();
-    let folder = fetch(&OneFile, dir.path(), &options(address.clone()), &mut |e| events.push(format!("{e:?}"))).unwrap();
+    let folder = fetch(&OneFile, dir.path(), &options(address.clone()), &mut |e| {
+        events.push(format!("{e:?}"))
+    })
+    .unwrap();
     assert_eq!(std::fs::read(folder.join("file.bin")).unwrap(), CONTENT);
     assert_eq!(events.last().unwrap(), "Done(\"file.bin\")");
-    assert!(events.iter().any(|e| e == &format!("Bytes(\"file.bin\", {0}, Some({0}))", CONTENT.len())));
+    assert!(
+        events.iter().any(|e| e == &format!("Bytes(\"file.bin\", {0}, Some({0}))", CONTENT.len()))
+    );
 
     let mut present = false;
-    fetch(&OneFile, dir.path(), &options(address.clone()), &mut |e| present |= matches!(e, Progress::Present(_))).unwrap();
+    fetch(&OneFile, dir.path(), &options(address.clone()), &mut |e| {
+        present |= matches!(e, Progress::Present(_))
+    })
+    .unwrap();
     assert!(present && requests.load(Ordering::SeqCst) == 1, "a good file is not fetched again");
 
     std::fs::write(folder.join("file.bin"), "rotten").unwrap();
     fetch(&OneFile, dir.path(), &options(address), &mut |_| {}).unwrap();
-    assert_eq!(std::fs::read(folder.join("file.bin")).unwrap(), CONTENT, "a rotten one is replaced");
+    assert_eq!(
+        std::fs::read(folder.join("file.bin")).unwrap(),
+        CONTENT,
+        "a rotten one is replaced"
+    );
 }
 
 #[test]
@@ -147,7 +161,9 @@ fn bad_servers_are_given_up_with_a_reason_and_leave_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (address, _) = serve(kind);
         let started = Instant::now();
-        let message = fetch(&OneFile, dir.path(), &options(address.clone()), &mut |_| {}).unwrap_err().to_string();
+        let message = fetch(&OneFile, dir.path(), &options(address.clone()), &mut |_| {})
+            .unwrap_err()
+            .to_string();
         for words in ["file.bin could not be downloaded", &address, expected, "--mirror"] {
             assert!(message.contains(words), "{message:?} should contain {words:?}");
         }

@@ -33,7 +33,8 @@ fn leave_one_class_out_equals_the_published_code_in_every_row() {
     let rows = golden["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 30);
     for row in rows {
-        let (seed, class) = (row["seed"].as_u64().unwrap(), row["abnormal_class"].as_u64().unwrap());
+        let (seed, class) =
+            (row["seed"].as_u64().unwrap(), row["abnormal_class"].as_u64().unwrap());
         let split = Split::leave_one_class_out(&labels, 60_000, class as u8, seed).unwrap();
         let anomalies = split.test_is_anomaly.iter().filter(|&&a| a).count() as u64;
         assert_eq!(split.train.len() as u64, row["train"].as_u64().unwrap());
@@ -56,9 +57,8 @@ fn splits_are_disjoint_and_complete() {
             let complete = all.len();
             all.dedup();
             assert_eq!(all.len(), complete, "{kind}: a picture is there twice");
-            let is_anomaly = |i: u32| {
-                (labels[i as usize] == class) != (kind == SplitKind::OneClass)
-            };
+            let is_anomaly =
+                |i: u32| (labels[i as usize] == class) != (kind == SplitKind::OneClass);
             assert!(split.train.iter().all(|&i| !is_anomaly(i)), "{kind}: trains on anomalies");
             for (&i, &a) in split.test.iter().zip(&split.test_is_anomaly) {
                 assert_eq!(is_anomaly(i), a);
@@ -75,7 +75,8 @@ fn splits_are_disjoint_and_complete() {
                 }
                 SplitKind::LeaveOneClassOut => {
                     assert_eq!(complete, labels.len());
-                    let normals = split.train.len() + split.test_is_anomaly.iter().filter(|&&a| !a).count();
+                    let normals =
+                        split.train.len() + split.test_is_anomaly.iter().filter(|&&a| !a).count();
                     assert_eq!(split.train.len(), normals * 4 / 5);
                 }
             }
@@ -121,8 +122,14 @@ fn impossible_splits_say_why() {
         assert!(message.contains(expected), "{message:?} should contain {expected:?}");
     };
     let labels = [0, 1, 0, 1, 0, 1];
-    check(Split::leave_one_class_out(&labels, 4, 0, 1 << 32), "seed = 4294967296: NumPy's generator");
-    check(Split::leave_one_class_out(&labels, 4, 7, 0), "there are no anomalous pictures to test on");
+    check(
+        Split::leave_one_class_out(&labels, 4, 0, 1 << 32),
+        "seed = 4294967296: NumPy's generator",
+    );
+    check(
+        Split::leave_one_class_out(&labels, 4, 7, 0),
+        "there are no anomalous pictures to test on",
+    );
     check(Split::official(&labels, 6, 0), "no normal pictures are left to test on");
     check(Split::one_class(&labels, 4, 7), "no normal pictures are left to train on");
     check(Split::official(&labels, 7, 0), "7 training pictures of 6 in all");

@@ -11,11 +11,13 @@ use std::sync::Arc;
 
 #[test]
 fn resizing_equals_pillows_within_a_grey_level() {
-    let golden = SafeTensors::deserialize(include_bytes!("golden/resize_pillow.safetensors")).unwrap();
+    let golden =
+        SafeTensors::deserialize(include_bytes!("golden/resize_pillow.safetensors")).unwrap();
     let input = golden.tensor("in28").unwrap().data().to_vec();
     for (name, size) in [("out20", 20), ("out32", 32)] {
         let expected = golden.tensor(name).unwrap().data().to_vec();
-        let transform = Transform { image_size: size, normalization: Normalization::uniform(1, 0.0, 1.0) };
+        let transform =
+            Transform { image_size: size, normalization: Normalization::uniform(1, 0.0, 1.0) };
         let mut worst = 0.0f32;
         for (picture, expected) in input.chunks(784).zip(expected.chunks(size * size)) {
             let mut out = vec![0.0; size * size];
@@ -47,7 +49,8 @@ fn other_than_square_pictures_are_cropped_in_the_middle() {
 }
 
 fn options(batch_size: usize, drop_last: bool) -> BatchOptions {
-    let transform = Transform { image_size: 16, normalization: Normalization::uniform(1, 0.5, 0.5) };
+    let transform =
+        Transform { image_size: 16, normalization: Normalization::uniform(1, 0.5, 0.5) };
     BatchOptions { batch_size, drop_last, transform, device: Device::Cpu, prefetch: 2 }
 }
 
@@ -66,9 +69,13 @@ fn batches_come_in_order_and_whole() {
         let order: Vec<u32> = batches.iter().flat_map(|b| b.indices.clone()).collect();
         assert_eq!(order, indices[..order.len()]);
         assert_eq!(batches[0].images.dims(), [32, 1, 16, 16]);
-        let first = batches[0].images.get(1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let first =
+            batches[0].images.get(1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let mut expected = vec![0.0; 256];
-        options(1, false).transform.apply(images().image(68).unwrap(), [1, 28, 28], &mut expected).unwrap();
+        options(1, false)
+            .transform
+            .apply(images().image(68).unwrap(), [1, 28, 28], &mut expected)
+            .unwrap();
         assert_eq!(first, expected);
     }
 }

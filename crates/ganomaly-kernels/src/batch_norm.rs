@@ -184,7 +184,8 @@ impl<T: Real> Pass<T> {
                 for ((dx, x), dy) in rows {
                     for j in 0..c {
                         let g = self.before_activation(j, x[j], dy[j]);
-                        dx[j] = self.scale[j] * (g - constant[j] - (x[j] - self.mean[j]) * slope[j]);
+                        dx[j] =
+                            self.scale[j] * (g - constant[j] - (x[j] - self.mean[j]) * slope[j]);
                     }
                 }
             },
@@ -214,8 +215,10 @@ fn convert<T: Real>(x: &[f64]) -> Vec<T> {
 }
 
 fn stats<T: Real>(x: &[T], channels: usize) -> BatchStats {
-    let blocks: Vec<BatchStats> =
-        x.par_chunks(rows_in_block(channels) * channels).map(|x| block_stats(x, channels)).collect();
+    let blocks: Vec<BatchStats> = x
+        .par_chunks(rows_in_block(channels) * channels)
+        .map(|x| block_stats(x, channels))
+        .collect();
     let zero = BatchStats { mean: vec![0.0; channels], variance: vec![0.0; channels], count: 0 };
     blocks.into_iter().fold(zero, merge)
 }
@@ -240,7 +243,11 @@ fn block_stats<T: Real>(x: &[T], channels: usize) -> BatchStats {
         }
     }
     let f64s = |v: &[T]| v.iter().map(|v| v.to_f64()).collect::<Vec<_>>();
-    BatchStats { mean: f64s(&mean), variance: f64s(&square).iter().map(|s| s / count as f64).collect(), count }
+    BatchStats {
+        mean: f64s(&mean),
+        variance: f64s(&square).iter().map(|s| s / count as f64).collect(),
+        count,
+    }
 }
 
 fn merge(a: BatchStats, b: BatchStats) -> BatchStats {

@@ -53,7 +53,12 @@ impl Conv2d {
     }
 
     /// The gradient of `x`, `[N, H, W, I]`, from that of `y`.
-    pub fn backward_input(self, dy: &Tensor, w: &Tensor, (h, wd): (usize, usize)) -> Result<Tensor> {
+    pub fn backward_input(
+        self,
+        dy: &Tensor,
+        w: &Tensor,
+        (h, wd): (usize, usize),
+    ) -> Result<Tensor> {
         let (n, _, _, o) = dy.dims4()?;
         let s = self.shape((n, h, wd), (w.dim(2)?, o), w)?;
         s.check_output(dy)?;
@@ -135,7 +140,10 @@ impl Shape {
 
     /// Whether a picture is exactly one patch, as in the last convolution of an encoder.
     fn is_one_patch(self) -> bool {
-        self.patches() == 1 && self.conv.padding == 0 && self.h == self.conv.kernel && self.w == self.h
+        self.patches() == 1
+            && self.conv.padding == 0
+            && self.h == self.conv.kernel
+            && self.w == self.h
     }
 
     /// Pictures in a tile.
@@ -148,7 +156,14 @@ impl Shape {
         let mut y = vec![T::zero(); self.n * self.patches() * o];
         let weights = (w, View::rows(o));
         if self.is_one_patch() {
-            matmul((self.n, o, patch), &mut y, (x, View::rows(patch)), weights, false, Threads::All);
+            matmul(
+                (self.n, o, patch),
+                &mut y,
+                (x, View::rows(patch)),
+                weights,
+                false,
+                Threads::All,
+            );
             return y;
         }
         let tile = self.tile();
@@ -158,7 +173,14 @@ impl Shape {
                 let m = y.len() / o;
                 T::with_scratch(m * patch, |rows| {
                     self.rows_from_pictures(x, rows);
-                    matmul((m, o, patch), y, (rows, View::rows(patch)), weights, false, Threads::One);
+                    matmul(
+                        (m, o, patch),
+                        y,
+                        (rows, View::rows(patch)),
+                        weights,
+                        false,
+                        Threads::One,
+                    );
                 });
             });
         y
@@ -200,7 +222,8 @@ impl Shape {
             .zip(dy.par_chunks(piece * self.patches() * o))
             .map(|(x, dy)| {
                 let mut sum = vec![T::zero(); patch * o];
-                let tiles = x.chunks(tile * self.picture()).zip(dy.chunks(tile * self.patches() * o));
+                let tiles =
+                    x.chunks(tile * self.picture()).zip(dy.chunks(tile * self.patches() * o));
                 for (index, (x, dy)) in tiles.enumerate() {
                     let m = dy.len() / o;
                     T::with_scratch(m * patch, |rows| {

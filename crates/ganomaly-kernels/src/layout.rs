@@ -5,13 +5,21 @@ use candle_core::{Result, Tensor};
 /// `[N, C, H, W]` to `[N, H, W, C]`, contiguous. With one channel nothing is copied.
 pub fn nhwc_from_nchw(x: &Tensor) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
-    if c == 1 { x.contiguous()?.reshape((n, h, w, 1)) } else { x.permute((0, 2, 3, 1))?.contiguous() }
+    if c == 1 {
+        x.contiguous()?.reshape((n, h, w, 1))
+    } else {
+        x.permute((0, 2, 3, 1))?.contiguous()
+    }
 }
 
 /// `[N, H, W, C]` to `[N, C, H, W]`, contiguous. With one channel nothing is copied.
 pub fn nchw_from_nhwc(x: &Tensor) -> Result<Tensor> {
     let (n, h, w, c) = x.dims4()?;
-    if c == 1 { x.contiguous()?.reshape((n, 1, h, w)) } else { x.permute((0, 3, 1, 2))?.contiguous() }
+    if c == 1 {
+        x.contiguous()?.reshape((n, 1, h, w))
+    } else {
+        x.permute((0, 3, 1, 2))?.contiguous()
+    }
 }
 
 /// A convolution's weight from PyTorch's `[O, I, K, K]` to `[K, K, I, O]`. A transposed

@@ -125,7 +125,6 @@ fn difference(a: &Tensor, b: &Tensor, f: impl Fn(f64) -> f64 + Sync) -> Result<T
 }
 
 fn sum<T: Real>(x: &[T], f: impl Fn(T) -> f64 + Sync) -> f64 {
-    let blocks: Vec<f64> =
-        x.par_chunks(BLOCK).map(|x| x.iter().map(|&v| f(v)).sum()).collect();
+    let blocks: Vec<f64> = x.par_chunks(BLOCK).map(|x| x.iter().map(|&v| f(v)).sum()).collect();
     blocks.iter().sum()
 }

@@ -101,7 +101,9 @@ pub(crate) fn update<T: Real, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> R)
     tensor.inplace_op1(&op)?;
     match op.result.take() {
         Some(result) => Ok(result),
-        None => bail!("this kernel runs on the CPU only, but the tensor is on {:?}", tensor.device()),
+        None => {
+            bail!("this kernel runs on the CPU only, but the tensor is on {:?}", tensor.device())
+        }
     }
 }
 

@@ -86,10 +86,7 @@ fn convolutions_equal_candles() -> Result<()> {
     let ds = layout::nhwc_from_nchw(&dy)?;
     let check = |got: Tensor, expected: &Tensor| assert!(deviation(&got, expected) < 1e-12);
     check(layout::nchw_from_nhwc(&conv.forward(&xs, &ws)?)?, &y);
-    check(
-        layout::nchw_from_nhwc(&conv.backward_input(&ds, &ws, (8, 8))?)?,
-        grads.get(&x).unwrap(),
-    );
+    check(layout::nchw_from_nhwc(&conv.backward_input(&ds, &ws, (8, 8))?)?, grads.get(&x).unwrap());
     check(layout::oikk_from_kernel(&conv.backward_weight(&xs, &ds)?)?, grads.get(&w).unwrap());
     // A transposed convolution is the input gradient: PyTorch's [in, out, K, K] weight as [O, I, K, K].
     let transposed = dy.conv_transpose2d(&w, 1, 0, 2, 1)?;
@@ -163,7 +160,10 @@ fn statistics_are_accurate_far_from_zero_and_over_many_blocks() -> Result<()> {
     for c in 0..3 {
         assert!((stats.mean[c] - exact.mean[c]).abs() < 1e-2);
         assert!((stats.variance[c] / exact.variance[c] - 1.0).abs() < 1e-3);
-        assert!((exact.variance[c] - 1.0 / 3.0).abs() < 5e-3, "uniform on [-1, 1) has variance 1/3");
+        assert!(
+            (exact.variance[c] - 1.0 / 3.0).abs() < 5e-3,
+            "uniform on [-1, 1) has variance 1/3"
+        );
     }
     Ok(())
 }
@@ -182,7 +182,8 @@ fn running_statistics_follow_pytorchs_rule() -> Result<()> {
 #[test]
 fn activation_and_loss_gradients_equal_finite_differences() -> Result<()> {
     let (x, other, dy) = (random((3, 5), 9), random((3, 5), 10), random((3, 5), 11));
-    for f in [Activation::Identity, Activation::LeakyRelu(0.2), Activation::RELU, Activation::Tanh] {
+    for f in [Activation::Identity, Activation::LeakyRelu(0.2), Activation::RELU, Activation::Tanh]
+    {
         let g = f.backward(&f.forward(&x)?, &dy)?;
         check_finite_differences(&x, &g, |x| dot(&f.forward(x)?, &dy))?;
     }
@@ -253,9 +254,14 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
                 out.push(conv.backward_weight(&x, &g.input)?);
                 out.extend([y, g.weight]);
             }
-            out.push(Tensor::new(&[loss::mean_absolute(&out[0], &out[0].affine(0.5, 0.1)?)? as f32], &Device::Cpu)?);
+            out.push(Tensor::new(
+                &[loss::mean_absolute(&out[0], &out[0].affine(0.5, 0.1)?)? as f32],
+                &Device::Cpu,
+            )?);
             out.iter()
-                .map(|t| Ok(t.flatten_all()?.to_vec1::<f32>()?.iter().map(|v| v.to_bits()).collect()))
+                .map(|t| {
+                    Ok(t.flatten_all()?.to_vec1::<f32>()?.iter().map(|v| v.to_bits()).collect())
+                })
                 .collect()
         })
     };

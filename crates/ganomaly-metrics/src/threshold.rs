@@ -12,7 +12,8 @@ pub fn equal_error_rate(scores: &[f64], anomalous: &[bool]) -> Result<f64> {
 }
 
 pub(crate) fn eer(curve: &RocCurve) -> f64 {
-    let points: Vec<(f64, f64)> = curve.fpr.iter().copied().zip(curve.tpr.iter().copied()).collect();
+    let points: Vec<(f64, f64)> =
+        curve.fpr.iter().copied().zip(curve.tpr.iter().copied()).collect();
     for pair in points.windows(2) {
         let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
         // The line 1 − x − y falls from 1 at (0, 0) to −1 at (1, 1).

@@ -59,7 +59,13 @@ fn pairwise(scores: &[f64], anomalous: &[bool]) -> f64 {
     let (mut wins, mut pairs) = (0.0, 0.0);
     for (a, _) in scores.iter().zip(anomalous).filter(|(_, l)| **l) {
         for (n, _) in scores.iter().zip(anomalous).filter(|(_, l)| !**l) {
-            wins += if a > n { 1.0 } else if a == n { 0.5 } else { 0.0 };
+            wins += if a > n {
+                1.0
+            } else if a == n {
+                0.5
+            } else {
+                0.0
+            };
             pairs += 1.0;
         }
     }

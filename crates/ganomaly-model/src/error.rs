@@ -18,7 +18,9 @@ pub enum Error {
         wanted: String,
     },
     /// A batch whose shape the network cannot take.
-    #[error("a batch of shape {got:?} was given, but this network takes [N, {channels}, {size}, {size}]")]
+    #[error(
+        "a batch of shape {got:?} was given, but this network takes [N, {channels}, {size}, {size}]"
+    )]
     BatchShape {
         /// The shape given.
         got: Vec<usize>,

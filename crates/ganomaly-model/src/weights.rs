@@ -7,7 +7,8 @@ use std::path::Path;
 
 /// Reads every tensor of a safetensors file, sorted by name.
 pub fn read_safetensors(path: &Path) -> Result<NamedTensors> {
-    let tensors = candle_core::safetensors::load(path, &Device::Cpu).map_err(|e| unreadable(path, &e))?;
+    let tensors =
+        candle_core::safetensors::load(path, &Device::Cpu).map_err(|e| unreadable(path, &e))?;
     let mut tensors: NamedTensors = tensors.into_iter().collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(tensors)

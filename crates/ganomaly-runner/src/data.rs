@@ -54,9 +54,14 @@ impl DataStore {
         let images = self.images(&config.dataset)?;
         let class = class_index(images.class_names(), config.class())?;
         let class = u8::try_from(class).context("a class number above 255")?;
-        let split =
-            Split::new(config.split.0, images.labels(), images.official_train(), class, config.seed())?
-                .limit(config.train_limit, config.test_limit, config.seed());
+        let split = Split::new(
+            config.split.0,
+            images.labels(),
+            images.official_train(),
+            class,
+            config.seed(),
+        )?
+        .limit(config.train_limit, config.test_limit, config.seed());
         Ok(RunData { images, split, transform: transform(config)? })
     }
 }

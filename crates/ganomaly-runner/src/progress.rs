@@ -75,7 +75,10 @@ impl RunProgress for Bar {
     fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64) {
         let wanted = losses.iter().filter(|(n, _)| matches!(*n, "err_g" | "err_d"));
         let losses: Vec<String> = wanted.map(|(n, v)| format!("{n} {v:.3}")).collect();
-        self.0.set_message(format!("epoch {epoch}, {}, {images_per_s:.0} images/s", losses.join(", ")));
+        self.0.set_message(format!(
+            "epoch {epoch}, {}, {images_per_s:.0} images/s",
+            losses.join(", ")
+        ));
         self.0.inc(1);
     }
 

@@ -71,7 +71,8 @@ struct Provenance {
 /// Reads `metrics.json` of a run's folder.
 pub fn read_metrics(folder: &Path) -> Result<Metrics> {
     let path = folder.join("metrics.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{}: not a run's metrics", path.display()))
 }
 
@@ -280,7 +281,12 @@ fn plots(
         ("scores.svg", plot::score_histogram(&of(mode), &score_label, &normal, &abnormal)?),
         (
             "auroc.svg",
-            plot::epochs(name, "AUROC", &aurocs, Some((best.epoch as f64, best.auroc, "best on test")))?,
+            plot::epochs(
+                name,
+                "AUROC",
+                &aurocs,
+                Some((best.epoch as f64, best.auroc, "best on test")),
+            )?,
         ),
         ("losses.svg", plot::epochs_log(name, "mean loss", &losses)?),
     ])

@@ -56,13 +56,17 @@ impl Scorer {
         let x = Tensor::from_vec(numbers, (1, self.channels, size, size), &Device::Cpu)?;
         let scores = self.detector.score(&x, BatchNormMode::Running)?;
         let first = |list: &[f64]| list.first().copied().context("the detector gave no score");
-        Ok(PictureScore { l2: first(&scores.l2)?, l1: first(&scores.l1)?, con: first(&scores.con)? })
+        Ok(PictureScore {
+            l2: first(&scores.l2)?,
+            l1: first(&scores.l1)?,
+            con: first(&scores.con)?,
+        })
     }
 }
 
 fn read_config(path: &Path) -> Result<RunConfig> {
-    let file =
-        std::fs::read(path).with_context(|| format!("{}: cannot read the weights", path.display()))?;
+    let file = std::fs::read(path)
+        .with_context(|| format!("{}: cannot read the weights", path.display()))?;
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&file)
         .map_err(|e| anyhow::anyhow!("{}: not a safetensors file: {e}", path.display()))?;
     let config = metadata.metadata().as_ref().and_then(|m| m.get("config")).with_context(|| {
@@ -74,7 +78,10 @@ fn read_config(path: &Path) -> Result<RunConfig> {
 /// A picture file as bytes `[C, H, W]` with their shape: grey for one channel, RGB for three.
 fn decode(path: &Path, channels: usize) -> Result<(Vec<u8>, [usize; 3])> {
     let what = || format!("{}: cannot read the picture", path.display());
-    let mut reader = image::ImageReader::open(path).with_context(what)?.with_guessed_format().with_context(what)?;
+    let mut reader = image::ImageReader::open(path)
+        .with_context(what)?
+        .with_guessed_format()
+        .with_context(what)?;
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);

@@ -104,7 +104,8 @@ fn write_tables(
         let table = table(group, &classes, &columns)?;
         markdown += &format!("\n{}", table.to_markdown());
         csv += &table.to_csv()?;
-        let name = if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
+        let name =
+            if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
         let values = table.rows.iter().map(|row| {
             let seeds: Vec<f64> = row.auroc.iter().flatten().copied().collect();
             mean_std(&seeds).ok().map(|m| (m.mean, m.std))
@@ -112,7 +113,9 @@ fn write_tables(
         series.push(ClassSeries { name, values: values.collect(), published: false });
     }
     for column in &columns {
-        let of = |class: &String| column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| (*v, None));
+        let of = |class: &String| {
+            column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| (*v, None))
+        };
         series.push(ClassSeries {
             name: format!("{} ({})", column.method, column.standing),
             values: classes.iter().map(of).collect(),
@@ -169,7 +172,11 @@ fn settings(experiment: &Experiment, config: &RunConfig) -> Result<Vec<(String, 
     Ok(experiment.swept.iter().map(|key| (key.clone(), value(key))).collect())
 }
 
-fn table(group: &Group<'_>, classes: &[String], published: &[PublishedColumn]) -> Result<AurocTable> {
+fn table(
+    group: &Group<'_>,
+    classes: &[String],
+    published: &[PublishedColumn],
+) -> Result<AurocTable> {
     let (config, _) = group.runs.first().context("a group without runs")?;
     let mut seeds: Vec<u64> = group.runs.iter().map(|(c, _)| c.seed()).collect();
     seeds.sort_unstable();

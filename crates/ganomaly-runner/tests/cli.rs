@@ -80,19 +80,35 @@ impl Sandbox {
 fn a_run_leaves_everything_and_scores_pictures() {
     let sandbox = Sandbox::new();
     sandbox.write("tiny.toml", TINY);
-    let printed: serde_json::Value = serde_json::from_str(&sandbox.ok(&["train", "tiny.toml"])).unwrap();
+    let printed: serde_json::Value =
+        serde_json::from_str(&sandbox.ok(&["train", "tiny.toml"])).unwrap();
     assert!((0.0..=1.0).contains(&printed["auroc"].as_f64().unwrap()));
     let run = sandbox.run_folder("tiny");
     assert!(run.file_name().unwrap().to_string_lossy().starts_with("cross-seed0-"));
     for file in [
-        "config.toml", "epochs.csv", "scores.csv", "metrics.json", "run.json", "weights.safetensors",
-        "roc.svg", "scores.svg", "auroc.svg", "losses.svg", "pictures.png",
+        "config.toml",
+        "epochs.csv",
+        "scores.csv",
+        "metrics.json",
+        "run.json",
+        "weights.safetensors",
+        "roc.svg",
+        "scores.svg",
+        "auroc.svg",
+        "losses.svg",
+        "pictures.png",
     ] {
         assert!(fs::metadata(run.join(file)).unwrap().len() > 100, "{file}");
     }
     let epochs = fs::read_to_string(run.join("epochs.csv")).unwrap();
     let header = epochs.lines().next().unwrap();
-    for column in ["err_g_con", "auroc_running", "auroc_batch-shuffled", "auroc_running_best_on_test", "images_per_s"] {
+    for column in [
+        "err_g_con",
+        "auroc_running",
+        "auroc_batch-shuffled",
+        "auroc_running_best_on_test",
+        "images_per_s",
+    ] {
         assert!(header.split(',').any(|c| c == column), "{column} is not in {header}");
     }
     assert_eq!(epochs.lines().count(), 3);
@@ -106,7 +122,8 @@ fn a_run_leaves_everything_and_scores_pictures() {
         csv += &format!("{},{}\n", cells[3], cells[2]);
     }
     sandbox.write("scores.csv", &csv);
-    let again: serde_json::Value = serde_json::from_str(&sandbox.ok(&["metrics", "scores.csv"])).unwrap();
+    let again: serde_json::Value =
+        serde_json::from_str(&sandbox.ok(&["metrics", "scores.csv"])).unwrap();
     assert_eq!(again["auroc"], printed["auroc"]);
 
     // A picture gets the same score alone as among others, in any format that keeps its pixels.
@@ -119,8 +136,12 @@ fn a_run_leaves_everything_and_scores_pictures() {
     assert_eq!(rows[1].split_once(',').unwrap().1, rows[2].split_once(',').unwrap().1);
 
     sandbox.write("no.png", "not a picture");
-    sandbox.fails(&["score", run.to_str().unwrap(), "no.png"], &["no.png: cannot read the picture"]);
-    sandbox.fails(&["score", run.to_str().unwrap(), "gone.png"], &["gone.png: cannot read the picture"]);
+    sandbox
+        .fails(&["score", run.to_str().unwrap(), "no.png"], &["no.png: cannot read the picture"]);
+    sandbox.fails(
+        &["score", run.to_str().unwrap(), "gone.png"],
+        &["gone.png: cannot read the picture"],
+    );
     sandbox.fails(&["score", "gone", "a.png"], &["gone: cannot read the weights"]);
     sandbox.fails(&["score", "a.png", "a.png"], &["a.png: not a safetensors file"]);
 }
@@ -146,7 +167,11 @@ fn a_sweep_makes_tables_and_repeats_nothing() {
     let sweep = format!("{TINY}\n[sweep]\nw_con = [1, 50]\n");
     sandbox.write("s.toml", &sweep.replace("epochs = 2", "epochs = 1"));
     let table = sandbox.ok(&["sweep", "s.toml", "--set", "seed=[0,1]"]);
-    for heading in ["## synthetic w_con = 1.0", "## synthetic w_con = 50.0", "| seed 0 | seed 1 | mean | std |"] {
+    for heading in [
+        "## synthetic w_con = 1.0",
+        "## synthetic w_con = 50.0",
+        "| seed 0 | seed 1 | mean | std |",
+    ] {
         assert!(table.contains(heading), "{heading} is not in {table}");
     }
     let folder = sandbox.path("results/s");
@@ -194,23 +219,53 @@ fn bad_configs_are_named_with_file_line_and_key() {
     sandbox.write("tiny.toml", TINY);
     let cases: &[(&str, &[&str])] = &[
         ("dataset = \"synthetic\"\nw_cno = 3\n", &["bad.toml", "line 2", "w_cno", "w_con"]),
-        ("dataset = \"synthetic\"\nisize = \"big\"\n", &["bad.toml", "line 2", "isize", "invalid type"]),
-        ("dataset = \"synthetic\"\n[sweep]\nw_con = [1, \"x\"]\n", &["bad.toml", "line 3", "[sweep]", "w_con"]),
+        (
+            "dataset = \"synthetic\"\nisize = \"big\"\n",
+            &["bad.toml", "line 2", "isize", "invalid type"],
+        ),
+        (
+            "dataset = \"synthetic\"\n[sweep]\nw_con = [1, \"x\"]\n",
+            &["bad.toml", "line 3", "[sweep]", "w_con"],
+        ),
         ("dataset = \"synthetic\"\n[sweep]\nw_cno = [1]\n", &["bad.toml", "line 3", "w_cno"]),
         ("dataset = \"synthetic\"\n[sweep]\nw_con = []\n", &["line 3", "the list is empty"]),
         ("dataset = \n", &["bad.toml", "line 1"]),
         ("abnormal_class = 1\nseed = 0\n", &["dataset: not given, and there is no default"]),
         ("dataset = \"synthetic\"\nabnormal_class = 1\n", &["seed: not given"]),
         ("dataset = \"synthetic\"\nseed = 0\n", &["abnormal_class: not given"]),
-        ("dataset = \"minst\"\nabnormal_class = 1\nseed = 0\n", &["\"minst\": unknown; the data sets are mnist, cifar10"]),
-        ("dataset = \"synthetic\"\nabnormal_class = 12\nseed = 0\n", &["abnormal_class = \"12\": no such class", "ring"]),
-        ("dataset = \"synthetic\"\nabnormal_class = \"cat\"\nseed = 0\n", &["\"cat\": no such class"]),
-        ("dataset = \"synthetic\"\nabnormal_class = 1\nseed = 4294967296\n", &["seed = 4294967296: use a number below 2^32"]),
+        (
+            "dataset = \"minst\"\nabnormal_class = 1\nseed = 0\n",
+            &["\"minst\": unknown; the data sets are mnist, cifar10"],
+        ),
+        (
+            "dataset = \"synthetic\"\nabnormal_class = 12\nseed = 0\n",
+            &["abnormal_class = \"12\": no such class", "ring"],
+        ),
+        (
+            "dataset = \"synthetic\"\nabnormal_class = \"cat\"\nseed = 0\n",
+            &["\"cat\": no such class"],
+        ),
+        (
+            "dataset = \"synthetic\"\nabnormal_class = 1\nseed = 4294967296\n",
+            &["seed = 4294967296: use a number below 2^32"],
+        ),
         ("dataset = \"synthetic\"\nabnormal_class = 1\nseed = -1\n", &["seed"]),
-        ("dataset = \"synthetic\"\nsplit = \"half\"\n", &["line 2", "unknown split \"half\"", "one-class"]),
-        ("dataset = \"synthetic\"\nsplit = \"one-class\"\nseed = 0\nabnormal_class = 1\n", &["takes normal_class"]),
-        ("dataset = \"synthetic\"\nscoring = \"batch\"\n", &["unknown scoring \"batch\"", "batch-shuffled"]),
-        ("dataset = \"synthetic\"\nadversarial = \"wgan\"\n", &["unknown adversarial loss \"wgan\""]),
+        (
+            "dataset = \"synthetic\"\nsplit = \"half\"\n",
+            &["line 2", "unknown split \"half\"", "one-class"],
+        ),
+        (
+            "dataset = \"synthetic\"\nsplit = \"one-class\"\nseed = 0\nabnormal_class = 1\n",
+            &["takes normal_class"],
+        ),
+        (
+            "dataset = \"synthetic\"\nscoring = \"batch\"\n",
+            &["unknown scoring \"batch\"", "batch-shuffled"],
+        ),
+        (
+            "dataset = \"synthetic\"\nadversarial = \"wgan\"\n",
+            &["unknown adversarial loss \"wgan\""],
+        ),
     ];
     for (text, words) in cases {
         sandbox.write("bad.toml", text);
@@ -246,7 +301,12 @@ fn bad_files_are_named() {
     sandbox.write("m.toml", "dataset = \"mnist\"\nabnormal_class = 2\nseed = 0\n");
     sandbox.fails(
         &["train", "m.toml", "--data-dir", "nowhere"],
-        &["train-images-idx3-ubyte", "nowhere/mnist", "cargo xtask data fetch mnist", "could not be downloaded"],
+        &[
+            "train-images-idx3-ubyte",
+            "nowhere/mnist",
+            "cargo xtask data fetch mnist",
+            "could not be downloaded",
+        ],
     );
     sandbox.fails(&["data", "fetch", "mnist"], &["could not be downloaded", "127.0.0.1:9"]);
     sandbox.fails(&["data", "verify", "elephants"], &["\"elephants\": unknown"]);
@@ -255,13 +315,21 @@ fn bad_files_are_named() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("the files of mnist are missing"));
 
     let metrics: &[(&str, &str, &[&str])] = &[
-        ("nan.csv", "score,label\n0.1,0\nNaN,1\n", &["nan.csv", "score 1 is NaN: scores must be finite"]),
+        (
+            "nan.csv",
+            "score,label\n0.1,0\nNaN,1\n",
+            &["nan.csv", "score 1 is NaN: scores must be finite"],
+        ),
         ("one.csv", "score,label\n0.1,1\n0.2,1\n", &["all 2 labels are anomalous"]),
         ("empty.csv", "score,label\n", &["there are no scores"]),
         ("word.csv", "score,label\nhigh,1\n", &["word.csv", "line: 2"]),
         ("column.csv", "points,label\n0.1,1\n", &["missing field `score`"]),
         ("label.csv", "score,label\n0.1,0\n0.2,2\n", &["label 1 is 2: use 1 for an anomaly"]),
-        ("c.json", "{\"cases\": [{\"name\": \"x\", \"scores\": [1], \"labels\": [1, 0]}]}", &["case \"x\"", "1 scores, but 2 labels"]),
+        (
+            "c.json",
+            "{\"cases\": [{\"name\": \"x\", \"scores\": [1], \"labels\": [1, 0]}]}",
+            &["case \"x\"", "1 scores, but 2 labels"],
+        ),
         ("d.json", "[]", &["d.json"]),
     ];
     for (name, text, words) in metrics {
@@ -269,5 +337,8 @@ fn bad_files_are_named() {
         sandbox.fails(&["metrics", name], words);
     }
     sandbox.fails(&["metrics", "gone.csv"], &["gone.csv"]);
-    sandbox.fails(&["parity", "gone"], &["gone.json: cannot read the trace; name it without its extension"]);
+    sandbox.fails(
+        &["parity", "gone"],
+        &["gone.json: cannot read the trace; name it without its extension"],
+    );
 }

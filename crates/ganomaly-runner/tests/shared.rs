@@ -32,7 +32,11 @@ fn a_changed_trace_is_refused() {
     let stem = dir.path().join("t");
     let copy = |suffix: &str| {
         let target = format!("{}{suffix}", stem.display());
-        std::fs::write(&target, std::fs::read(golden.join(format!("mnist32_warm{suffix}"))).unwrap()).unwrap();
+        std::fs::write(
+            &target,
+            std::fs::read(golden.join(format!("mnist32_warm{suffix}"))).unwrap(),
+        )
+        .unwrap();
         PathBuf::from(target)
     };
     for suffix in [".safetensors", ".netG.pth", ".netD.pth", ".pth.safetensors"] {

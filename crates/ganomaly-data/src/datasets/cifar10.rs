@@ -2,9 +2,7 @@
 
 use crate::dataset::{folders, missing};
 use crate::read::{append, expect_end, hex, open};
-use crate::{
-    About, Checksum, Dataset, Error, LabeledImages, RemoteFile, Result, Verification,
-};
+use crate::{About, Checksum, Dataset, Error, LabeledImages, RemoteFile, Result, Verification};
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -38,21 +36,25 @@ impl Cifar10 {
     /// Each file's records, from loose files or from the archive.
     fn parts(self, data_dir: &Path) -> Result<Vec<Option<Vec<u8>>>> {
         let bases = folders(data_dir, self.name());
-        let places: Vec<PathBuf> =
-            bases.iter().flat_map(|f| [f.clone(), f.join(FOLDER)]).collect();
+        let places: Vec<PathBuf> = bases.iter().flat_map(|f| [f.clone(), f.join(FOLDER)]).collect();
         let complete = |dir: &&PathBuf| {
             dir.join("data_batch_1.bin").is_file() && dir.join("test_batch.bin").is_file()
         };
         if let Some(dir) = places.iter().find(complete) {
-            return part_names().iter().map(|name| {
-                let path = dir.join(name);
-                if path.is_file() { Ok(Some(read_file(&path)?)) } else { Ok(None) }
-            }).collect();
+            return part_names()
+                .iter()
+                .map(|name| {
+                    let path = dir.join(name);
+                    if path.is_file() { Ok(Some(read_file(&path)?)) } else { Ok(None) }
+                })
+                .collect();
         }
         match bases.iter().map(|f| f.join(ARCHIVE)).find(|p| p.is_file()) {
             Some(path) => read_archive(&path),
             None => {
-                let files = vec![format!("data_batch_1.bin to data_batch_5.bin and test_batch.bin, or {ARCHIVE}")];
+                let files = vec![format!(
+                    "data_batch_1.bin to data_batch_5.bin and test_batch.bin, or {ARCHIVE}"
+                )];
                 Err(missing(self.name(), files, places))
             }
         }
@@ -110,7 +112,8 @@ impl Dataset for Cifar10 {
     }
 
     fn verify(&self, data_dir: &Path) -> Result<Verification> {
-        let parts: Vec<Vec<u8>> = self.parts(data_dir)?.into_iter().map(Option::unwrap_or_default).collect();
+        let parts: Vec<Vec<u8>> =
+            self.parts(data_dir)?.into_iter().map(Option::unwrap_or_default).collect();
         let count = |parts: &[Vec<u8>]| parts.iter().map(|p| p.len() / RECORD).sum::<usize>();
         let (train, test) = parts.split_at(5);
         if records_digest(train) == TRAIN_RECORDS && records_digest(test) == TEST_RECORDS {
@@ -143,7 +146,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
 
 fn read_records(reader: &mut dyn Read, len: u64, path: &Path) -> Result<Vec<u8>> {
     let record = RECORD as u64;
-    if len == 0 || len % record != 0 || len > record * MAX_RECORDS as u64 {
+    if len == 0 || !len.is_multiple_of(record) || len > record * MAX_RECORDS as u64 {
         return Err(Error::malformed(
             path,
             format!("{len} bytes are not 1 to {MAX_RECORDS} records of {RECORD} bytes"),

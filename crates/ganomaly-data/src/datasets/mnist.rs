@@ -129,14 +129,21 @@ impl Dataset for Mnist {
         let mut differing = Vec::new();
         for (part, path) in PARTS.iter().zip(self.paths(data_dir)?) {
             if sha256(open(&path)?, &path)? != part.sha256 {
-                differing.push(format!("{} (the official one has {} entries)", path.display(), part.count));
+                differing.push(format!(
+                    "{} (the official one has {} entries)",
+                    path.display(),
+                    part.count
+                ));
             }
         }
         Ok(if differing.is_empty() {
             Verification::Official
         } else {
             let list = differing.join(", ");
-            Verification::Partial(format!("{} pictures; other than the official files: {list}", images.len()))
+            Verification::Partial(format!(
+                "{} pictures; other than the official files: {list}",
+                images.len()
+            ))
         })
     }
 }
@@ -153,11 +160,17 @@ fn read_idx(path: &Path, dims: &[usize], expected: usize, buffer: &mut Vec<u8>) 
     if words[0] != magic {
         return Err(Error::malformed(
             path,
-            format!("not an IDX file of the kind wanted: its magic number is {:#010x}, expected {magic:#010x}", words[0]),
+            format!(
+                "not an IDX file of the kind wanted: its magic number is {:#010x}, expected {magic:#010x}",
+                words[0]
+            ),
         ));
     }
     if words[2..].iter().zip(dims).any(|(&got, &wanted)| got as usize != wanted) {
-        return Err(Error::malformed(path, format!("its pictures are {:?}, expected {dims:?}", &words[2..])));
+        return Err(Error::malformed(
+            path,
+            format!("its pictures are {:?}, expected {dims:?}", &words[2..]),
+        ));
     }
     let count = words[1] as usize;
     if count == 0 || count > MAX_COUNT {

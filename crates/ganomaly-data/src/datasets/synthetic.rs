@@ -45,15 +45,18 @@ const GLYPHS: [(&str, &[Stroke]); 10] = [
     ),
     (
         "zigzag",
-        &[
-            Line([0.2, 0.2], [0.8, 0.2]),
-            Line([0.8, 0.2], [0.2, 0.8]),
-            Line([0.2, 0.8], [0.8, 0.8]),
-        ],
+        &[Line([0.2, 0.2], [0.8, 0.2]), Line([0.8, 0.2], [0.2, 0.8]), Line([0.2, 0.8], [0.8, 0.8])],
     ),
     ("rails", &[Line([0.3, 0.15], [0.3, 0.85]), Line([0.7, 0.15], [0.7, 0.85])]),
     ("eight", &[Ring([0.5, 0.32], 0.17), Ring([0.5, 0.68], 0.17)]),
-    ("arrow", &[Line([0.15, 0.5], [0.85, 0.5]), Line([0.85, 0.5], [0.55, 0.2]), Line([0.85, 0.5], [0.55, 0.8])]),
+    (
+        "arrow",
+        &[
+            Line([0.15, 0.5], [0.85, 0.5]),
+            Line([0.85, 0.5], [0.55, 0.2]),
+            Line([0.85, 0.5], [0.55, 0.8]),
+        ],
+    ),
 ];
 
 /// Seeded drawings of ten glyphs, 3,000 to train and 1,000 to test, each shifted, scaled, slanted and with a pen of its own.
@@ -77,7 +80,8 @@ impl Synthetic {
 
     fn draw(self, class: usize, rng: &mut ChaCha8Rng, out: &mut Vec<u8>) {
         let mut between = |low: f32, high: f32| low + (high - low) * rng.random::<f32>();
-        let (scale, slant, turn) = (between(0.75, 1.05), between(-0.25, 0.25), between(-0.15, 0.15));
+        let (scale, slant, turn) =
+            (between(0.75, 1.05), between(-0.25, 0.25), between(-0.15, 0.15));
         let shift = [between(-0.08, 0.08), between(-0.08, 0.08)];
         let pen = between(0.045, 0.08);
         let (sin, cos) = turn.sin_cos();

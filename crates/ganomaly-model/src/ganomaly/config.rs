@@ -90,9 +90,12 @@ impl GanomalyConfig {
     /// Refuses settings that the network cannot be built or trained with.
     pub fn check(&self) -> Result<()> {
         let size = self.isize;
-        require("isize", size, size.is_power_of_two() && (16..=Self::MAX_ISIZE).contains(&size), {
-            "the sizes that work are 16, 32, 64, 128, 256, 512 and 1024"
-        })?;
+        require(
+            "isize",
+            size,
+            size.is_power_of_two() && (16..=Self::MAX_ISIZE).contains(&size),
+            "the sizes that work are 16, 32, 64, 128, 256, 512 and 1024",
+        )?;
         require("nc", self.nc, (1..=1024).contains(&self.nc), "use 1 to 1024 channels")?;
         require("nz", self.nz, (1..=65536).contains(&self.nz), "use 1 to 65536")?;
         let ngf = self.ngf;

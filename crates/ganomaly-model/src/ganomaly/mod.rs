@@ -9,8 +9,8 @@ mod score;
 mod step;
 
 pub use config::{Adversarial, GanomalyConfig};
-pub use score::Inference;
 pub use networks::{Discriminator, Generator};
+pub use score::Inference;
 pub use step::{Forward, Losses, StepGradients};
 
 use crate::random::stream;
@@ -50,8 +50,12 @@ impl Ganomaly {
         let mut rng = stream(seed, WEIGHTS_STREAM);
         netg.initialise(&mut rng)?;
         netd.initialise(&mut rng)?;
-        let adam =
-            AdamConfig { lr: config.lr, beta1: config.beta1, beta2: config.beta2, ..Default::default() };
+        let adam = AdamConfig {
+            lr: config.lr,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            ..Default::default()
+        };
         Ok(Self {
             adam_g: Adam::new(netg.parameters(), adam)?,
             adam_d: Adam::new(netd.parameters(), adam)?,
@@ -86,7 +90,7 @@ impl Detector for Ganomaly {
     }
 
     fn score(&self, x: &Tensor, mode: BatchNormMode) -> Result<Scores> {
-        Ok(self.infer(x, mode)?.scores()?)
+        self.infer(x, mode)?.scores()
     }
 
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {

@@ -160,7 +160,10 @@ impl Ganomaly {
 
     /// The gradients of `err_g` for the generator and of `err_d` for the discriminator.
     pub fn gradients(&self, f: &Forward) -> Result<StepGradients> {
-        Ok(StepGradients { netg: self.generator_gradients(f)?, netd: self.discriminator_gradients(f)? })
+        Ok(StepGradients {
+            netg: self.generator_gradients(f)?,
+            netd: self.discriminator_gradients(f)?,
+        })
     }
 
     fn generator_gradients(&self, f: &Forward) -> Result<Vec<Tensor>> {

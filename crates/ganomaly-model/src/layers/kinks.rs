@@ -38,12 +38,7 @@ impl Kinks {
 
 impl Sequential {
     /// Makes `tape` take the sides of `other_tape`, a pass of the same chain over the same input in other precision.
-    pub fn take_sides(
-        &self,
-        tape: &mut Tape,
-        other: &Self,
-        other_tape: &Tape,
-    ) -> Result<Kinks> {
+    pub fn take_sides(&self, tape: &mut Tape, other: &Self, other_tape: &Tape) -> Result<Kinks> {
         let mut kinks = Kinks::default();
         let layers = self.layers.iter().zip(&other.layers);
         for ((layer, other), (saved, reference)) in layers.zip(tape.0.iter_mut().zip(&other_tape.0))
@@ -57,9 +52,13 @@ impl Sequential {
                 ) => {
                     let own = Affine::new(&norm.weight, &norm.bias, stats)?;
                     let others = Affine::new(&other.weight, &other.bias, reference_stats)?;
-                    side_with(x, reference, |c, v| own.at(c, v), |c, v| others.at(c, v), |c, y| {
-                        own.inverse(c, y)
-                    })?
+                    side_with(
+                        x,
+                        reference,
+                        |c, v| own.at(c, v),
+                        |c, v| others.at(c, v),
+                        |c, y| own.inverse(c, y),
+                    )?
                 }
                 (
                     Op::Activation(Activation::LeakyRelu(_)),

@@ -320,7 +320,10 @@ impl Sequential {
                         (format!("{name}.bias"), norm.bias.copy()?),
                         (format!("{name}.running_mean"), norm.running_mean.copy()?),
                         (format!("{name}.running_var"), norm.running_var.copy()?),
-                        (format!("{name}.num_batches_tracked"), Tensor::new(tracked, &Device::Cpu)?),
+                        (
+                            format!("{name}.num_batches_tracked"),
+                            Tensor::new(tracked, &Device::Cpu)?,
+                        ),
                     ]);
                 }
                 Op::Activation(_) => {}

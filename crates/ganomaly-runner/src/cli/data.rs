@@ -56,7 +56,11 @@ pub fn run(args: &DataArgs) -> Result<ExitCode> {
                 let about = dataset.about();
                 super::out(&format!(
                     "{}: {}\n  from {}\n  licence: {}\n  cite: {}\n",
-                    dataset.name(), about.description, about.homepage, about.licence, about.citation
+                    dataset.name(),
+                    about.description,
+                    about.homepage,
+                    about.licence,
+                    about.citation
                 ))?;
             }
             Ok(ExitCode::SUCCESS)
@@ -108,7 +112,9 @@ pub fn fetch_if_missing(store: &DataStore, name: &str) -> Result<()> {
 
 fn download(dataset: &dyn Dataset, dir: &Path, options: &FetchOptions) -> Result<()> {
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:24} {bytes}/{total_bytes}, {eta} left") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {bar:24} {bytes}/{total_bytes}, {eta} left")
+    {
         bar.set_style(style);
     }
     let folder = fetch(dataset, dir, options, &mut |event| match event {

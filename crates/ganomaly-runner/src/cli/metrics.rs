@@ -40,7 +40,8 @@ pub fn print(file: &Path) -> Result<ExitCode> {
         });
         serde_json::json!({ "cases": all.collect::<Result<Vec<_>>>()? })
     } else {
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).with_context(context)?;
+        let mut reader =
+            csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).with_context(context)?;
         let rows = reader.deserialize().collect::<Result<Vec<Row>, _>>().with_context(context)?;
         let scores: Vec<f64> = rows.iter().map(|r| r.score).collect();
         let labels: Vec<u8> = rows.iter().map(|r| r.label).collect();

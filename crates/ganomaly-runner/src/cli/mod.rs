@@ -180,7 +180,11 @@ fn check_parity(traces: &[PathBuf]) -> Result<ExitCode> {
         out(&format!("{}\n", parity.table()))?;
         holds &= parity.holds();
     }
-    out(if holds { "every deviation is within its limit\n" } else { "NOT EQUAL to the published code\n" })?;
+    out(if holds {
+        "every deviation is within its limit\n"
+    } else {
+        "NOT EQUAL to the published code\n"
+    })?;
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

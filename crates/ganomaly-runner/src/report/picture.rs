@@ -57,7 +57,8 @@ pub fn grid(
             for (y, x) in (0..cell * cell).map(|p| (p / cell, p % cell)) {
                 let inside = |v: u32| (BORDER..cell - BORDER).contains(&v);
                 let pixel = if inside(x) && inside(y) {
-                    let i = ((y - BORDER) / scale) as usize * size + ((x - BORDER) / scale) as usize;
+                    let i =
+                        ((y - BORDER) / scale) as usize * size + ((x - BORDER) / scale) as usize;
                     Rgb([0, 1, 2].map(|c| (value(c, i).clamp(0.0, 1.0) * 255.0).round() as u8))
                 } else {
                     border
@@ -78,7 +79,8 @@ mod tests {
     #[test]
     fn a_grid_shows_input_reconstruction_and_difference() {
         let (input, reconstruction) = ([1.0; 256], [-1.0; 256]);
-        let sample = |anomalous| Sample { input: &input, reconstruction: &reconstruction, anomalous };
+        let sample =
+            |anomalous| Sample { input: &input, reconstruction: &reconstruction, anomalous };
         let png = grid(&[sample(false), sample(true)], 1, 16, &[0.5], &[0.5]).unwrap();
         let image = image::load_from_memory(&png).unwrap().into_rgb8();
         let (cell, middle) = (16 * 3 + 4, 4 + 26);

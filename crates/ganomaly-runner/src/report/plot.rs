@@ -54,8 +54,7 @@ pub struct ClassSeries {
     pub published: bool,
 }
 
-type Chart<'a> =
-    ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// What stands around a plot.
 struct Frame<'a> {
@@ -140,7 +139,13 @@ fn short(v: f64) -> String {
 }
 
 /// Adds a line with its legend.
-fn line(chart: &mut Chart<'_>, name: &str, colour: RGBColor, points: &[(f64, f64)], dashed: bool) -> Result<()> {
+fn line(
+    chart: &mut Chart<'_>,
+    name: &str,
+    colour: RGBColor,
+    points: &[(f64, f64)],
+    dashed: bool,
+) -> Result<()> {
     let style = colour.stroke_width(2);
     let points = points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
     let annotation = if dashed {
@@ -204,9 +209,14 @@ pub fn score_histogram(
         }
         bins
     };
-    let kinds = [("normal", PALETTE[0], shares(normal)), ("anomalous", PALETTE[1], shares(anomalous))];
+    let kinds =
+        [("normal", PALETTE[0], shares(normal)), ("anomalous", PALETTE[1], shares(anomalous))];
     let top = kinds.iter().flat_map(|(_, _, bins)| bins.iter().copied()).fold(0.0, f64::max);
-    let x_label = if clipped { format!("{x_label}; the highest 0.5 % are not shown") } else { x_label.into() };
+    let x_label = if clipped {
+        format!("{x_label}; the highest 0.5 % are not shown")
+    } else {
+        x_label.into()
+    };
     let frame = Frame {
         title: &format!("Scores: {title}"),
         x: (&x_label, low, high),
@@ -221,11 +231,9 @@ pub fn score_histogram(
                 let left = low + i as f64 * width;
                 Rectangle::new([(left, 0.0), (left + width, share)], colour.mix(0.5).filled())
             });
-            chart
-                .draw_series(bars)
-                .map_err(error)?
-                .label(name)
-                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], colour.mix(0.5).filled()));
+            chart.draw_series(bars).map_err(error)?.label(name).legend(move |(x, y)| {
+                Rectangle::new([(x, y - 5), (x + 18, y + 5)], colour.mix(0.5).filled())
+            });
         }
         Ok(())
     })
@@ -346,11 +354,25 @@ mod tests {
         check(&score_histogram("run", "score", &[1.0], &[1.0]).unwrap(), &["normal"]);
         assert!(score_histogram("run", "score", &[], &[]).is_err());
 
-        let series = Series { name: "err_g".into(), points: vec![(1.0, 2.0), (2.0, f64::NAN)], dashed: true };
+        let series = Series {
+            name: "err_g".into(),
+            points: vec![(1.0, 2.0), (2.0, f64::NAN)],
+            dashed: true,
+        };
         check(&epochs_log("run", "loss", std::slice::from_ref(&series)).unwrap(), &["err_g"]);
-        check(&epochs("run", "loss", &[series], Some((1.0, 2.0, "best"))).unwrap(), &["err_g", "best"]);
+        check(
+            &epochs("run", "loss", &[series], Some((1.0, 2.0, "best"))).unwrap(),
+            &["err_g", "best"],
+        );
 
-        let ours = ClassSeries { name: "ours".into(), values: vec![Some((0.9, Some(0.1))), None], published: false };
-        check(&class_auroc("t", &["ring".into(), "bar".into()], &[ours]).unwrap(), &["ours", "ring"]);
+        let ours = ClassSeries {
+            name: "ours".into(),
+            values: vec![Some((0.9, Some(0.1))), None],
+            published: false,
+        };
+        check(
+            &class_auroc("t", &["ring".into(), "bar".into()], &[ours]).unwrap(),
+            &["ours", "ring"],
+        );
     }
 }

@@ -24,15 +24,21 @@ pub fn published(dataset: &str) -> Result<Vec<PublishedColumn>> {
     let tables = file.get("table").and_then(|t| t.as_array()).context("auc.toml has no tables")?;
     let mut columns = Vec::new();
     for table in tables {
-        let text = |key: &str| table.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_string();
+        let text =
+            |key: &str| table.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_string();
         if text("dataset") != dataset {
             continue;
         }
-        let list = |key: &str| table.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default();
+        let list =
+            |key: &str| table.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default();
         let classes: Vec<String> = list("classes").iter().map(class_name).collect();
         // Every other list of numbers is a method; sorted, so that the order is the same everywhere.
-        let methods: BTreeMap<&String, &toml::Value> =
-            table.as_table().into_iter().flatten().filter(|(k, v)| *k != "classes" && v.is_array()).collect();
+        let methods: BTreeMap<&String, &toml::Value> = table
+            .as_table()
+            .into_iter()
+            .flatten()
+            .filter(|(k, v)| *k != "classes" && v.is_array())
+            .collect();
         for (method, values) in methods {
             let values = values.as_array().into_iter().flatten().filter_map(|v| v.as_float());
             columns.push(PublishedColumn {

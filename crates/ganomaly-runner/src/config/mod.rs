@@ -2,15 +2,18 @@
 //!
 //! A run is a pure function of its [`RunConfig`]; a copy of it lies beside every result.
 
+mod experiment;
+mod values;
+
+pub use experiment::Experiment;
+pub use values::{Name, ScoreKind, ScoringMode};
+
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::SplitKind;
 use ganomaly_model::ganomaly::{Adversarial, GanomalyConfig};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::Path;
-use std::str::FromStr;
 
 /// Settings of one run. Names are those of the published code where it has them, and defaults are its values; where
 /// the published code makes a choice in silence, the setting names it, and the honest choice is the default.
@@ -20,10 +23,10 @@ pub struct RunConfig {
     /// Data set, by its name in the registry. No default.
     pub dataset: String,
     /// The class held out as anomalous, by name or number. No default; with the split `one-class`, `normal_class` is given instead.
-    #[serde(deserialize_with = "class_name", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "values::class_name", skip_serializing_if = "Option::is_none")]
     pub abnormal_class: Option<String>,
     /// The one normal class of the split `one-class`.
-    #[serde(deserialize_with = "class_name", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "values::class_name", skip_serializing_if = "Option::is_none")]
     pub normal_class: Option<String>,
     /// Seed of the split, the weights and the order of the batches, below 2³². No default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,187 +120,6 @@ impl Default for RunConfig {
     }
 }
 
-/// Batch normalisation while scoring, and the order of the test pictures where it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ScoringMode {
-    /// Running statistics: a picture's score is its own.
-    Running,
-    /// Statistics of each scored batch, normal and anomalous pictures mixed by the seed.
-    BatchShuffled,
-    /// Statistics of each scored batch, all normal pictures first: the published code's, since its loader
-    /// does not shuffle where a seed is given.
-    BatchSequential,
-}
-
-/// Which of a picture's scores is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ScoreKind {
-    /// Mean squared latent difference, the published code's.
-    L2,
-    /// Mean absolute latent difference, the paper's.
-    L1,
-    /// Contextual error.
-    Con,
-}
-
-macro_rules! names {
-    ($type:ty, $what:literal, $($variant:ident = $name:literal),+) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $(Self::$variant => $name),+ })
-            }
-        }
-        impl FromStr for $type {
-            type Err = String;
-            fn from_str(name: &str) -> Result<Self, String> {
-                match name {
-                    $($name => Ok(Self::$variant),)+
-                    _ => Err(format!("unknown {} {name:?}: use one of {:?}", $what, [$($name),+])),
-                }
-            }
-        }
-    };
-}
-names!(ScoringMode, "scoring", Running = "running", BatchShuffled = "batch-shuffled",
-    BatchSequential = "batch-sequential");
-names!(ScoreKind, "score", L2 = "l2", L1 = "l1", Con = "con");
-
-/// A value written by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Name<T>(pub T);
-
-impl<T: fmt::Display> Serialize for Name<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Name<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map(Name).map_err(serde::de::Error::custom)
-    }
-}
-
-/// A class is written `"airplane"`, `"2"` or 2.
-fn class_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a class name or number")]
-    enum Class {
-        Number(u8),
-        Name(String),
-    }
-    Ok(Some(match Class::deserialize(deserializer)? {
-        Class::Number(number) => number.to_string(),
-        Class::Name(name) => name,
-    }))
-}
-
-/// An experiment: a name and its runs, each resolved.
-#[derive(Clone, Debug)]
-pub struct Experiment {
-    /// The file's name without extension; the results' folder.
-    pub name: String,
-    /// One for each combination of the swept values, the last key's values changing fastest.
-    pub runs: Vec<RunConfig>,
-    /// The swept settings.
-    pub swept: Vec<String>,
-}
-
-impl Experiment {
-    /// Reads an experiment and multiplies out its sweep; `sets` are `key=value` replacements, values written as in TOML. A list replaces a
-    /// setting by a sweep over it.
-    pub fn read(path: &Path, sets: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{}: cannot read the experiment", path.display()))?;
-        let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("experiment");
-        Self::parse(name, &text, sets).with_context(|| format!("{}", path.display()))
-    }
-
-    /// As [`Self::read`], from the file's text.
-    pub fn parse(name: &str, text: &str, sets: &[String]) -> Result<Self> {
-        // Parsed once typed, for errors with line and key, and once as a table, to be multiplied out.
-        let typed: RunConfig = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
-        let mut base: toml::Table = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
-        base.remove("sweep");
-        let mut sweep: BTreeMap<String, Vec<toml::Value>> = BTreeMap::new();
-        for (key, values) in typed.sweep {
-            let line = text[..values.span().start.min(text.len())].lines().count().max(1);
-            let values = values.into_inner();
-            check_swept(&key, &values, &base)
-                .with_context(|| format!("line {line}: in [sweep], key {key:?}"))?;
-            sweep.insert(key, values);
-        }
-        for set in sets {
-            apply_set(set, &mut base, &mut sweep).with_context(|| format!("--set {set:?}"))?;
-        }
-        let swept: Vec<String> = sweep.keys().cloned().collect();
-        let runs = multiply(base, &sweep).into_iter().map(resolve).collect::<Result<Vec<_>>>()?;
-        Ok(Self { name: name.to_string(), runs, swept })
-    }
-}
-
-/// Every value must be one that the setting takes.
-fn check_swept(key: &str, values: &[toml::Value], base: &toml::Table) -> Result<()> {
-    ensure!(!values.is_empty(), "the list is empty");
-    ensure!(key != "sweep", "a sweep cannot be swept");
-    for value in values {
-        let mut table = base.clone();
-        table.insert(key.to_string(), value.clone());
-        let _: RunConfig = table.try_into().map_err(|e: toml::de::Error| anyhow!("{value}: {}", e.message()))?;
-    }
-    Ok(())
-}
-
-fn apply_set(
-    set: &str,
-    base: &mut toml::Table,
-    sweep: &mut BTreeMap<String, Vec<toml::Value>>,
-) -> Result<()> {
-    let (key, value) = set.split_once('=').context("expected key=value")?;
-    let (key, value) = (key.trim(), value.trim());
-    // A word that is not a TOML value is taken as a string: --set scoring=running.
-    let value = match toml::from_str::<toml::Table>(&format!("v = {value}")) {
-        Ok(mut table) => table.remove("v").context("expected key=value")?,
-        Err(_) => toml::Value::String(value.to_string()),
-    };
-    sweep.remove(key);
-    match value {
-        toml::Value::Array(values) if key != "also_score" => {
-            check_swept(key, &values, base)?;
-            base.remove(key);
-            sweep.insert(key.to_string(), values);
-        }
-        value => {
-            check_swept(key, std::slice::from_ref(&value), base)?;
-            base.insert(key.to_string(), value);
-        }
-    }
-    Ok(())
-}
-
-fn multiply(base: toml::Table, sweep: &BTreeMap<String, Vec<toml::Value>>) -> Vec<toml::Table> {
-    let mut tables = vec![base];
-    for (key, values) in sweep {
-        tables = tables
-            .into_iter()
-            .flat_map(|table| {
-                values.iter().map(move |value| {
-                    let mut table = table.clone();
-                    table.insert(key.clone(), value.clone());
-                    table
-                })
-            })
-            .collect();
-    }
-    tables
-}
-
-fn resolve(table: toml::Table) -> Result<RunConfig> {
-    let config: RunConfig =
-        table.try_into().map_err(|e: toml::de::Error| anyhow!("{}", e.message()))?;
-    config.check()
-}
-
 impl RunConfig {
     /// Refuses what cannot run, and writes out what was left open: class numbers become names.
     fn check(mut self) -> Result<Self> {
@@ -312,9 +134,16 @@ impl RunConfig {
             }
             _ => (&mut self.abnormal_class, &self.normal_class, "abnormal_class", "normal_class"),
         };
-        ensure!(other.is_none(), "{other_key}: the split {:?} takes {key}", self.split.0.to_string());
-        let class = given.as_mut().with_context(|| format!("{key}: not given, and there is no default"))?;
-        *class = classes[class_index(&classes, class).with_context(|| format!("{key} = {class:?}"))?].clone();
+        ensure!(
+            other.is_none(),
+            "{other_key}: the split {:?} takes {key}",
+            self.split.0.to_string()
+        );
+        let class =
+            given.as_mut().with_context(|| format!("{key}: not given, and there is no default"))?;
+        *class = classes
+            [class_index(&classes, class).with_context(|| format!("{key} = {class:?}"))?]
+        .clone();
         crate::registry::check_detector(&self.detector)?;
         self.model(dataset.image_shape()[0]).check()?;
         for (key, value) in [
@@ -392,7 +221,10 @@ impl RunConfig {
             ScoringMode::BatchShuffled => "batch statistics, shuffled test set",
             ScoringMode::BatchSequential => "batch statistics, sequential test set",
         };
-        format!("{}, {statistics}, last of {} epochs, score {}", self.split.0, self.epochs, self.score.0)
+        format!(
+            "{}, {statistics}, last of {} epochs, score {}",
+            self.split.0, self.epochs, self.score.0
+        )
     }
 }
 

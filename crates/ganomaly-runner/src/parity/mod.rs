@@ -9,6 +9,10 @@
 //! therefore repeated with those sides, and those only, taken from the float64 run. The table shows both runs, and how many
 //! sides of how many were taken over; the limits stay.
 
+mod table;
+
+pub use table::{Deviation, Parity};
+
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig, Losses};
@@ -18,6 +22,7 @@ use ganomaly_model::{BatchNormMode, Detector, NamedTensors, weights};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use table::Tally;
 
 /// A trace's JSON part; what it says beyond this is for people.
 #[derive(Debug, Deserialize)]
@@ -50,83 +55,13 @@ struct Float32Error {
     scores: HashMap<String, f64>,
 }
 
-/// One comparison: the largest deviation of its kind and the limit it must keep.
-#[derive(Clone, Debug)]
-pub struct Deviation {
-    /// "f32" or "f64".
-    pub precision: &'static str,
-    /// What was compared.
-    pub kind: String,
-    /// Norm of the difference over norm of the expected values, the largest over `count` comparisons.
-    pub worst: f64,
-    /// Where the largest was seen.
-    pub at: String,
-    /// The largest allowed.
-    pub limit: f64,
-    /// Comparisons of this kind.
-    pub count: usize,
-}
-
-impl Deviation {
-    /// Whether the deviation keeps its limit. NaN does not.
-    pub fn holds(&self) -> bool {
-        self.worst <= self.limit
-    }
-
-    fn row(&self, remark: &str) -> String {
-        format!(
-            "{:<5} {:<28} {:>10.2e} {:>10.1e} {:>6}  {}{remark}\n",
-            self.precision, self.kind, self.worst, self.limit, self.count, self.at
-        )
-    }
-}
-
-/// All comparisons of one trace.
-#[derive(Debug)]
-pub struct Parity {
-    /// The trace's path without extension.
-    pub trace: PathBuf,
-    /// The largest deviation of each kind, in both precisions.
-    pub deviations: Vec<Deviation>,
-    /// Where the free float32 run broke a limit: its deviations, and the sides that its repetition took over.
-    pub free_run: Option<(Vec<Deviation>, Kinks)>,
-}
-
-impl Parity {
-    /// Whether every deviation keeps its limit.
-    pub fn holds(&self) -> bool {
-        self.deviations.iter().all(Deviation::holds)
-    }
-
-    /// A table for people.
-    pub fn table(&self) -> String {
-        let mut text = format!(
-            "{}\n{:<5} {:<28} {:>10} {:>10} {:>6}  {}\n",
-            self.trace.display(), "type", "kind", "largest", "limit", "count", "where"
-        );
-        for d in &self.deviations {
-            text += &d.row(if d.holds() { "" } else { "  <-- BEYOND THE LIMIT" });
-        }
-        if let Some((free, kinks)) = &self.free_run {
-            text += &format!(
-                "Above, {} of {} rectifier inputs and pixel differences in float32, none farther than {:.1e} from its kink, took the side \
-                 of the float64 run. Without that:\n",
-                kinks.moved, kinks.of, kinks.farthest
-            );
-            for d in free {
-                text += &d.row("");
-            }
-        }
-        text
-    }
-}
-
 /// Runs every comparison of the trace `stem`: `stem.json`, `stem.safetensors` and the two `.pth` files beside them.
 pub fn check_trace(stem: &Path) -> Result<Parity> {
     let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", stem.display()));
     let json = with(".json");
-    let text = std::fs::read_to_string(&json)
-        .with_context(|| format!("{}: cannot read the trace; name it without its extension", json.display()))?;
+    let text = std::fs::read_to_string(&json).with_context(|| {
+        format!("{}: cannot read the trace; name it without its extension", json.display())
+    })?;
     let file: TraceFile =
         serde_json::from_str(&text).with_context(|| format!("{}: not a trace", json.display()))?;
     let tensors = weights::read_safetensors(&with(".safetensors"))?.into_iter().collect();
@@ -249,7 +184,10 @@ impl Trace {
                     ("pred_real", &f.pred_real),
                     ("pred_fake", &f.pred_fake),
                 ] {
-                    let d = deviation(&layout::nchw_from_nhwc(got)?, self.get(&format!("step0/{name}"))?)?;
+                    let d = deviation(
+                        &layout::nchw_from_nhwc(got)?,
+                        self.get(&format!("step0/{name}"))?,
+                    )?;
                     note("tensors, step 0", name, d, limits.of(1e-5));
                 }
                 let names = [model.netg.parameter_names(), model.netd.parameter_names()].concat();
@@ -367,35 +305,4 @@ fn deviation(got: &Tensor, expected: &Tensor) -> Result<f64> {
     let difference = norm(got.iter().zip(&expected).map(|(a, b)| (a - b) * (a - b)).sum());
     let scale = norm(expected.iter().map(|b| b * b).sum());
     Ok(if difference == 0.0 { 0.0 } else { difference / scale.max(f64::MIN_POSITIVE) })
-}
-
-/// Collects the worst of each kind.
-#[derive(Default)]
-struct Tally(Vec<Deviation>);
-
-impl Tally {
-    fn note(&mut self, precision: &'static str, kind: &str, at: &str, deviation: f64, limit: f64) {
-        // Kinds may have several limits (scores do): the one that comes nearest to failing is shown.
-        let severity = |worst: f64, limit: f64| {
-            if worst.is_nan() { f64::INFINITY } else { worst / limit.max(f64::MIN_POSITIVE) }
-        };
-        let new = Deviation {
-            precision,
-            kind: kind.to_string(),
-            worst: deviation,
-            at: at.to_string(),
-            limit,
-            count: 1,
-        };
-        match self.0.iter_mut().find(|d| d.precision == precision && d.kind == kind) {
-            None => self.0.push(new),
-            Some(old) => {
-                let count = old.count + 1;
-                if severity(deviation, limit) > severity(old.worst, old.limit) {
-                    *old = new;
-                }
-                old.count = count;
-            }
-        }
-    }
 }

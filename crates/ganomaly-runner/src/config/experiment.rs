@@ -1,0 +1,113 @@
+//! An experiment's file: settings, and the runs that its `[sweep]` makes.
+
+use super::RunConfig;
+use anyhow::{Context, Result, anyhow, ensure};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// An experiment: a name and its runs, each resolved.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// The file's name without extension; the results' folder.
+    pub name: String,
+    /// One for each combination of the swept values, the last key's values changing fastest.
+    pub runs: Vec<RunConfig>,
+    /// The swept settings.
+    pub swept: Vec<String>,
+}
+
+impl Experiment {
+    /// Reads an experiment and multiplies out its sweep; `sets` are `key=value` replacements, values written as in TOML. A list replaces a
+    /// setting by a sweep over it.
+    pub fn read(path: &Path, sets: &[String]) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{}: cannot read the experiment", path.display()))?;
+        let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("experiment");
+        Self::parse(name, &text, sets).with_context(|| format!("{}", path.display()))
+    }
+
+    /// As [`Self::read`], from the file's text.
+    pub fn parse(name: &str, text: &str, sets: &[String]) -> Result<Self> {
+        // Parsed once typed, for errors with line and key, and once as a table, to be multiplied out.
+        let typed: RunConfig = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
+        let mut base: toml::Table = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
+        base.remove("sweep");
+        let mut sweep: BTreeMap<String, Vec<toml::Value>> = BTreeMap::new();
+        for (key, values) in typed.sweep {
+            let line = text[..values.span().start.min(text.len())].lines().count().max(1);
+            let values = values.into_inner();
+            check_swept(&key, &values, &base)
+                .with_context(|| format!("line {line}: in [sweep], key {key:?}"))?;
+            sweep.insert(key, values);
+        }
+        for set in sets {
+            apply_set(set, &mut base, &mut sweep).with_context(|| format!("--set {set:?}"))?;
+        }
+        let swept: Vec<String> = sweep.keys().cloned().collect();
+        let runs = multiply(base, &sweep).into_iter().map(resolve).collect::<Result<Vec<_>>>()?;
+        Ok(Self { name: name.to_string(), runs, swept })
+    }
+}
+
+/// Every value must be one that the setting takes.
+fn check_swept(key: &str, values: &[toml::Value], base: &toml::Table) -> Result<()> {
+    ensure!(!values.is_empty(), "the list is empty");
+    ensure!(key != "sweep", "a sweep cannot be swept");
+    for value in values {
+        let mut table = base.clone();
+        table.insert(key.to_string(), value.clone());
+        let _: RunConfig =
+            table.try_into().map_err(|e: toml::de::Error| anyhow!("{value}: {}", e.message()))?;
+    }
+    Ok(())
+}
+
+fn apply_set(
+    set: &str,
+    base: &mut toml::Table,
+    sweep: &mut BTreeMap<String, Vec<toml::Value>>,
+) -> Result<()> {
+    let (key, value) = set.split_once('=').context("expected key=value")?;
+    let (key, value) = (key.trim(), value.trim());
+    // A word that is not a TOML value is taken as a string: --set scoring=running.
+    let value = match toml::from_str::<toml::Table>(&format!("v = {value}")) {
+        Ok(mut table) => table.remove("v").context("expected key=value")?,
+        Err(_) => toml::Value::String(value.to_string()),
+    };
+    sweep.remove(key);
+    match value {
+        toml::Value::Array(values) if key != "also_score" => {
+            check_swept(key, &values, base)?;
+            base.remove(key);
+            sweep.insert(key.to_string(), values);
+        }
+        value => {
+            check_swept(key, std::slice::from_ref(&value), base)?;
+            base.insert(key.to_string(), value);
+        }
+    }
+    Ok(())
+}
+
+fn multiply(base: toml::Table, sweep: &BTreeMap<String, Vec<toml::Value>>) -> Vec<toml::Table> {
+    let mut tables = vec![base];
+    for (key, values) in sweep {
+        tables = tables
+            .into_iter()
+            .flat_map(|table| {
+                values.iter().map(move |value| {
+                    let mut table = table.clone();
+                    table.insert(key.clone(), value.clone());
+                    table
+                })
+            })
+            .collect();
+    }
+    tables
+}
+
+fn resolve(table: toml::Table) -> Result<RunConfig> {
+    let config: RunConfig =
+        table.try_into().map_err(|e: toml::de::Error| anyhow!("{}", e.message()))?;
+    config.check()
+}

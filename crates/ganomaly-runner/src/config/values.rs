@@ -1,0 +1,87 @@
+//! Values that a config writes by name.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Batch normalisation while scoring, and the order of the test pictures where it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ScoringMode {
+    /// Running statistics: a picture's score is its own.
+    Running,
+    /// Statistics of each scored batch, normal and anomalous pictures mixed by the seed.
+    BatchShuffled,
+    /// Statistics of each scored batch, all normal pictures first: the published code's, since its loader
+    /// does not shuffle where a seed is given.
+    BatchSequential,
+}
+
+/// Which of a picture's scores is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScoreKind {
+    /// Mean squared latent difference, the published code's.
+    L2,
+    /// Mean absolute latent difference, the paper's.
+    L1,
+    /// Contextual error.
+    Con,
+}
+
+macro_rules! names {
+    ($type:ty, $what:literal, $($variant:ident = $name:literal),+) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $name),+ })
+            }
+        }
+        impl FromStr for $type {
+            type Err = String;
+            fn from_str(name: &str) -> Result<Self, String> {
+                match name {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err(format!("unknown {} {name:?}: use one of {:?}", $what, [$($name),+])),
+                }
+            }
+        }
+    };
+}
+names!(
+    ScoringMode,
+    "scoring",
+    Running = "running",
+    BatchShuffled = "batch-shuffled",
+    BatchSequential = "batch-sequential"
+);
+names!(ScoreKind, "score", L2 = "l2", L1 = "l1", Con = "con");
+
+/// A value written by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Name<T>(pub T);
+
+impl<T: fmt::Display> Serialize for Name<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Name<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Name).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A class is written `"airplane"`, `"2"` or 2.
+pub(super) fn class_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a class name or number")]
+    enum Class {
+        Number(u8),
+        Name(String),
+    }
+    Ok(Some(match Class::deserialize(deserializer)? {
+        Class::Number(number) => number.to_string(),
+        Class::Name(name) => name,
+    }))
+}
