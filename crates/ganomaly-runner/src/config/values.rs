@@ -9,10 +9,11 @@ use std::str::FromStr;
 pub enum ScoringMode {
     /// Running statistics: a picture's score is its own.
     Running,
-    /// Statistics of each scored batch, normal and anomalous pictures mixed by the seed.
+    /// Statistics of each scored batch, normal and anomalous pictures mixed by the seed: the published code on MNIST
+    /// and on folders of pictures.
     BatchShuffled,
-    /// Statistics of each scored batch, all normal pictures first: the published code's, since its loader
-    /// does not shuffle where a seed is given.
+    /// Statistics of each scored batch, all normal pictures first: the published code on CIFAR-10, whose test loader
+    /// does not shuffle (lib/data.py).
     BatchSequential,
 }
 
