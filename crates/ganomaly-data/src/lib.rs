@@ -1,6 +1,8 @@
-//! Image data sets, the splits of anomaly detection, and batches of tensors.
+#![doc = include_str!("../README.md")]
 //!
-//! The way of the data: a [`Dataset`] loads [`LabeledImages`] (u8, `[N, C, H, W]`), a [`Split`] names which of them
+//! # The way of the data
+//!
+//! A [`Dataset`] loads [`LabeledImages`] (u8, `[N, C, H, W]`), a [`Split`] names which of them
 //! train and which test, and [`Batches`] resizes and normalises them on a thread of its own into
 //! float tensors.
 
@@ -22,3 +24,8 @@ pub use error::{Error, Result};
 pub use images::LabeledImages;
 pub use split::{Split, SplitKind};
 pub use transform::{Normalization, Normalize, Transform};
+
+/// The guide's code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/adding-a-dataset.md")]
+struct AddingADataset;

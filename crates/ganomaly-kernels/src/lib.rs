@@ -1,4 +1,6 @@
-//! Fast numerical operations on [candle](candle_core) tensors, each with its own gradient.
+#![doc = include_str!("../README.md")]
+//!
+//! # How it is meant
 //!
 //! The operations are ordinary functions. A forward function returns what its gradient needs; a
 //! gradient function returns exactly the gradients asked for, so that a training step computes

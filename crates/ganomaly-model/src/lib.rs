@@ -1,11 +1,6 @@
-//! Reconstruction-GAN anomaly detectors on [candle](candle_core).
+#![doc = include_str!("../README.md")]
 //!
-//! A [`Detector`] learns from batches of normal pictures and then gives each picture anomaly scores.
-//! [`ganomaly::Ganomaly`] is the detector of Akcay et al., *GANomaly: Semi-Supervised Anomaly Detection via
-//! Adversarial Training* (ACCV 2018), step for step as in the authors' published code.
-//!
-//! The crate knows no files of data, no metrics and no clocks: pictures come in as tensors, numbers
-//! go out.
+//! [`Detector`] is what every detector can do; [`ganomaly::Ganomaly`] is the paper's.
 
 mod detector;
 mod error;

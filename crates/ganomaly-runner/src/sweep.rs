@@ -124,7 +124,7 @@ fn write_tables(
     }
     let plots = folder.join("plots");
     fs::create_dir_all(&plots).with_context(|| format!("{}: cannot create", plots.display()))?;
-    let title = format!("{}: AUROC by abnormal class", experiment.name);
+    let title = format!("{}: AUROC by {}", experiment.name, class_heading(&runs[0].0));
     let files = [
         ("table.md", markdown.clone()),
         ("table.csv", csv),
@@ -193,15 +193,18 @@ fn table(
         })
         .filter(|row| row.auroc.iter().any(Option::is_some))
         .collect();
-    let heading = if config.normal_class.is_some() { "normal class" } else { "abnormal class" };
     Ok(AurocTable {
         title: [config.dataset.as_str(), &group.heading].join(" ").trim().to_string(),
         protocol: config.protocol(),
-        class_heading: heading.to_string(),
+        class_heading: class_heading(config).to_string(),
         rows,
         seeds,
         published: published.to_vec(),
     })
+}
+
+fn class_heading(config: &RunConfig) -> &'static str {
+    if config.normal_class.is_some() { "normal class" } else { "abnormal class" }
 }
 
 /// One row a run: swept settings, the AUROC that counts, its interval, and each mode's last and best-on-test AUROC.
@@ -218,7 +221,9 @@ fn runs_csv(experiment: &Experiment, runs: &[(RunConfig, Metrics)]) -> Result<St
     csv.write_record(&header)?;
     for (config, m) in runs {
         let mut row = vec![config.run_name()?];
-        row.extend(settings(experiment, config)?.into_iter().map(|(_, value)| value));
+        // A text without the quotes it has in TOML.
+        let bare = |value: String| value.trim_matches('"').to_string();
+        row.extend(settings(experiment, config)?.into_iter().map(|(_, value)| bare(value)));
         row.extend([m.auroc, m.auroc_interval[0], m.auroc_interval[1]].map(|v| v.to_string()));
         for mode in m.modes.iter().filter(|_| same_modes) {
             row.extend([mode.last.auroc, mode.best_on_test.auroc].map(|v| v.to_string()));
