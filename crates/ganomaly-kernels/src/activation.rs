@@ -1,5 +1,6 @@
 //! Activations and their gradients, element by element.
 
+use crate::cpu::vectorised;
 use crate::storage::{Real, dispatch, read, tensor};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -28,7 +29,14 @@ impl Activation {
             return Ok(x.clone());
         }
         dispatch!(x, T => {
-            let y = read(x, |x: &[T]| map(x, |v| self.apply(v)))?;
+            let y = read(x, |x: &[T]| match self {
+                Self::Identity => x.to_vec(),
+                Self::Tanh => map(x, T::tanh),
+                Self::LeakyRelu(slope) => {
+                    let slope = T::from_f64(slope);
+                    map(x, |v| rectified(v, v, slope))
+                }
+            })?;
             tensor(y, x.shape())
         })
     }
@@ -40,44 +48,44 @@ impl Activation {
         }
         dispatch!(y, T => {
             let dx = read(y, |y: &[T]| {
-                read(grad, |g: &[T]| zip_map(y, g, |y, g| g * self.slope_from_output(y)))
+                read(grad, |g: &[T]| match self {
+                    Self::Identity => g.to_vec(),
+                    Self::Tanh => zip_map(y, g, |y, g| g * (T::one() - y * y)),
+                    Self::LeakyRelu(slope) => {
+                        let slope = T::from_f64(slope);
+                        zip_map(y, g, |y, g| rectified(y, g, slope))
+                    }
+                })
             })??;
             tensor(dx, y.shape())
         })
     }
 
-    #[inline(always)]
-    pub(crate) fn apply<T: Real>(self, x: T) -> T {
+    /// What an input on the negative side is multiplied by; none for an activation that is not piecewise linear.
+    pub(crate) fn negative_slope(self) -> Option<f64> {
         match self {
-            Self::Identity => x,
-            Self::LeakyRelu(slope) => x * self.step(x, slope),
-            Self::Tanh => x.tanh(),
+            Self::Identity => Some(1.0),
+            Self::LeakyRelu(slope) => Some(slope),
+            Self::Tanh => None,
         }
     }
+}
 
-    /// f'(x) as a function of y = f(x).
-    #[inline(always)]
-    pub(crate) fn slope_from_output<T: Real>(self, y: T) -> T {
-        match self {
-            Self::Identity => T::one(),
-            Self::LeakyRelu(slope) => self.step(y, slope),
-            Self::Tanh => T::one() - y * y,
-        }
-    }
-
-    #[inline(always)]
-    fn step<T: Real>(self, x: T, slope: f64) -> T {
-        if x > T::zero() { T::one() } else { T::from_f64(slope) }
-    }
+/// `value` where `sign` is positive, `slope · value` elsewhere: a rectifier, and its gradient.
+#[inline(always)]
+pub(crate) fn rectified<T: Real>(sign: T, value: T, slope: T) -> T {
+    if sign > T::zero() { value } else { value * slope }
 }
 
 /// A new vector of f(x) for each x, on all threads.
 pub(crate) fn map<T: Real>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     let mut y = vec![T::zero(); x.len()];
     y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = f(x);
-        }
+        vectorised(|| {
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = f(x);
+            }
+        });
     });
     y
 }
@@ -87,9 +95,11 @@ pub(crate) fn zip_map<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -
     let mut y = vec![T::zero(); a.len()];
     y.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(
         |((y, a), b)| {
-            for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
-                *y = f(a, b);
-            }
+            vectorised(|| {
+                for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+                    *y = f(a, b);
+                }
+            });
         },
     );
     y

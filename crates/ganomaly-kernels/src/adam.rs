@@ -1,6 +1,7 @@
 //! Adam (Kingma & Ba, 2015) as `torch.optim.Adam` computes it, one fused pass over each parameter.
 
 use crate::activation::BLOCK;
+use crate::cpu::vectorised;
 use crate::storage::{Real, dispatch, read, update};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -111,10 +112,12 @@ fn fused<T: Real>(p: &mut [T], m: &mut [T], v: &mut [T], g: &[T], rate: Rate) {
         .zip(v.par_chunks_mut(BLOCK))
         .zip(g.par_chunks(BLOCK))
         .for_each(|(((p, m), v), g)| {
-            for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
-                *m = beta1 * *m + rest1 * g;
-                *v = beta2 * *v + rest2 * g * g;
-                *p -= step_size * *m / (v.sqrt() / second_scale + eps);
-            }
+            vectorised(|| {
+                for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
+                    *m = beta1 * *m + rest1 * g;
+                    *v = beta2 * *v + rest2 * g * g;
+                    *p -= step_size * *m / (v.sqrt() / second_scale + eps);
+                }
+            });
         });
 }

@@ -4,7 +4,8 @@
 //! rows run in the tensor's type, and blocks are merged in float64 in a fixed order (Chan et al., 1979), so the
 //! result neither loses precision in large batches nor depends on the number of threads.
 
-use crate::activation::Activation;
+use crate::activation::{Activation, rectified};
+use crate::cpu::vectorised;
 use crate::storage::{Real, dispatch, read, tensor};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -59,19 +60,32 @@ pub fn affine(x: &Tensor, scale: &[f64], shift: &[f64], f: Activation) -> Result
     dispatch!(x, T => {
         let (scale, shift) = (convert::<T>(scale), convert::<T>(shift));
         let y = read(x, |x: &[T]| {
-            let mut y = vec![T::zero(); x.len()];
-            let block = rows_in_block(channels) * channels;
-            y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
-                for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                    for (((y, &x), &a), &b) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                        *y = f.apply(x * a + b);
-                    }
+            match f.negative_slope() {
+                Some(slope) => {
+                    let slope = T::from_f64(slope);
+                    map_rows(x, &scale, &shift, |v| rectified(v, v, slope))
                 }
-            });
-            y
+                None => map_rows(x, &scale, &shift, T::tanh),
+            }
         })?;
         tensor(y, x.shape())
     })
+}
+
+fn map_rows<T: Real>(x: &[T], scale: &[T], shift: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
+    let channels = scale.len();
+    let mut y = vec![T::zero(); x.len()];
+    let block = rows_in_block(channels) * channels;
+    y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
+        vectorised(|| {
+            for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                for (((y, &x), &a), &b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                    *y = f(x * a + b);
+                }
+            }
+        });
+    });
+    y
 }
 
 /// Scale and shift of [`affine`] for the given statistics and learnt `weight` and `bias`, all `[C]`.
@@ -110,20 +124,20 @@ pub fn backward(
     if x.shape() != dy.shape() {
         bail!("the gradient has shape {:?}, the input {:?}", dy.shape(), x.shape());
     }
-    if matches!(f, Activation::Tanh) {
-        bail!("batch normalisation is not fused with tanh");
-    }
+    let Some(slope) = f.negative_slope() else {
+        bail!("batch normalisation has no gradient through {f:?}");
+    };
     dispatch!(x, T => {
         let (scale, shift) = scale_and_shift(&stats.mean, &stats.variance, weight, bias);
-        let pass = Pass::<T> { f, channels, scale: convert(&scale), shift: convert(&shift), mean: convert(&stats.mean) };
+        let pass = Pass::<T> { slope: T::from_f64(slope), channels, scale: convert(&scale), shift: convert(&shift), mean: convert(&stats.mean) };
         let (dx, dw, db) = read(x, |x: &[T]| read(dy, |dy: &[T]| {
             let (sum, dot) = pass.sums(x, dy);
             let count = stats.count as f64;
             let inverse: Vec<f64> = stats.variance.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
             // dx = scale·(g − mean(g) − x̂·mean(g·x̂)), g the gradient before the activation.
             let constant: Vec<f64> = sum.iter().map(|s| s / count).collect();
-            let slope: Vec<f64> = dot.iter().zip(&inverse).map(|(d, i)| d * i * i / count).collect();
-            let dx = pass.input(x, dy, &convert(&constant), &convert(&slope));
+            let tilt: Vec<f64> = dot.iter().zip(&inverse).map(|(d, i)| d * i * i / count).collect();
+            let dx = pass.input(x, dy, &convert(&constant), &convert(&tilt));
             let dw: Vec<f64> = dot.iter().zip(&inverse).map(|(d, i)| d * i).collect();
             (dx, dw, sum)
         }))??;
@@ -137,7 +151,8 @@ pub fn backward(
 
 /// What both passes of the gradient need of each channel.
 struct Pass<T> {
-    f: Activation,
+    /// The activation's slope on its negative side.
+    slope: T,
     channels: usize,
     scale: Vec<T>,
     shift: Vec<T>,
@@ -154,13 +169,11 @@ impl<T: Real> Pass<T> {
             .zip(dy.par_chunks(block))
             .map(|(x, dy)| {
                 let (mut sum, mut dot) = (vec![T::zero(); c], vec![T::zero(); c]);
-                for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
-                    for j in 0..c {
-                        let g = self.before_activation(j, x[j], dy[j]);
-                        sum[j] += g;
-                        dot[j] += g * (x[j] - self.mean[j]);
+                vectorised(|| {
+                    for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
+                        self.add_row(x, dy, &mut sum, &mut dot);
                     }
-                }
+                });
                 (sum, dot)
             })
             .collect();
@@ -174,28 +187,47 @@ impl<T: Real> Pass<T> {
         (sum, dot)
     }
 
-    fn input(&self, x: &[T], dy: &[T], constant: &[T], slope: &[T]) -> Vec<T> {
+    #[inline(always)]
+    fn add_row(&self, x: &[T], dy: &[T], sum: &mut [T], dot: &mut [T]) {
+        // Slices of one length, so that the loop needs no checks.
+        let c = self.channels;
+        let (x, dy, sum, dot) = (&x[..c], &dy[..c], &mut sum[..c], &mut dot[..c]);
+        let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
+        for j in 0..c {
+            let g = rectified(x[j] * scale[j] + shift[j], dy[j], self.slope);
+            sum[j] += g;
+            dot[j] += g * (x[j] - mean[j]);
+        }
+    }
+
+    fn input(&self, x: &[T], dy: &[T], constant: &[T], tilt: &[T]) -> Vec<T> {
         let c = self.channels;
         let block = rows_in_block(c) * c;
         let mut dx = vec![T::zero(); x.len()];
         dx.par_chunks_mut(block).zip(x.par_chunks(block)).zip(dy.par_chunks(block)).for_each(
             |((dx, x), dy)| {
-                let rows = dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c));
-                for ((dx, x), dy) in rows {
-                    for j in 0..c {
-                        let g = self.before_activation(j, x[j], dy[j]);
-                        dx[j] =
-                            self.scale[j] * (g - constant[j] - (x[j] - self.mean[j]) * slope[j]);
+                vectorised(|| {
+                    let rows =
+                        dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c));
+                    for ((dx, x), dy) in rows {
+                        self.input_row(x, dy, (constant, tilt), dx);
                     }
-                }
+                });
             },
         );
         dx
     }
 
     #[inline(always)]
-    fn before_activation(&self, j: usize, x: T, dy: T) -> T {
-        dy * self.f.slope_from_output(x * self.scale[j] + self.shift[j])
+    fn input_row(&self, x: &[T], dy: &[T], (constant, tilt): (&[T], &[T]), dx: &mut [T]) {
+        let c = self.channels;
+        let (x, dy, dx) = (&x[..c], &dy[..c], &mut dx[..c]);
+        let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
+        let (constant, tilt) = (&constant[..c], &tilt[..c]);
+        for j in 0..c {
+            let g = rectified(x[j] * scale[j] + shift[j], dy[j], self.slope);
+            dx[j] = scale[j] * (g - constant[j] - (x[j] - mean[j]) * tilt[j]);
+        }
     }
 }
 
@@ -217,13 +249,14 @@ fn convert<T: Real>(x: &[f64]) -> Vec<T> {
 fn stats<T: Real>(x: &[T], channels: usize) -> BatchStats {
     let blocks: Vec<BatchStats> = x
         .par_chunks(rows_in_block(channels) * channels)
-        .map(|x| block_stats(x, channels))
+        .map(|x| vectorised(|| block_stats(x, channels)))
         .collect();
     let zero = BatchStats { mean: vec![0.0; channels], variance: vec![0.0; channels], count: 0 };
     blocks.into_iter().fold(zero, merge)
 }
 
 /// Two passes over a block that is still in cache after the first.
+#[inline(always)]
 fn block_stats<T: Real>(x: &[T], channels: usize) -> BatchStats {
     let count = x.len() / channels;
     let inverse = T::from_f64(1.0 / count as f64);

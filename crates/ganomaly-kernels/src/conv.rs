@@ -6,6 +6,7 @@
 
 use crate::gemm::{Threads, View, matmul};
 use crate::storage::{Real, dispatch, read, tensor};
+use crate::winograd;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -98,15 +99,15 @@ impl Conv2d {
 
 /// Every size of one call.
 #[derive(Clone, Copy)]
-struct Shape {
-    conv: Conv2d,
-    n: usize,
-    h: usize,
-    w: usize,
-    i: usize,
-    o: usize,
-    oh: usize,
-    ow: usize,
+pub(crate) struct Shape {
+    pub conv: Conv2d,
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub i: usize,
+    pub o: usize,
+    pub oh: usize,
+    pub ow: usize,
 }
 
 /// Numbers in a tile's rows: 2 MB of f32, so that rows and weights stay in a core's cache.
@@ -124,7 +125,7 @@ impl Shape {
     }
 
     /// Patches of one picture.
-    fn patches(self) -> usize {
+    pub fn patches(self) -> usize {
         self.oh * self.ow
     }
 
@@ -134,7 +135,7 @@ impl Shape {
     }
 
     /// Numbers in one input picture.
-    fn picture(self) -> usize {
+    pub fn picture(self) -> usize {
         self.h * self.w * self.i
     }
 
@@ -152,6 +153,9 @@ impl Shape {
     }
 
     fn forward<T: Real>(self, x: &[T], w: &[T]) -> Vec<T> {
+        if let Some(y) = winograd::forward(self, x, w) {
+            return y;
+        }
         let (patch, o) = (self.patch(), self.o);
         let mut y = vec![T::zero(); self.n * self.patches() * o];
         let weights = (w, View::rows(o));
@@ -187,6 +191,9 @@ impl Shape {
     }
 
     fn backward_input<T: Real>(self, dy: &[T], w: &[T]) -> Vec<T> {
+        if let Some(dx) = winograd::backward_input(self, dy, w) {
+            return dx;
+        }
         let (patch, o) = (self.patch(), self.o);
         let mut dx = vec![T::zero(); self.n * self.picture()];
         let weights = (w, View::transposed(o));
@@ -208,6 +215,9 @@ impl Shape {
     }
 
     fn backward_weight<T: Real>(self, x: &[T], dy: &[T]) -> Vec<T> {
+        if let Some(dw) = winograd::backward_weight(self, x, dy) {
+            return dw;
+        }
         let (patch, o) = (self.patch(), self.o);
         if self.is_one_patch() {
             let mut dw = vec![T::zero(); patch * o];

@@ -25,11 +25,13 @@ pub mod activation;
 mod adam;
 pub mod batch_norm;
 mod conv;
+pub mod cpu;
 mod gemm;
 pub mod layout;
 pub mod loss;
 pub mod reference;
 mod storage;
+mod winograd;
 
 pub use activation::Activation;
 pub use adam::{Adam, AdamConfig};

@@ -11,7 +11,6 @@ use std::ops::Neg;
 /// reused from call to call, so that the inner loops never ask the allocator for memory.
 pub(crate) trait Real: WithDType + Neg<Output = Self> + Default {
     fn sqrt(self) -> Self;
-    fn tanh(self) -> Self;
     /// Lends the thread's scratch buffer, `len` long, with unspecified contents.
     fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
     /// Mutable access to the numbers, which candle offers by enum variant only.
@@ -23,9 +22,6 @@ macro_rules! real {
         impl Real for $t {
             fn sqrt(self) -> Self {
                 <$t>::sqrt(self)
-            }
-            fn tanh(self) -> Self {
-                <$t>::tanh(self)
             }
             fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
                 thread_local!(static SCRATCH: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });

@@ -36,7 +36,13 @@ const CASES: &[(Conv2d, [usize; 4], usize)] = &[
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [5, 8, 8, 3], 7),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [9, 16, 16, 5], 17),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [3, 6, 10, 2], 33),
+    // Enough pictures and channels for minimal filtering, in tiles of 2 and of 4, whole and cut off at the edge.
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [64, 8, 8, 16], 32),
+    (Conv2d { kernel: 4, stride: 2, padding: 1 }, [24, 8, 8, 16], 16),
+    (Conv2d { kernel: 4, stride: 2, padding: 1 }, [13, 16, 16, 32], 16),
+    (Conv2d { kernel: 4, stride: 2, padding: 1 }, [30, 11, 14, 16], 16),
+    (Conv2d { kernel: 4, stride: 2, padding: 1 }, [9, 26, 22, 16], 16),
+    (Conv2d { kernel: 4, stride: 2, padding: 0 }, [17, 12, 8, 16], 48),
     (Conv2d { kernel: 4, stride: 1, padding: 0 }, [5, 4, 4, 13], 11),
     (Conv2d { kernel: 4, stride: 1, padding: 0 }, [1, 4, 4, 3], 1),
     (Conv2d { kernel: 4, stride: 1, padding: 0 }, [2, 7, 5, 3], 4),

@@ -90,7 +90,7 @@ impl Detector for Ganomaly {
     }
 
     fn score(&self, x: &Tensor, mode: BatchNormMode) -> Result<Scores> {
-        self.infer(x, mode)?.scores()
+        rayon::scope(|_| self.infer(x, mode)?.scores())
     }
 
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {

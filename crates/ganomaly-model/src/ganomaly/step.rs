@@ -91,23 +91,36 @@ pub struct StepGradients {
 impl Ganomaly {
     /// One step on a batch `[N, nc, S, S]`: both networks learn once.
     pub fn step(&mut self, x: &Tensor) -> Result<Losses> {
-        let forward = self.forward(x)?;
-        let losses = self.losses(&forward)?;
-        let gradients = self.gradients(&forward)?;
-        self.update(&gradients, &losses)?;
-        Ok(losses)
+        // One scope, so that the workers stay awake from one operation to the next.
+        rayon::scope(|_| {
+            let forward = self.forward(x)?;
+            let losses = self.losses(&forward)?;
+            let gradients = self.gradients(&forward)?;
+            self.update(&gradients, &losses)?;
+            Ok(losses)
+        })
     }
 
     /// The forward pass of training; running statistics are tracked.
     pub fn forward(&self, x: &Tensor) -> Result<Forward> {
         let x = self.input(x)?;
-        let (latent_i, encoder1) = self.netg.encoder1.forward(&x)?;
-        let (fake, decoder) = self.netg.decoder.forward(&latent_i)?;
-        let (latent_o, encoder2) = self.netg.encoder2.forward(&fake)?;
-        let (feat_real, features_real) = self.netd.features.forward(&x)?;
-        let (feat_fake, features_fake) = self.netd.features.forward(&fake)?;
-        let (logit_real, classifier_real) = self.netd.classifier.forward(&feat_real)?;
-        let (logit_fake, classifier_fake) = self.netd.classifier.forward(&feat_fake)?;
+        let discriminate = |x: &Tensor| {
+            let (features, tape) = self.netd.features.forward(x)?;
+            let (logit, classifier) = self.netd.classifier.forward(&features)?;
+            Ok((features, tape, loss::sigmoid(&logit)?, classifier))
+        };
+        let generate = || {
+            let (latent_i, encoder1) = self.netg.encoder1.forward(&x)?;
+            let (fake, decoder) = self.netg.decoder.forward(&latent_i)?;
+            let (encoded, judged) =
+                both(|| self.netg.encoder2.forward(&fake), || discriminate(&fake))?;
+            Ok((latent_i, encoder1, fake, decoder, encoded, judged))
+        };
+        let (generated, judged_real) = both(generate, || discriminate(&x))?;
+        let (latent_i, encoder1, fake, decoder, encoded, judged_fake) = generated;
+        let (latent_o, encoder2) = encoded;
+        let (feat_real, features_real, pred_real, classifier_real) = judged_real;
+        let (feat_fake, features_fake, pred_fake, classifier_fake) = judged_fake;
         self.netg.encoder1.track(&encoder1)?;
         self.netg.decoder.track(&decoder)?;
         self.netg.encoder2.track(&encoder2)?;
@@ -122,8 +135,8 @@ impl Ganomaly {
             latent_o,
             feat_real,
             feat_fake,
-            pred_real: loss::sigmoid(&logit_real)?,
-            pred_fake: loss::sigmoid(&logit_fake)?,
+            pred_real,
+            pred_fake,
             tapes: Tapes {
                 encoder1,
                 decoder,
@@ -160,18 +173,15 @@ impl Ganomaly {
 
     /// The gradients of `err_g` for the generator and of `err_d` for the discriminator.
     pub fn gradients(&self, f: &Forward) -> Result<StepGradients> {
-        Ok(StepGradients {
-            netg: self.generator_gradients(f)?,
-            netd: self.discriminator_gradients(f)?,
-        })
+        let (netg, netd) =
+            both(|| self.generator_gradients(f), || self.discriminator_gradients(f))?;
+        Ok(StepGradients { netg, netd })
     }
 
     fn generator_gradients(&self, f: &Forward) -> Result<Vec<Tensor>> {
         let (config, t) = (&self.config, &f.tapes);
         let (netg, netd) = (&self.netg, &self.netd);
         let d_latent_o = loss::mean_squared_grad(&f.latent_o, &f.latent_i, config.w_enc)?;
-        let encoder2 = netg.encoder2.backward(&t.encoder2, &d_latent_o, Wanted::All)?;
-
         let d_feat_fake = match config.adversarial {
             Adversarial::Feature => {
                 loss::mean_squared_grad(&f.feat_fake, &f.feat_real, config.w_adv)?
@@ -181,7 +191,10 @@ impl Ganomaly {
                 input(netd.classifier.backward(&t.classifier_fake, &d_logit, Wanted::Input)?.input)?
             }
         };
-        let adversarial = netd.features.backward(&t.features_fake, &d_feat_fake, Wanted::Input)?;
+        let (encoder2, adversarial) = both(
+            || netg.encoder2.backward(&t.encoder2, &d_latent_o, Wanted::All),
+            || netd.features.backward(&t.features_fake, &d_feat_fake, Wanted::Input),
+        )?;
 
         let contextual = loss::mean_absolute_grad(&f.fake, &f.x, config.w_con)?;
         let d_fake = loss::sum_of(&input(encoder2.input)?, &input(adversarial.input)?)?;
@@ -197,14 +210,20 @@ impl Ganomaly {
 
     fn discriminator_gradients(&self, f: &Forward) -> Result<Vec<Tensor>> {
         let (netd, t) = (&self.netd, &f.tapes);
-        let half = |features, classifier, prediction, target| -> Result<Vec<Tensor>> {
+        let half = |features: &Tape,
+                    classifier: &Tape,
+                    prediction: &Tensor,
+                    target: bool|
+         -> Result<Vec<Tensor>> {
             let d_logit = loss::binary_cross_entropy_grad(prediction, target, 0.5)?;
             let c = netd.classifier.backward(classifier, &d_logit, Wanted::All)?;
             let f = netd.features.backward(features, &input(c.input)?, Wanted::Parameters)?;
             Ok([f.parameters, c.parameters].concat())
         };
-        let real = half(&t.features_real, &t.classifier_real, &f.pred_real, true)?;
-        let fake = half(&t.features_fake, &t.classifier_fake, &f.pred_fake, false)?;
+        let (real, fake) = both(
+            || half(&t.features_real, &t.classifier_real, &f.pred_real, true),
+            || half(&t.features_fake, &t.classifier_fake, &f.pred_fake, false),
+        )?;
         real.iter().zip(&fake).map(|(r, f)| Ok(loss::sum_of(r, f)?)).collect()
     }
 
@@ -217,6 +236,15 @@ impl Ganomaly {
         }
         Ok(())
     }
+}
+
+/// Two independent pieces of work side by side. The results do not depend on which thread does what.
+fn both<A: Send, B: Send>(
+    a: impl FnOnce() -> Result<A> + Send,
+    b: impl FnOnce() -> Result<B> + Send,
+) -> Result<(A, B)> {
+    let (a, b) = rayon::join(a, b);
+    Ok((a?, b?))
 }
 
 impl Forward {

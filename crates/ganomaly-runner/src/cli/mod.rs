@@ -1,5 +1,6 @@
 //! The commands: each resolves its arguments and calls the library.
 
+mod bench;
 mod data;
 mod metrics;
 
@@ -47,6 +48,8 @@ enum Command {
         #[arg(required = true)]
         traces: Vec<PathBuf>,
     },
+    /// Time a training step and scoring: JSON.
+    Bench(bench::BenchArgs),
     /// Fetch or check data sets.
     Data(data::DataArgs),
 }
@@ -77,19 +80,24 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Score { model, pictures } => score(&model, &pictures),
         Command::Metrics { file } => metrics::print(&file),
         Command::Parity { traces } => check_parity(&traces),
+        Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
     }
+}
+
+/// Limits the process to so many threads, where a number is given.
+fn use_threads(threads: Option<usize>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    if threads == 0 {
+        bail!("--threads 0: use 1 or more");
+    }
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")
 }
 
 /// What every command that trains sets up: threads, Ctrl-C, and the data, fetched where it is missing.
 fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     let experiment = Experiment::read(&args.config, &args.set)?;
-    if let Some(threads) = args.threads {
-        if threads == 0 {
-            bail!("--threads 0: use 1 or more");
-        }
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
-    }
+    use_threads(args.threads)?;
     let cancel = Cancel::default();
     let handle = cancel.clone();
     ctrlc::set_handler(move || {

@@ -1,0 +1,111 @@
+//! `ganomaly bench`: the time of a training step and of scoring, as one JSON object.
+
+use anyhow::{Context, Result, ensure};
+use candle_core::DType;
+use clap::Args;
+use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
+use ganomaly_model::kernels::cpu;
+use ganomaly_model::{BatchNormMode, Detector, random};
+use serde::Serialize;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// What to time. The defaults are the paper's network on grey pictures.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Side of the pictures.
+    #[arg(long, default_value_t = 32)]
+    isize: usize,
+    /// Channels of the pictures.
+    #[arg(long, default_value_t = 1)]
+    nc: usize,
+    /// Length of the latent vector.
+    #[arg(long, default_value_t = 100)]
+    nz: usize,
+    /// Features of the first convolution.
+    #[arg(long, default_value_t = 64)]
+    ngf: usize,
+    /// Pictures in a batch.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Threads; else all cores.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Steps to take the median of, after five more to warm up.
+    #[arg(long, default_value_t = 20)]
+    steps: usize,
+    /// Scoring alone.
+    #[arg(long)]
+    score_only: bool,
+}
+
+/// The medians. Times are of whole batches.
+#[derive(Debug, Serialize)]
+struct Times {
+    threads: usize,
+    cpu: String,
+    isize: usize,
+    nc: usize,
+    batch: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    train_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    train_images_per_s: Option<f64>,
+    score_ms: f64,
+    score_images_per_s: f64,
+}
+
+/// Times a fresh network on noise and prints one line of JSON.
+pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    ensure!(args.steps > 0 && args.batch > 0, "--steps and --batch: use 1 or more");
+    super::use_threads(args.threads)?;
+    let config = GanomalyConfig {
+        isize: args.isize,
+        nc: args.nc,
+        nz: args.nz,
+        ngf: args.ngf,
+        ..GanomalyConfig::default()
+    };
+    let mut model = Ganomaly::new(config, 0)?;
+    let shape = [args.batch, args.nc, args.isize, args.isize];
+    let x = random::normal(&mut random::stream(0, 0), (0.0, 1.0), &shape, DType::F32)?;
+    let train = match args.score_only {
+        true => None,
+        false => Some(median(args.steps, || Ok(model.step(&x).map(drop)?))?),
+    };
+    let score = median(args.steps, || Ok(model.score(&x, BatchNormMode::Running).map(drop)?))?;
+    let rate = |seconds: f64| round(args.batch as f64 / seconds, 1);
+    let times = Times {
+        threads: rayon::current_num_threads(),
+        cpu: cpu::level().to_string(),
+        isize: args.isize,
+        nc: args.nc,
+        batch: args.batch,
+        train_ms: train.map(|t| round(t * 1e3, 3)),
+        train_images_per_s: train.map(rate),
+        score_ms: round(score * 1e3, 3),
+        score_images_per_s: rate(score),
+    };
+    super::out(&(serde_json::to_string(&times)? + "\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn median(steps: usize, mut f: impl FnMut() -> Result<()>) -> Result<f64> {
+    for _ in 0..5 {
+        f()?;
+    }
+    let mut times = Vec::with_capacity(steps);
+    for _ in 0..steps {
+        let start = Instant::now();
+        f()?;
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    let middle = times.get(steps / 2).context("no steps")?;
+    Ok(if steps % 2 == 1 { *middle } else { (middle + times[steps / 2 - 1]) / 2.0 })
+}
+
+fn round(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}
