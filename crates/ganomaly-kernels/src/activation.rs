@@ -1,9 +1,11 @@
 //! Activations and their gradients, element by element.
 
-use crate::cpu::vectorised;
-use crate::storage::{Real, dispatch, read, tensor};
+use crate::cpu::{for_level, vectorised};
+use crate::simd::{Instructions, Register, Vector};
+use crate::storage::{Real, dispatch, filled, read, tensor};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Numbers a thread handles at a time: large enough to hide the cost of sharing work out.
 pub(crate) const BLOCK: usize = 1 << 14;
@@ -32,10 +34,7 @@ impl Activation {
             let y = read(x, |x: &[T]| match self {
                 Self::Identity => x.to_vec(),
                 Self::Tanh => map(x, T::tanh),
-                Self::LeakyRelu(slope) => {
-                    let slope = T::from_f64(slope);
-                    map(x, |v| rectified(v, v, slope))
-                }
+                Self::LeakyRelu(slope) => rectified(x, x, T::from_f64(slope)),
             })?;
             tensor(y, x.shape())
         })
@@ -51,10 +50,7 @@ impl Activation {
                 read(grad, |g: &[T]| match self {
                     Self::Identity => g.to_vec(),
                     Self::Tanh => zip_map(y, g, |y, g| g * (T::one() - y * y)),
-                    Self::LeakyRelu(slope) => {
-                        let slope = T::from_f64(slope);
-                        zip_map(y, g, |y, g| rectified(y, g, slope))
-                    }
+                    Self::LeakyRelu(slope) => rectified(y, g, T::from_f64(slope)),
                 })
             })??;
             tensor(dx, y.shape())
@@ -72,35 +68,71 @@ impl Activation {
 }
 
 /// `value` where `sign` is positive, `slope · value` elsewhere: a rectifier, and its gradient.
+#[allow(unsafe_code)]
+fn rectified<T: Real>(sign: &[T], value: &[T], slope: T) -> Vec<T> {
+    let block = |((y, sign), value): ((&mut [MaybeUninit<T>], &[T]), &[T])| {
+        for_level!(I => I::run(|| {
+            let whole = y.len() - y.len() % Register::<I, T>::LANES;
+            for at in (0..whole).step_by(Register::<I, T>::LANES) {
+                rectify::<T, Register<I, T>>(y, sign, value, slope, at);
+            }
+            for at in whole..y.len() {
+                rectify::<T, [T; 1]>(y, sign, value, slope, at);
+            }
+        }));
+    };
+    let fill = |y: &mut [MaybeUninit<T>]| {
+        y.par_chunks_mut(BLOCK)
+            .zip(sign.par_chunks(BLOCK))
+            .zip(value.par_chunks(BLOCK))
+            .for_each(block);
+    };
+    // SAFETY: both slices are as long as the result, and the blocks cover it.
+    unsafe { filled(sign.len().min(value.len()), fill) }
+}
+
 #[inline(always)]
-pub(crate) fn rectified<T: Real>(sign: T, value: T, slope: T) -> T {
-    if sign > T::zero() { value } else { value * slope }
+fn rectify<T: Real, V: Vector<T>>(
+    y: &mut [MaybeUninit<T>],
+    sign: &[T],
+    value: &[T],
+    slope: T,
+    at: usize,
+) {
+    let value = V::load(value, at);
+    V::load(sign, at).where_positive(value, value.times(V::splat(slope))).write(y, at);
 }
 
 /// A new vector of f(x) for each x, on all threads.
+#[allow(unsafe_code)]
 pub(crate) fn map<T: Real>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    let mut y = vec![T::zero(); x.len()];
-    y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
-        vectorised(|| {
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y = f(x);
-            }
-        });
-    });
-    y
-}
-
-/// A new vector of f(a, b) for each pair, on all threads. The slices are equally long.
-pub(crate) fn zip_map<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    let mut y = vec![T::zero(); a.len()];
-    y.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(
-        |((y, a), b)| {
-            vectorised(|| {
-                for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
-                    *y = f(a, b);
+    let fill = |y: &mut [MaybeUninit<T>]| {
+        y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
+            vectorised!({
+                for (y, &x) in y.iter_mut().zip(x) {
+                    y.write(f(x));
                 }
             });
-        },
-    );
-    y
+        });
+    };
+    // SAFETY: the blocks cover the result.
+    unsafe { filled(x.len(), fill) }
+}
+
+/// A new vector of f(a, b) for each pair, on all threads.
+#[allow(unsafe_code)]
+pub(crate) fn zip_map<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    let fill = |y: &mut [MaybeUninit<T>]| {
+        y.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(
+            |((y, a), b)| {
+                vectorised!({
+                    for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+                        y.write(f(a, b));
+                    }
+                });
+            },
+        );
+    };
+    // SAFETY: both slices are as long as the result, and the blocks cover it.
+    unsafe { filled(a.len().min(b.len()), fill) }
 }

@@ -112,7 +112,7 @@ fn fused<T: Real>(p: &mut [T], m: &mut [T], v: &mut [T], g: &[T], rate: Rate) {
         .zip(v.par_chunks_mut(BLOCK))
         .zip(g.par_chunks(BLOCK))
         .for_each(|(((p, m), v), g)| {
-            vectorised(|| {
+            vectorised!({
                 for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
                     *m = beta1 * *m + rest1 * g;
                     *v = beta2 * *v + rest2 * g * g;

@@ -4,11 +4,13 @@
 //! rows run in the tensor's type, and blocks are merged in float64 in a fixed order (Chan et al., 1979), so the
 //! result neither loses precision in large batches nor depends on the number of threads.
 
-use crate::activation::{Activation, rectified};
-use crate::cpu::vectorised;
-use crate::storage::{Real, dispatch, read, tensor};
+use crate::activation::Activation;
+use crate::cpu::{for_level, vectorised};
+use crate::simd::{Instructions, Register, Vector};
+use crate::storage::{Real, dispatch, filled, read, tensor};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Added to the variance, as in `torch.nn.BatchNorm2d`.
 pub const EPS: f64 = 1e-5;
@@ -60,32 +62,69 @@ pub fn affine(x: &Tensor, scale: &[f64], shift: &[f64], f: Activation) -> Result
     dispatch!(x, T => {
         let (scale, shift) = (convert::<T>(scale), convert::<T>(shift));
         let y = read(x, |x: &[T]| {
-            match f.negative_slope() {
-                Some(slope) => {
-                    let slope = T::from_f64(slope);
-                    map_rows(x, &scale, &shift, |v| rectified(v, v, slope))
-                }
-                None => map_rows(x, &scale, &shift, T::tanh),
-            }
+            let slope = T::from_f64(f.negative_slope().unwrap_or(1.0));
+            Rows { channels, slope, scale: &scale, shift: &shift }.affine(x)
         })?;
-        tensor(y, x.shape())
+        let y = tensor(y, x.shape())?;
+        if f.negative_slope().is_none() { f.forward(&y) } else { Ok(y) }
     })
 }
 
-fn map_rows<T: Real>(x: &[T], scale: &[T], shift: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    let channels = scale.len();
-    let mut y = vec![T::zero(); x.len()];
-    let block = rows_in_block(channels) * channels;
-    y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
-        vectorised(|| {
-            for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                for (((y, &x), &a), &b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                    *y = f(x * a + b);
-                }
+/// What a pass over the rows needs of each channel.
+#[derive(Clone, Copy)]
+struct Rows<'a, T> {
+    channels: usize,
+    /// The activation's slope on its negative side.
+    slope: T,
+    scale: &'a [T],
+    shift: &'a [T],
+}
+
+impl<T: Real> Rows<'_, T> {
+    /// x·scale + shift.
+    #[inline(always)]
+    fn normalised<V: Vector<T>>(&self, x: V, channel: usize) -> V {
+        x.fma(V::load(self.scale, channel), V::load(self.shift, channel))
+    }
+
+    /// `value` where `sign` is positive, `slope · value` elsewhere.
+    #[inline(always)]
+    fn rectified<V: Vector<T>>(&self, sign: V, value: V) -> V {
+        sign.where_positive(value, value.times(V::splat(self.slope)))
+    }
+
+    #[allow(unsafe_code)]
+    fn affine(&self, x: &[T]) -> Vec<T> {
+        let block = rows_in_block(self.channels) * self.channels;
+        let fill = |y: &mut [MaybeUninit<T>]| {
+            y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
+                for_level!(I => I::run(|| self.affine_block::<I>(x, y)));
+            });
+        };
+        // SAFETY: the blocks cover y, and each is written wholly.
+        unsafe { filled(x.len(), fill) }
+    }
+
+    #[inline(always)]
+    fn affine_block<I: Instructions>(&self, x: &[T], y: &mut [MaybeUninit<T>]) {
+        let c = self.channels;
+        let lanes = Register::<I, T>::LANES;
+        let whole = c - c % lanes;
+        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
+            for at in (0..whole).step_by(lanes) {
+                self.affine_at::<Register<I, T>>(x, y, at);
             }
-        });
-    });
-    y
+            for at in whole..c {
+                self.affine_at::<[T; 1]>(x, y, at);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn affine_at<V: Vector<T>>(&self, x: &[T], y: &mut [MaybeUninit<T>], at: usize) {
+        let n = self.normalised(V::load(x, at), at);
+        self.rectified(n, n).write(y, at);
+    }
 }
 
 /// Scale and shift of [`affine`] for the given statistics and learnt `weight` and `bias`, all `[C]`.
@@ -129,7 +168,9 @@ pub fn backward(
     };
     dispatch!(x, T => {
         let (scale, shift) = scale_and_shift(&stats.mean, &stats.variance, weight, bias);
-        let pass = Pass::<T> { slope: T::from_f64(slope), channels, scale: convert(&scale), shift: convert(&shift), mean: convert(&stats.mean) };
+        let (scale, shift, mean) = (convert::<T>(&scale), convert::<T>(&shift), convert::<T>(&stats.mean));
+        let rows = Rows { channels, slope: T::from_f64(slope), scale: &scale, shift: &shift };
+        let pass = Pass { rows, mean: &mean };
         let (dx, dw, db) = read(x, |x: &[T]| read(dy, |dy: &[T]| {
             let (sum, dot) = pass.sums(x, dy);
             let count = stats.count as f64;
@@ -150,31 +191,25 @@ pub fn backward(
 }
 
 /// What both passes of the gradient need of each channel.
-struct Pass<T> {
-    /// The activation's slope on its negative side.
-    slope: T,
-    channels: usize,
-    scale: Vec<T>,
-    shift: Vec<T>,
-    mean: Vec<T>,
+struct Pass<'a, T> {
+    rows: Rows<'a, T>,
+    mean: &'a [T],
 }
 
-impl<T: Real> Pass<T> {
-    /// Per channel: the sums of g and of g·(x − mean), g being the gradient before the activation.
-    fn sums(&self, x: &[T], dy: &[T]) -> (Vec<f64>, Vec<f64>) {
-        let c = self.channels;
+/// Per channel: the sums of g and of g·(x − mean), g being the gradient before the activation.
+type Sums<T> = (Vec<T>, Vec<T>);
+
+impl<T: Real> Pass<'_, T> {
+    fn sums(&self, x: &[T], dy: &[T]) -> Sums<f64> {
+        let c = self.rows.channels;
         let block = rows_in_block(c) * c;
-        let partial: Vec<(Vec<T>, Vec<T>)> = x
+        let partial: Vec<Sums<T>> = x
             .par_chunks(block)
             .zip(dy.par_chunks(block))
             .map(|(x, dy)| {
-                let (mut sum, mut dot) = (vec![T::zero(); c], vec![T::zero(); c]);
-                vectorised(|| {
-                    for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
-                        self.add_row(x, dy, &mut sum, &mut dot);
-                    }
-                });
-                (sum, dot)
+                let mut sums = (vec![T::zero(); c], vec![T::zero(); c]);
+                for_level!(I => I::run(|| self.add_block::<I>(x, dy, &mut sums)));
+                sums
             })
             .collect();
         let (mut sum, mut dot) = (vec![0.0; c], vec![0.0; c]);
@@ -188,46 +223,88 @@ impl<T: Real> Pass<T> {
     }
 
     #[inline(always)]
-    fn add_row(&self, x: &[T], dy: &[T], sum: &mut [T], dot: &mut [T]) {
-        // Slices of one length, so that the loop needs no checks.
-        let c = self.channels;
-        let (x, dy, sum, dot) = (&x[..c], &dy[..c], &mut sum[..c], &mut dot[..c]);
-        let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
-        for j in 0..c {
-            let g = rectified(x[j] * scale[j] + shift[j], dy[j], self.slope);
-            sum[j] += g;
-            dot[j] += g * (x[j] - mean[j]);
+    fn add_block<I: Instructions>(&self, x: &[T], dy: &[T], sums: &mut Sums<T>) {
+        let c = self.rows.channels;
+        let lanes = Register::<I, T>::LANES;
+        let whole = c - c % lanes;
+        for at in (0..whole).step_by(lanes) {
+            self.add_column::<Register<I, T>>(x, dy, sums, at);
+        }
+        for at in whole..c {
+            self.add_column::<[T; 1]>(x, dy, sums, at);
         }
     }
 
+    /// Down the rows of a block, with the sums in registers.
+    #[inline(always)]
+    fn add_column<V: Vector<T>>(&self, x: &[T], dy: &[T], sums: &mut Sums<T>, at: usize) {
+        let c = self.rows.channels;
+        let mean = V::load(self.mean, at);
+        let (mut sum, mut dot) = (V::splat(T::zero()), V::splat(T::zero()));
+        for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
+            let x = V::load(x, at);
+            let g = self.rows.rectified(self.rows.normalised(x, at), V::load(dy, at));
+            sum = sum.plus(g);
+            dot = g.fma(x.minus(mean), dot);
+        }
+        sum.store(&mut sums.0, at);
+        dot.store(&mut sums.1, at);
+    }
+
+    #[allow(unsafe_code)]
     fn input(&self, x: &[T], dy: &[T], constant: &[T], tilt: &[T]) -> Vec<T> {
-        let c = self.channels;
+        let c = self.rows.channels;
         let block = rows_in_block(c) * c;
-        let mut dx = vec![T::zero(); x.len()];
-        dx.par_chunks_mut(block).zip(x.par_chunks(block)).zip(dy.par_chunks(block)).for_each(
-            |((dx, x), dy)| {
-                vectorised(|| {
-                    let rows =
-                        dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c));
-                    for ((dx, x), dy) in rows {
-                        self.input_row(x, dy, (constant, tilt), dx);
-                    }
-                });
-            },
-        );
-        dx
+        let fill = |dx: &mut [MaybeUninit<T>]| {
+            dx.par_chunks_mut(block).zip(x.par_chunks(block)).zip(dy.par_chunks(block)).for_each(
+                |((dx, x), dy)| {
+                    for_level!(I => I::run(|| {
+                        self.input_block::<I>(x, dy, (constant, tilt), dx);
+                    }));
+                },
+            );
+        };
+        // SAFETY: x and dy are equally long, and the blocks cover dx.
+        unsafe { filled(x.len().min(dy.len()), fill) }
     }
 
     #[inline(always)]
-    fn input_row(&self, x: &[T], dy: &[T], (constant, tilt): (&[T], &[T]), dx: &mut [T]) {
-        let c = self.channels;
-        let (x, dy, dx) = (&x[..c], &dy[..c], &mut dx[..c]);
-        let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
-        let (constant, tilt) = (&constant[..c], &tilt[..c]);
-        for j in 0..c {
-            let g = rectified(x[j] * scale[j] + shift[j], dy[j], self.slope);
-            dx[j] = scale[j] * (g - constant[j] - (x[j] - mean[j]) * tilt[j]);
+    fn input_block<I: Instructions>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        terms: (&[T], &[T]),
+        dx: &mut [MaybeUninit<T>],
+    ) {
+        let c = self.rows.channels;
+        let lanes = Register::<I, T>::LANES;
+        let whole = c - c % lanes;
+        let rows = dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c));
+        for ((dx, x), dy) in rows {
+            for at in (0..whole).step_by(lanes) {
+                self.input_at::<Register<I, T>>(x, dy, terms, dx, at);
+            }
+            for at in whole..c {
+                self.input_at::<[T; 1]>(x, dy, terms, dx, at);
+            }
         }
+    }
+
+    /// scale·(g − constant − (x − mean)·tilt).
+    #[inline(always)]
+    fn input_at<V: Vector<T>>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        (constant, tilt): (&[T], &[T]),
+        dx: &mut [MaybeUninit<T>],
+        at: usize,
+    ) {
+        let x = V::load(x, at);
+        let g = self.rows.rectified(self.rows.normalised(x, at), V::load(dy, at));
+        let tilted = x.minus(V::load(self.mean, at)).times(V::load(tilt, at));
+        let d = g.minus(V::load(constant, at)).minus(tilted);
+        d.times(V::load(self.rows.scale, at)).write(dx, at);
     }
 }
 
@@ -249,7 +326,7 @@ fn convert<T: Real>(x: &[f64]) -> Vec<T> {
 fn stats<T: Real>(x: &[T], channels: usize) -> BatchStats {
     let blocks: Vec<BatchStats> = x
         .par_chunks(rows_in_block(channels) * channels)
-        .map(|x| vectorised(|| block_stats(x, channels)))
+        .map(|x| vectorised!(block_stats(x, channels)))
         .collect();
     let zero = BatchStats { mean: vec![0.0; channels], variance: vec![0.0; channels], count: 0 };
     blocks.into_iter().fold(zero, merge)

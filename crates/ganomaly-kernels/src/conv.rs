@@ -5,7 +5,7 @@
 //! the same three products with the roles changed: its forward pass is the input gradient.
 
 use crate::gemm::{Threads, View, matmul};
-use crate::storage::{Real, dispatch, read, tensor};
+use crate::storage::{Real, dispatch, read, tensor, with_buffer};
 use crate::winograd;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -175,7 +175,7 @@ impl Shape {
             .zip(x.par_chunks(tile * self.picture()))
             .for_each(|(y, x)| {
                 let m = y.len() / o;
-                T::with_scratch(m * patch, |rows| {
+                with_buffer(m * patch, |rows| {
                     self.rows_from_pictures(x, rows);
                     matmul(
                         (m, o, patch),
@@ -206,7 +206,7 @@ impl Shape {
             .zip(dy.par_chunks(tile * self.patches() * o))
             .for_each(|(dx, dy)| {
                 let m = dy.len() / o;
-                T::with_scratch(m * patch, |rows| {
+                with_buffer(m * patch, |rows| {
                     matmul((m, patch, o), rows, (dy, View::rows(o)), weights, false, Threads::One);
                     self.add_rows_to_pictures(rows, dx);
                 });
@@ -236,7 +236,7 @@ impl Shape {
                     x.chunks(tile * self.picture()).zip(dy.chunks(tile * self.patches() * o));
                 for (index, (x, dy)) in tiles.enumerate() {
                     let m = dy.len() / o;
-                    T::with_scratch(m * patch, |rows| {
+                    with_buffer(m * patch, |rows| {
                         self.rows_from_pictures(x, rows);
                         let (a, b) = ((&*rows, View::transposed(patch)), (dy, View::rows(o)));
                         matmul((patch, o, m), &mut sum, a, b, index > 0, Threads::One);

@@ -1,6 +1,8 @@
 //! What the processor can do, asked once, and code compiled for it.
 //!
-//! Loops over channels are written plainly and compiled three times: for AVX-512, for AVX2 with FMA, and portably.
+//! Kernels are compiled three times: for AVX-512, for AVX2 with FMA, and portably. Plain loops over channels are wrapped in
+//! [`vectorised!`], which leaves the choice of instructions to the compiler; the hot kernels name their registers through
+//! [`Vector`](crate::simd::Vector) and take the instruction set as a type, which [`for_level!`] binds.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -67,27 +69,34 @@ pub fn set_level(wanted: Level) -> Level {
     level
 }
 
-/// Runs `f` compiled for the level in use. What `f` calls is compiled for it only where it is inlined.
-#[inline(always)]
-#[allow(unsafe_code)]
-pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        fn avx512<R>(f: impl FnOnce() -> R) -> R {
-            f()
+/// Evaluates an expression with `$i` bound to the type of the instruction set in use. The expression is compiled for each of them.
+macro_rules! for_level {
+    ($i:ident => $body:expr) => {
+        match $crate::cpu::level() {
+            #[cfg(target_arch = "x86_64")]
+            $crate::cpu::Level::Avx512 => {
+                type $i = $crate::simd::Avx512;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::cpu::Level::Avx2 => {
+                type $i = $crate::simd::Avx2;
+                $body
+            }
+            _ => {
+                type $i = $crate::simd::Portable;
+                $body
+            }
         }
-        #[target_feature(enable = "avx2,fma")]
-        fn avx2<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        match level() {
-            // SAFETY: the processor has these features, as `best` has asked it.
-            Level::Avx512 => return unsafe { avx512(f) },
-            // SAFETY: as above.
-            Level::Avx2 => return unsafe { avx2(f) },
-            Level::Portable => {}
-        }
-    }
-    f()
+    };
 }
+pub(crate) use for_level;
+
+/// Evaluates an expression compiled for the level in use. What it calls is compiled for it only where it is inlined. A macro, so that
+/// each level has a closure of its own: one that several functions call would not be inlined into any.
+macro_rules! vectorised {
+    ($body:expr) => {
+        $crate::cpu::for_level!(I => <I as $crate::simd::Instructions>::run(|| $body))
+    };
+}
+pub(crate) use vectorised;

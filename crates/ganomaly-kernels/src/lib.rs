@@ -29,7 +29,9 @@ pub mod cpu;
 mod gemm;
 pub mod layout;
 pub mod loss;
+mod product;
 pub mod reference;
+mod simd;
 mod storage;
 mod winograd;
 

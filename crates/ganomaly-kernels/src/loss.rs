@@ -74,8 +74,8 @@ pub fn picture_errors(a: &Tensor, b: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
         a.chunks(each)
             .zip(b.chunks(each))
             .map(|(a, b)| {
-                let absolute = vectorised(|| block_sum(a, b, f64::abs));
-                let square = vectorised(|| block_sum(a, b, |d| d * d));
+                let absolute = vectorised!(block_sum(a, b, f64::abs));
+                let square = vectorised!(block_sum(a, b, |d| d * d));
                 (absolute / each as f64, square / each as f64)
             })
             .unzip()
@@ -106,7 +106,7 @@ fn mean(a: &Tensor, b: &Tensor, f: impl Fn(f64) -> f64 + Sync) -> Result<f64> {
         let blocks: Vec<f64> = a
             .par_chunks(BLOCK)
             .zip(b.par_chunks(BLOCK))
-            .map(|(a, b)| vectorised(|| block_sum(a, b, &f)))
+            .map(|(a, b)| vectorised!(block_sum(a, b, &f)))
             .collect();
         blocks.iter().sum::<f64>() / n as f64
     }))?)

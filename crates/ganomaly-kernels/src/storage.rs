@@ -1,18 +1,22 @@
 //! From tensors to slices and back: the only place that knows how candle stores numbers on the CPU.
 
+use crate::simd::{Instructions, Vector};
 use candle_core::{
     CpuStorage, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
 };
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Neg;
+use std::sync::{Mutex, PoisonError};
 
-/// A float type that the kernels run in. The scratch buffer is one of each thread's own and is
-/// reused from call to call, so that the inner loops never ask the allocator for memory.
+/// A float type that the kernels run in.
 pub(crate) trait Real: WithDType + Neg<Output = Self> + Default {
+    /// Its register in an instruction set.
+    type Register<I: Instructions>: Vector<Self>;
     fn sqrt(self) -> Self;
-    /// Lends the thread's scratch buffer, `len` long, with unspecified contents.
-    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
+    /// Buffers that nobody uses now.
+    fn spare_buffers() -> &'static Mutex<Vec<Vec<Self>>>;
     /// Mutable access to the numbers, which candle offers by enum variant only.
     fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
@@ -20,17 +24,13 @@ pub(crate) trait Real: WithDType + Neg<Output = Self> + Default {
 macro_rules! real {
     ($t:ty, $variant:ident) => {
         impl Real for $t {
+            type Register<I: Instructions> = I::$variant;
             fn sqrt(self) -> Self {
                 <$t>::sqrt(self)
             }
-            fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
-                thread_local!(static SCRATCH: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
-                SCRATCH.with_borrow_mut(|scratch| {
-                    if scratch.len() < len {
-                        scratch.resize(len, 0.0);
-                    }
-                    f(&mut scratch[..len])
-                })
+            fn spare_buffers() -> &'static Mutex<Vec<Vec<Self>>> {
+                static SPARE: Mutex<Vec<Vec<$t>>> = Mutex::new(Vec::new());
+                &SPARE
             }
             fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
                 match storage {
@@ -43,6 +43,52 @@ macro_rules! real {
 }
 real!(f32, F32);
 real!(f64, F64);
+
+/// Lends a buffer with unspecified contents, one that an earlier call has used where there is one: a training step
+/// asks for the same sizes again and again, and fresh memory costs more than the arithmetic on it.
+pub(crate) fn with_buffer<T: Real, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+    let spare = || T::spare_buffers().lock().unwrap_or_else(PoisonError::into_inner);
+    let mut buffer = {
+        let mut spare = spare();
+        // The smallest that suffices, else the largest, which then grows.
+        let fits = |b: &&(usize, usize)| b.1 >= len;
+        let sizes: Vec<(usize, usize)> = spare.iter().map(Vec::len).enumerate().collect();
+        let best = sizes.iter().filter(fits).min_by_key(|b| b.1);
+        let best = best.or_else(|| sizes.iter().max_by_key(|b| b.1)).map(|b| b.0);
+        best.map_or_else(Vec::new, |at| spare.swap_remove(at))
+    };
+    if buffer.len() < len {
+        buffer.clear();
+        buffer.resize(len, T::zero());
+    }
+    let result = f(&mut buffer[..len]);
+    spare().push(buffer);
+    result
+}
+
+/// A vector of `len` numbers that `fill` writes, with no pass that zeroes them first.
+///
+/// # Safety
+/// `fill` must write every number.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn filled<T: Real>(
+    len: usize,
+    fill: impl FnOnce(&mut [MaybeUninit<T>]),
+) -> Vec<T> {
+    let mut numbers = Vec::with_capacity(len);
+    fill(&mut numbers.spare_capacity_mut()[..len]);
+    // SAFETY: the capacity is there, and `fill` has written all of it, as the caller promises.
+    unsafe { numbers.set_len(len) };
+    numbers
+}
+
+/// Writes zeros.
+#[allow(unsafe_code)]
+pub(crate) fn zeroed<T: Real>(numbers: &mut [MaybeUninit<T>]) -> &mut [T] {
+    numbers.fill(MaybeUninit::new(T::zero()));
+    // SAFETY: every number has just been written.
+    unsafe { numbers.assume_init_mut() }
+}
 
 /// Runs the body with `$t` bound to the Rust type of the tensor's numbers.
 macro_rules! dispatch {

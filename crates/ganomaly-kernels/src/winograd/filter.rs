@@ -3,9 +3,10 @@
 // Loops over small arrays of known size: by index they stay in registers.
 #![allow(clippy::needless_range_loop)]
 
+use crate::simd::Vector;
 use crate::storage::Real;
 
-/// Channels that are transformed together.
+/// Channels must be a multiple of this: of every register's lanes.
 pub(crate) const LANES: usize = 16;
 
 /// The matrices of F(M, 2), S = M + 1 points.
@@ -54,64 +55,39 @@ const fn transposed<const R: usize, const C: usize>(p: &[[f64; C]; R]) -> [[f64;
     t
 }
 
-/// Neighbouring channels, in registers where all around is inlined.
-#[derive(Clone, Copy)]
-pub(super) struct Lanes<T>([T; LANES]);
-
-impl<T: Real> Lanes<T> {
-    #[inline(always)]
-    pub fn zero() -> Self {
-        Self([T::zero(); LANES])
-    }
-
-    #[inline(always)]
-    pub fn plus(mut self, other: &Self) -> Self {
-        for l in 0..LANES {
-            self.0[l] += other.0[l];
-        }
-        self
-    }
-}
-
+/// Σ factors[k] · values[k]. The factors are known at compile time where this is inlined: zeros and ones cost nothing.
 #[inline(always)]
-pub(super) fn lanes<T: Real>(x: &[T], at: usize) -> Lanes<T> {
-    let mut out = Lanes::zero();
-    out.0.copy_from_slice(&x[at..at + LANES]);
-    out
-}
-
-#[inline(always)]
-pub(super) fn store<T: Real>(to: &mut [T], at: usize, value: &Lanes<T>) {
-    to[at..at + LANES].copy_from_slice(&value.0);
-}
-
-/// Σ factors[k] · values[k]. The factors are known at compile time where this is inlined: zeros cost nothing.
-#[inline(always)]
-pub(super) fn combine<T: Real, const K: usize>(
+pub(super) fn combine<T: Real, V: Vector<T>, const K: usize>(
     factors: &[f64; K],
-    values: &[Lanes<T>; K],
-) -> Lanes<T> {
-    let mut sum = Lanes::zero();
+    values: &[V; K],
+) -> V {
+    let mut sum = None;
     for k in 0..K {
-        if factors[k] != 0.0 {
-            let factor = T::from_f64(factors[k]);
-            for l in 0..LANES {
-                sum.0[l] += factor * values[k].0[l];
-            }
+        let (factor, value) = (factors[k], values[k]);
+        if factor == 0.0 {
+            continue;
         }
+        sum = Some(match sum {
+            None if factor == 1.0 => value,
+            None => V::splat(T::from_f64(factor)).times(value),
+            Some(sum) if factor == 1.0 => value.plus(sum),
+            Some(sum) if factor == -1.0 => V::minus(sum, value),
+            Some(sum) => V::splat(T::from_f64(factor)).fma(value, sum),
+        });
     }
-    sum
+    sum.unwrap_or_else(|| V::splat(T::zero()))
 }
 
 /// P d Pᵀ: columns first, one at a time, then rows.
 #[inline(always)]
-pub(super) fn sandwich<T: Real, const R: usize, const C: usize>(
+pub(super) fn sandwich<T: Real, V: Vector<T>, const R: usize, const C: usize>(
     p: &[[f64; C]; R],
-    d: &[[Lanes<T>; C]; C],
-) -> [[Lanes<T>; R]; R] {
-    let mut down = [[Lanes::zero(); C]; R];
+    d: &[[V; C]; C],
+) -> [[V; R]; R] {
+    let zero = V::splat(T::zero());
+    let mut down = [[zero; C]; R];
     for c in 0..C {
-        let mut column = [Lanes::zero(); C];
+        let mut column = [zero; C];
         for k in 0..C {
             column[k] = d[k][c];
         }
@@ -119,7 +95,7 @@ pub(super) fn sandwich<T: Real, const R: usize, const C: usize>(
             down[r][c] = combine(&p[r], &column);
         }
     }
-    let mut out = [[Lanes::zero(); R]; R];
+    let mut out = [[zero; R]; R];
     for r in 0..R {
         for c in 0..R {
             out[r][c] = combine(&p[c], &down[r]);

@@ -14,15 +14,21 @@ mod tiles;
 mod weights;
 
 use crate::conv::Shape;
-use crate::cpu::vectorised;
-use crate::gemm::{Threads, View, matmul};
-use crate::storage::Real;
+use crate::cpu::for_level;
+use crate::product::{Piece, Product};
+use crate::simd::Instructions;
+use crate::storage::{Real, filled, with_buffer, zeroed};
 use filter::{F2, F4, Filter, LANES};
 use rayon::prelude::*;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use tiles::point_stride;
+use weights::{Panels, Way, transposed};
 
 /// Tiles that a block of pictures should have: enough rows for a matrix product, few enough for the cache.
 const ROWS: usize = 64;
+/// Numbers of transformed inputs and outputs that a weight's gradient holds at a time.
+const CHUNK: usize = 1 << 22;
 /// What the transformation of the weights costs, in rows of the products: measured on the paper's layers.
 const WEIGHT_ROWS: usize = 40;
 
@@ -57,29 +63,29 @@ impl Method {
 
 /// The forward pass, where a method other than the direct one is chosen.
 pub(crate) fn forward<T: Real>(s: Shape, x: &[T], w: &[T]) -> Option<Vec<T>> {
-    match Method::of(&s) {
+    for_level!(I => match Method::of(&s) {
         Method::Direct => None,
-        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).forward(x, w)),
-        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).forward(x, w)),
-    }
+        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).forward::<I, T>(x, w)),
+        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).forward::<I, T>(x, w)),
+    })
 }
 
 /// The input's gradient, likewise.
 pub(crate) fn backward_input<T: Real>(s: Shape, dy: &[T], w: &[T]) -> Option<Vec<T>> {
-    match Method::of(&s) {
+    for_level!(I => match Method::of(&s) {
         Method::Direct => None,
-        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).backward_input(dy, w)),
-        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).backward_input(dy, w)),
-    }
+        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).backward_input::<I, T>(dy, w)),
+        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).backward_input::<I, T>(dy, w)),
+    })
 }
 
 /// The weight's gradient, likewise.
 pub(crate) fn backward_weight<T: Real>(s: Shape, x: &[T], dy: &[T]) -> Option<Vec<T>> {
-    match Method::of(&s) {
+    for_level!(I => match Method::of(&s) {
         Method::Direct => None,
-        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).backward_weight(x, dy)),
-        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).backward_weight(x, dy)),
-    }
+        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).backward_weight::<I, T>(x, dy)),
+        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).backward_weight::<I, T>(x, dy)),
+    })
 }
 
 /// One convolution cut into tiles.
@@ -92,6 +98,7 @@ struct Plan<F, const M: usize, const S: usize> {
     block: usize,
 }
 
+#[allow(unsafe_code)]
 impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     fn new(s: Shape) -> Self {
         let tiles = (s.oh.div_ceil(M), s.ow.div_ceil(M));
@@ -99,93 +106,156 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         Self { s, filter: PhantomData, tiles, block }
     }
 
-    /// Numbers in one point's transformed weights: [phase, I, O].
-    fn weights(&self) -> usize {
-        4 * self.s.i * self.s.o
-    }
-
     /// Tiles of so many pictures.
     fn rows(&self, pictures: usize) -> usize {
         pictures * self.tiles.0 * self.tiles.1
     }
 
-    fn forward<T: Real>(&self, x: &[T], w: &[T]) -> Vec<T> {
-        let Shape { n, i, o, .. } = self.s;
-        let (picture, out) = (self.s.picture(), self.s.patches() * o);
-        let weights = self.transform_weights(w);
-        let mut y = vec![T::zero(); n * out];
-        y.par_chunks_mut(self.block * out).zip(x.par_chunks(self.block * picture)).for_each(
-            |(y, x)| {
-                let rows = self.rows(x.len() / picture);
-                T::with_scratch(S * S * rows * (4 * i + o), |scratch| {
-                    let (xt, yt) = scratch.split_at_mut(S * S * rows * 4 * i);
-                    vectorised(|| self.transform_input(x, xt));
-                    self.each_product(rows, (xt, 4 * i), yt, (&weights, View::rows(o)));
-                    vectorised(|| self.finish_output(yt, y));
-                });
-            },
-        );
-        y
+    /// Distances between points of `rows` transformed tiles: inputs and outputs.
+    fn strides(&self, rows: usize) -> (usize, usize) {
+        (point_stride(rows * 4 * self.s.i), point_stride(rows * self.s.o))
     }
 
-    fn backward_input<T: Real>(&self, dy: &[T], w: &[T]) -> Vec<T> {
-        let Shape { n, i, o, .. } = self.s;
-        let (picture, out) = (self.s.picture(), self.s.patches() * o);
-        let weights = self.transform_weights(w);
-        let mut dx = vec![T::zero(); n * picture];
-        dx.par_chunks_mut(self.block * picture).zip(dy.par_chunks(self.block * out)).for_each(
-            |(dx, dy)| {
-                let rows = self.rows(dx.len() / picture);
-                T::with_scratch(S * S * rows * (4 * i + o), |scratch| {
-                    let (xt, yt) = scratch.split_at_mut(S * S * rows * 4 * i);
-                    vectorised(|| self.transform_output(dy, yt));
-                    self.each_product(rows, (yt, o), xt, (&weights, View::transposed(o)));
-                    vectorised(|| self.finish_input(xt, dx));
+    fn forward<I: Instructions, T: Real>(&self, x: &[T], w: &[T]) -> Vec<T> {
+        let (picture, out) = (self.s.picture(), self.s.patches() * self.s.o);
+        let panels = self.panels::<I, T>(Way::Forward);
+        with_buffer(panels.len(), |weights| {
+            self.transform_weights::<I, T>(Way::Forward, w, &panels, weights);
+            let block = |(y, x): (&mut [MaybeUninit<T>], &[T])| {
+                let rows = self.rows(x.len() / picture);
+                let (xs, ys) = self.strides(rows);
+                with_buffer(S * S * (xs + ys), |buffer| {
+                    let (xt, yt) = buffer.split_at_mut(S * S * xs);
+                    I::run(|| self.transform_input::<I, T>(x, xt));
+                    self.each_product::<I, T>(rows, (xt, xs), (yt, ys), weights, &panels);
+                    I::run(|| self.finish_output::<I, T>(yt, y));
                 });
-            },
-        );
-        dx
+            };
+            let fill = |y: &mut [MaybeUninit<T>]| {
+                y.par_chunks_mut(self.block * out)
+                    .zip(x.par_chunks(self.block * picture))
+                    .for_each(block);
+            };
+            // SAFETY: the blocks cover y, and `finish_output` writes each number of a block.
+            unsafe { filled(self.s.n * out, fill) }
+        })
+    }
+
+    fn backward_input<I: Instructions, T: Real>(&self, dy: &[T], w: &[T]) -> Vec<T> {
+        let (picture, out) = (self.s.picture(), self.s.patches() * self.s.o);
+        let panels = self.panels::<I, T>(Way::Backward);
+        with_buffer(panels.len(), |weights| {
+            with_buffer(w.len(), |turned| {
+                transposed(w, (self.s.i, self.s.o), turned);
+                self.transform_weights::<I, T>(Way::Backward, turned, &panels, weights);
+            });
+            let block = |(dx, dy): (&mut [MaybeUninit<T>], &[T])| {
+                let rows = self.rows(dx.len() / picture);
+                let (xs, ys) = self.strides(rows);
+                with_buffer(S * S * (xs + ys), |buffer| {
+                    let (xt, yt) = buffer.split_at_mut(S * S * xs);
+                    I::run(|| self.transform_output::<I, T>(dy, yt));
+                    self.each_product::<I, T>(rows, (yt, ys), (xt, xs), weights, &panels);
+                    let dx = zeroed(dx);
+                    I::run(|| self.finish_input::<I, T>(xt, dx));
+                });
+            };
+            let fill = |dx: &mut [MaybeUninit<T>]| {
+                dx.par_chunks_mut(self.block * picture)
+                    .zip(dy.par_chunks(self.block * out))
+                    .for_each(block);
+            };
+            // SAFETY: the blocks cover dx, and each is zeroed before it is added to.
+            unsafe { filled(self.s.n * picture, fill) }
+        })
     }
 
     /// `to[point] = from[point] · weights[point]` for a block of `rows` tiles.
-    fn each_product<T: Real>(
+    fn each_product<I: Instructions, T: Real>(
         &self,
         rows: usize,
-        (from, inner): (&[T], usize),
-        to: &mut [T],
-        (weights, view): (&[T], View),
+        (from, from_stride): (&[T], usize),
+        (to, to_stride): (&mut [T], usize),
+        weights: &[T],
+        panels: &Panels,
     ) {
-        let outer = self.weights() / inner;
-        let points = to.chunks_mut(rows * outer).zip(from.chunks(rows * inner));
-        for ((to, from), w) in points.zip(weights.chunks(self.weights())) {
-            let sizes = (rows, outer, inner);
-            matmul(sizes, to, (from, View::rows(inner)), (w, view), false, Threads::One);
+        let points = from.chunks(from_stride).zip(to.chunks_mut(to_stride));
+        for (point, (a, c)) in points.enumerate() {
+            I::multiply(Product {
+                m: rows,
+                n: panels.outer,
+                pieces: &[Piece { a: 0, b: point * panels.point, len: panels.inner }],
+                a,
+                a_strides: (panels.inner, 1),
+                b: weights,
+                b_strides: (panels.width, panels.panel),
+                c,
+                c_stride: panels.outer,
+                accumulate: false,
+            });
         }
     }
 
-    fn backward_weight<T: Real>(&self, x: &[T], dy: &[T]) -> Vec<T> {
-        let Shape { n, i, o, .. } = self.s;
+    fn backward_weight<I: Instructions, T: Real>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+        let Shape { i, o, .. } = self.s;
         let (picture, out) = (self.s.picture(), self.s.patches() * o);
-        let block = self.rows(self.block) * S * S;
-        let all = self.rows(n) * S * S;
-        let (mut xt, mut yt) = (vec![T::zero(); all * 4 * i], vec![T::zero(); all * o]);
-        xt.par_chunks_mut(block * 4 * i)
-            .zip(yt.par_chunks_mut(block * o))
-            .zip(x.par_chunks(self.block * picture).zip(dy.par_chunks(self.block * out)))
-            .for_each(|((xt, yt), (x, dy))| {
-                vectorised(|| self.transform_input(x, xt));
-                vectorised(|| self.transform_output(dy, yt));
-            });
-        let mut weights = vec![T::zero(); S * S * self.weights()];
-        weights.par_chunks_mut(self.weights()).enumerate().for_each(|(point, dw)| {
-            for (index, (xt, yt)) in xt.chunks(block * 4 * i).zip(yt.chunks(block * o)).enumerate()
-            {
-                let rows = xt.len() / (S * S * 4 * i);
-                let (xt, yt) = (&xt[point * rows * 4 * i..], &yt[point * rows * o..]);
-                let (a, b) = ((xt, View::transposed(4 * i)), (yt, View::rows(o)));
-                matmul((4 * i, o, rows), dw, a, b, index > 0, Threads::One);
+        let stride = point_stride(4 * i * o);
+        with_buffer(S * S * stride, |weights| {
+            // As many blocks at a time as fit the buffer, so that large pictures do not ask for all memory at once.
+            let (xs, ys) = self.strides(self.rows(self.block));
+            let blocks = (CHUNK / (S * S * (xs + ys))).max(1);
+            let pictures = blocks * self.block;
+            let chunks = x.chunks(pictures * picture).zip(dy.chunks(pictures * out));
+            for (chunk, (x, dy)) in chunks.enumerate() {
+                self.add_products::<I, T>(x, dy, (weights, stride), chunk > 0);
             }
+            self.finish_weights::<I, T>(weights)
+        })
+    }
+
+    /// `weights[point] (+)= X̃ᵀ dỹ` over some pictures.
+    fn add_products<I: Instructions, T: Real>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        (weights, stride): (&mut [T], usize),
+        accumulate: bool,
+    ) {
+        let Shape { i, o, .. } = self.s;
+        let (picture, out) = (self.s.picture(), self.s.patches() * o);
+        let blocks = (x.len() / picture).div_ceil(self.block);
+        let (xs, ys) = self.strides(self.rows(self.block));
+        with_buffer(blocks * S * S * (xs + ys), |buffer| {
+            let (xt, yt) = buffer.split_at_mut(blocks * S * S * xs);
+            let pictures = x.par_chunks(self.block * picture).zip(dy.par_chunks(self.block * out));
+            xt.par_chunks_mut(S * S * xs)
+                .zip(yt.par_chunks_mut(S * S * ys))
+                .zip(pictures)
+                .for_each(|((xt, yt), (x, dy))| {
+                    I::run(|| self.transform_input::<I, T>(x, xt));
+                    I::run(|| self.transform_output::<I, T>(dy, yt));
+                });
+            weights.par_chunks_mut(stride).enumerate().for_each(|(point, c)| {
+                let piece = |(block, x): (usize, &[T])| Piece {
+                    a: block * S * S * xs + point * xs,
+                    b: block * S * S * ys + point * ys,
+                    len: self.rows(x.len() / picture),
+                };
+                let pieces: Vec<Piece> =
+                    x.chunks(self.block * picture).enumerate().map(piece).collect();
+                I::multiply(Product {
+                    m: 4 * i,
+                    n: o,
+                    pieces: &pieces,
+                    a: xt,
+                    a_strides: (1, 4 * i),
+                    b: yt,
+                    b_strides: (o, I::panel::<T>()),
+                    c,
+                    c_stride: o,
+                    accumulate,
+                });
+            });
         });
-        self.finish_weights(&weights)
     }
 }

@@ -4,25 +4,27 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::Plan;
-use super::filter::{Filter, LANES, Lanes, lanes, sandwich, store};
+use super::filter::{Filter, sandwich};
+use crate::simd::{Instructions, Register, Vector};
 use crate::storage::Real;
+use std::mem::MaybeUninit;
 
 /// No place.
 const OUTSIDE: usize = usize::MAX;
 
+/// Distance between points: a whole number of cache lines, but not of pages, so that the points of one
+/// tile do not all fall on the same few places of the cache.
+pub(super) fn point_stride(numbers: usize) -> usize {
+    numbers + 16
+}
+
 impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
-    /// Visits each tile of a block with its number, picture, and place among the picture's tiles.
+    /// Each tile of a block: its number, its picture, and its place among the picture's tiles.
     #[inline(always)]
-    fn each_tile(&self, pictures: usize, mut visit: impl FnMut(usize, usize, usize, usize)) {
-        let mut tile = 0;
-        for picture in 0..pictures {
-            for ty in 0..self.tiles.0 {
-                for tx in 0..self.tiles.1 {
-                    visit(tile, picture, ty, tx);
-                    tile += 1;
-                }
-            }
-        }
+    fn each_tile(&self, pictures: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+        let (down, across) = self.tiles;
+        (0..pictures * down * across)
+            .map(move |t| (t, t / (down * across), t / across % down, t % across))
     }
 
     /// Where in a block's pictures each point of a tile's phase lies; [`OUTSIDE`] for padding.
@@ -60,47 +62,54 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
 
     /// X̃ = Bᵀ x B as [point, tile, phase, I].
     #[inline(always)]
-    pub(super) fn transform_input<T: Real>(&self, x: &[T], to: &mut [T]) {
+    pub(super) fn transform_input<I: Instructions, T: Real>(&self, x: &[T], to: &mut [T]) {
         let i = self.s.i;
-        let rows = to.len() / (S * S * 4 * i);
-        self.each_tile(x.len() / self.s.picture(), |tile, picture, ty, tx| {
+        let stride = to.len() / (S * S);
+        let zeros = vec![T::zero(); i];
+        for (tile, picture, ty, tx) in self.each_tile(x.len() / self.s.picture()) {
             for phase in 0..4 {
                 let places = self.places(picture, ty, tx, phase);
-                for c in (0..i).step_by(LANES) {
-                    let mut d = [[Lanes::zero(); S]; S];
+                let mut sources = [[&zeros[..]; S]; S];
+                for u in 0..S {
+                    for v in 0..S {
+                        if places[u][v] != OUTSIDE {
+                            sources[u][v] = &x[places[u][v]..][..i];
+                        }
+                    }
+                }
+                for c in (0..i).step_by(Register::<I, T>::LANES) {
+                    let mut d = [[Register::<I, T>::splat(T::zero()); S]; S];
                     for u in 0..S {
                         for v in 0..S {
-                            if places[u][v] != OUTSIDE {
-                                d[u][v] = lanes(x, places[u][v] + c);
-                            }
+                            d[u][v] = Vector::load(sources[u][v], c);
                         }
                     }
                     let t = sandwich(&F::BT, &d);
+                    let at = (tile * 4 + phase) * i + c;
                     for u in 0..S {
                         for v in 0..S {
-                            let at = (((u * S + v) * rows + tile) * 4 + phase) * i + c;
-                            store(to, at, &t[u][v]);
+                            t[u][v].store(to, (u * S + v) * stride + at);
                         }
                     }
                 }
             }
-        });
+        }
     }
 
     /// dx = B dX̃ Bᵀ; neighbouring tiles overlap, so that dx starts as zeros and is added to.
     #[inline(always)]
-    pub(super) fn finish_input<T: Real>(&self, from: &[T], dx: &mut [T]) {
+    pub(super) fn finish_input<I: Instructions, T: Real>(&self, from: &[T], dx: &mut [T]) {
         let i = self.s.i;
-        let rows = from.len() / (S * S * 4 * i);
-        self.each_tile(dx.len() / self.s.picture(), |tile, picture, ty, tx| {
+        let stride = from.len() / (S * S);
+        for (tile, picture, ty, tx) in self.each_tile(dx.len() / self.s.picture()) {
             for phase in 0..4 {
                 let places = self.places(picture, ty, tx, phase);
-                for c in (0..i).step_by(LANES) {
-                    let mut d = [[Lanes::zero(); S]; S];
+                for c in (0..i).step_by(Register::<I, T>::LANES) {
+                    let mut d = [[Register::<I, T>::splat(T::zero()); S]; S];
+                    let at = (tile * 4 + phase) * i + c;
                     for u in 0..S {
                         for v in 0..S {
-                            d[u][v] =
-                                lanes(from, (((u * S + v) * rows + tile) * 4 + phase) * i + c);
+                            d[u][v] = Vector::load(from, (u * S + v) * stride + at);
                         }
                     }
                     let t = sandwich(&F::B, &d);
@@ -108,65 +117,76 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                         for v in 0..S {
                             if places[u][v] != OUTSIDE {
                                 let at = places[u][v] + c;
-                                let sum = lanes(dx, at).plus(&t[u][v]);
-                                store(dx, at, &sum);
+                                let sum = t[u][v].plus(Vector::load(dx, at));
+                                sum.store(dx, at);
                             }
                         }
                     }
                 }
             }
-        });
+        }
     }
 
     /// dỹ = A dy Aᵀ as [point, tile, O].
     #[inline(always)]
-    pub(super) fn transform_output<T: Real>(&self, dy: &[T], to: &mut [T]) {
+    pub(super) fn transform_output<I: Instructions, T: Real>(&self, dy: &[T], to: &mut [T]) {
         let o = self.s.o;
-        let rows = to.len() / (S * S * o);
-        self.each_tile(dy.len() / (self.s.patches() * o), |tile, picture, ty, tx| {
+        let stride = to.len() / (S * S);
+        let zeros = vec![T::zero(); o];
+        for (tile, picture, ty, tx) in self.each_tile(dy.len() / (self.s.patches() * o)) {
             let places = self.output_places(picture, ty, tx);
-            for c in (0..o).step_by(LANES) {
-                let mut d = [[Lanes::zero(); M]; M];
+            let mut sources = [[&zeros[..]; M]; M];
+            for j in 0..M {
+                for k in 0..M {
+                    if places[j][k] != OUTSIDE {
+                        sources[j][k] = &dy[places[j][k]..][..o];
+                    }
+                }
+            }
+            for c in (0..o).step_by(Register::<I, T>::LANES) {
+                let mut d = [[Register::<I, T>::splat(T::zero()); M]; M];
                 for j in 0..M {
                     for k in 0..M {
-                        if places[j][k] != OUTSIDE {
-                            d[j][k] = lanes(dy, places[j][k] + c);
-                        }
+                        d[j][k] = Vector::load(sources[j][k], c);
                     }
                 }
                 let t = sandwich(&F::A, &d);
                 for u in 0..S {
                     for v in 0..S {
-                        store(to, ((u * S + v) * rows + tile) * o + c, &t[u][v]);
+                        t[u][v].store(to, (u * S + v) * stride + tile * o + c);
                     }
                 }
             }
-        });
+        }
     }
 
-    /// y = Aᵀ ỹ A.
+    /// y = Aᵀ ỹ A. Writes every number of `y`.
     #[inline(always)]
-    pub(super) fn finish_output<T: Real>(&self, from: &[T], y: &mut [T]) {
+    pub(super) fn finish_output<I: Instructions, T: Real>(
+        &self,
+        from: &[T],
+        y: &mut [MaybeUninit<T>],
+    ) {
         let o = self.s.o;
-        let rows = from.len() / (S * S * o);
-        self.each_tile(y.len() / (self.s.patches() * o), |tile, picture, ty, tx| {
+        let stride = from.len() / (S * S);
+        for (tile, picture, ty, tx) in self.each_tile(y.len() / (self.s.patches() * o)) {
             let places = self.output_places(picture, ty, tx);
-            for c in (0..o).step_by(LANES) {
-                let mut d = [[Lanes::zero(); S]; S];
+            for c in (0..o).step_by(Register::<I, T>::LANES) {
+                let mut d = [[Register::<I, T>::splat(T::zero()); S]; S];
                 for u in 0..S {
                     for v in 0..S {
-                        d[u][v] = lanes(from, ((u * S + v) * rows + tile) * o + c);
+                        d[u][v] = Vector::load(from, (u * S + v) * stride + tile * o + c);
                     }
                 }
                 let t = sandwich(&F::AT, &d);
                 for j in 0..M {
                     for k in 0..M {
                         if places[j][k] != OUTSIDE {
-                            store(y, places[j][k] + c, &t[j][k]);
+                            t[j][k].write(y, places[j][k] + c);
                         }
                     }
                 }
             }
-        });
+        }
     }
 }

@@ -1,0 +1,262 @@
+//! Registers of neighbouring numbers, for the kernels whose speed hangs on what stays in them.
+
+use crate::product::Product;
+use crate::storage::Real;
+use std::mem::MaybeUninit;
+
+/// One register of neighbouring numbers. Only code inside [`Instructions::run`] of the same set may use one.
+pub(crate) trait Vector<T>: Copy {
+    /// Numbers in it.
+    const LANES: usize;
+    fn splat(x: T) -> Self;
+    /// The numbers from `at` on.
+    fn load(from: &[T], at: usize) -> Self;
+    /// Writes the numbers from `at` on.
+    fn store(self, to: &mut [T], at: usize);
+    /// Writes numbers that may not have been written before.
+    fn write(self, to: &mut [MaybeUninit<T>], at: usize);
+    /// # Safety
+    /// `from` is readable for [`Self::LANES`] numbers.
+    #[allow(unsafe_code)]
+    unsafe fn load_at(from: *const T) -> Self;
+    /// # Safety
+    /// `to` is writable for [`Self::LANES`] numbers.
+    #[allow(unsafe_code)]
+    unsafe fn store_at(self, to: *mut T);
+    fn plus(self, other: Self) -> Self;
+    fn minus(self, other: Self) -> Self;
+    fn times(self, other: Self) -> Self;
+    /// `yes` where this is above zero, `no` elsewhere.
+    fn where_positive(self, yes: Self, no: Self) -> Self;
+    /// `self · factor + addend`, rounded once where the processor can.
+    fn fma(self, factor: Self, addend: Self) -> Self;
+}
+
+/// A set of instructions. Its types are bound by [`for_level!`](crate::cpu::for_level), which asks the processor, and nowhere else.
+pub(crate) trait Instructions: Copy + Send + Sync + 'static {
+    type F32: Vector<f32>;
+    type F64: Vector<f64>;
+
+    /// Runs `f` compiled for these instructions. What `f` calls is compiled for them only where it is inlined.
+    fn run<R>(f: impl FnOnce() -> R) -> R;
+
+    /// Runs a matrix product in blocks that fit this set's registers.
+    fn multiply<T: Real>(product: Product<'_, T>);
+
+    /// Columns of a packed factor that lie side by side: those of one block.
+    fn panel<T: Real>() -> usize;
+}
+
+/// The register of a number type in an instruction set.
+pub(crate) type Register<I, T> = <T as Real>::Register<I>;
+
+macro_rules! instructions {
+    ($(#[$doc:meta])* $name:ident, $f32:ty, $f64:ty, $rows:literal by $vectors:literal, $features:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name;
+
+        impl Instructions for $name {
+            type F32 = $f32;
+            type F64 = $f64;
+
+            #[inline(always)]
+            #[allow(unsafe_code)]
+            fn run<R>(f: impl FnOnce() -> R) -> R {
+                // In the caller's unit of compilation, so that `f`, called from here alone, is inlined.
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn with_features<R>(f: impl FnOnce() -> R) -> R {
+                    f()
+                }
+                // SAFETY: this type is bound only where the processor has the features.
+                unsafe { with_features(f) }
+            }
+
+            #[inline(always)]
+            fn multiply<T: Real>(product: Product<'_, T>) {
+                Self::run(|| product.run::<Register<Self, T>, $rows, $vectors>());
+            }
+
+            fn panel<T: Real>() -> usize {
+                $vectors * Register::<Self, T>::LANES
+            }
+        }
+    };
+}
+
+/// Implements [`Vector`] by intrinsics.
+macro_rules! vector {
+    ($v:ty, $t:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $positive:expr) => {
+        // SAFETY, of every block below: the processor has the instructions, by the contract of [`Vector`].
+        #[allow(unsafe_code)]
+        impl Vector<$t> for $v {
+            const LANES: usize = $lanes;
+            #[inline(always)]
+            fn splat(x: $t) -> Self {
+                unsafe { $splat(x) }
+            }
+            #[inline(always)]
+            fn load(from: &[$t], at: usize) -> Self {
+                let from = &from[at..at + $lanes];
+                // SAFETY: the slice has as many numbers as the register.
+                unsafe { $load(from.as_ptr()) }
+            }
+            #[inline(always)]
+            fn store(self, to: &mut [$t], at: usize) {
+                let to = &mut to[at..at + $lanes];
+                // SAFETY: as above.
+                unsafe { $store(to.as_mut_ptr(), self) }
+            }
+            #[inline(always)]
+            fn write(self, to: &mut [MaybeUninit<$t>], at: usize) {
+                let to = &mut to[at..at + $lanes];
+                // SAFETY: as above.
+                unsafe { $store(to.as_mut_ptr().cast(), self) }
+            }
+            #[inline(always)]
+            unsafe fn load_at(from: *const $t) -> Self {
+                // SAFETY: the caller's.
+                unsafe { $load(from) }
+            }
+            #[inline(always)]
+            unsafe fn store_at(self, to: *mut $t) {
+                // SAFETY: the caller's.
+                unsafe { $store(to, self) }
+            }
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                unsafe { $add(self, other) }
+            }
+            #[inline(always)]
+            fn minus(self, other: Self) -> Self {
+                unsafe { $sub(self, other) }
+            }
+            #[inline(always)]
+            fn times(self, other: Self) -> Self {
+                unsafe { $mul(self, other) }
+            }
+            #[inline(always)]
+            fn where_positive(self, yes: Self, no: Self) -> Self {
+                unsafe { $positive(self, yes, no) }
+            }
+            #[inline(always)]
+            fn fma(self, factor: Self, addend: Self) -> Self {
+                unsafe { $fma(self, factor, addend) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Instructions, MaybeUninit, Product, Real, Register, Vector};
+    use std::arch::x86_64::*;
+
+    instructions!(
+        /// AVX-512: 32 registers of 64 bytes.
+        Avx512, __m512, __m512d, 8 by 2, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"
+    );
+    instructions!(
+        /// AVX2 with FMA: 16 registers of 32 bytes.
+        Avx2, __m256, __m256d, 4 by 2, "avx2,fma"
+    );
+
+    // A macro, as these closures must not be functions of their own.
+    macro_rules! positive {
+        (masked $zero:ident, $compare:ident, $blend:ident) => {
+            |sign, yes, no| $blend($compare::<_CMP_GT_OQ>(sign, $zero()), no, yes)
+        };
+        ($zero:ident, $compare:ident, $blend:ident) => {
+            |sign, yes, no| $blend(no, yes, $compare::<_CMP_GT_OQ>(sign, $zero()))
+        };
+    }
+
+    #[rustfmt::skip]
+    vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, positive!(masked _mm512_setzero_ps, _mm512_cmp_ps_mask, _mm512_mask_blend_ps));
+    #[rustfmt::skip]
+    vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fmadd_pd, positive!(masked _mm512_setzero_pd, _mm512_cmp_pd_mask, _mm512_mask_blend_pd));
+    #[rustfmt::skip]
+    vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, positive!(_mm256_setzero_ps, _mm256_cmp_ps, _mm256_blendv_ps));
+    #[rustfmt::skip]
+    vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd, positive!(_mm256_setzero_pd, _mm256_cmp_pd, _mm256_blendv_pd));
+}
+
+/// Whatever the target has.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Instructions for Portable {
+    type F32 = [f32; 4];
+    type F64 = [f64; 2];
+
+    #[inline(always)]
+    fn run<R>(f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
+    fn multiply<T: Real>(product: Product<'_, T>) {
+        product.run::<Register<Self, T>, 4, 2>();
+    }
+
+    fn panel<T: Real>() -> usize {
+        2 * Register::<Self, T>::LANES
+    }
+}
+
+impl<T: Real, const N: usize> Vector<T> for [T; N] {
+    const LANES: usize = N;
+    #[inline(always)]
+    fn splat(x: T) -> Self {
+        [x; N]
+    }
+    #[inline(always)]
+    fn load(from: &[T], at: usize) -> Self {
+        let mut v = [T::zero(); N];
+        v.copy_from_slice(&from[at..at + N]);
+        v
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [T], at: usize) {
+        to[at..at + N].copy_from_slice(&self);
+    }
+    #[inline(always)]
+    fn write(self, to: &mut [MaybeUninit<T>], at: usize) {
+        to[at..at + N].write_copy_of_slice(&self);
+    }
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn load_at(from: *const T) -> Self {
+        // SAFETY: the caller's; an array has no stricter alignment than its numbers.
+        unsafe { from.cast::<Self>().read() }
+    }
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn store_at(self, to: *mut T) {
+        // SAFETY: as above.
+        unsafe { to.cast::<Self>().write(self) }
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        std::array::from_fn(|l| self[l] + other[l])
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        std::array::from_fn(|l| self[l] - other[l])
+    }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        std::array::from_fn(|l| self[l] * other[l])
+    }
+    #[inline(always)]
+    fn where_positive(self, yes: Self, no: Self) -> Self {
+        std::array::from_fn(|l| if self[l] > T::zero() { yes[l] } else { no[l] })
+    }
+    #[inline(always)]
+    fn fma(self, factor: Self, addend: Self) -> Self {
+        std::array::from_fn(|l| self[l] * factor[l] + addend[l])
+    }
+}
