@@ -1,7 +1,7 @@
 //! Activations and their gradients, element by element.
 
-use crate::cpu::{for_level, vectorised};
-use crate::simd::{Instructions, Register, Vector};
+use crate::cpu::vectorised;
+use crate::simd::{self, Instructions, Kernel, Register, Vector};
 use crate::storage::{Real, dispatch, filled, read, tensor};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -70,37 +70,45 @@ impl Activation {
 /// `value` where `sign` is positive, `slope · value` elsewhere: a rectifier, and its gradient.
 #[allow(unsafe_code)]
 fn rectified<T: Real>(sign: &[T], value: &[T], slope: T) -> Vec<T> {
-    let block = |((y, sign), value): ((&mut [MaybeUninit<T>], &[T]), &[T])| {
-        for_level!(I => I::run(|| {
-            let whole = y.len() - y.len() % Register::<I, T>::LANES;
-            for at in (0..whole).step_by(Register::<I, T>::LANES) {
-                rectify::<T, Register<I, T>>(y, sign, value, slope, at);
-            }
-            for at in whole..y.len() {
-                rectify::<T, [T; 1]>(y, sign, value, slope, at);
-            }
-        }));
-    };
     let fill = |y: &mut [MaybeUninit<T>]| {
         y.par_chunks_mut(BLOCK)
             .zip(sign.par_chunks(BLOCK))
             .zip(value.par_chunks(BLOCK))
-            .for_each(block);
+            .for_each(|((y, sign), value)| simd::run(Rectify { sign, value, slope, y }));
     };
     // SAFETY: both slices are as long as the result, and the blocks cover it.
     unsafe { filled(sign.len().min(value.len()), fill) }
 }
 
-#[inline(always)]
-fn rectify<T: Real, V: Vector<T>>(
-    y: &mut [MaybeUninit<T>],
-    sign: &[T],
-    value: &[T],
+struct Rectify<'a, T> {
+    sign: &'a [T],
+    value: &'a [T],
     slope: T,
-    at: usize,
-) {
-    let value = V::load(value, at);
-    V::load(sign, at).where_positive(value, value.times(V::splat(slope))).write(y, at);
+    y: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Real> Kernel for Rectify<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Instructions>(mut self) {
+        let whole = self.y.len() - self.y.len() % Register::<I, T>::LANES;
+        for at in (0..whole).step_by(Register::<I, T>::LANES) {
+            self.at::<Register<I, T>>(at);
+        }
+        for at in whole..self.y.len() {
+            self.at::<[T; 1]>(at);
+        }
+    }
+}
+
+impl<T: Real> Rectify<'_, T> {
+    #[inline(always)]
+    fn at<V: Vector<T>>(&mut self, at: usize) {
+        let value = V::load(self.value, at);
+        let y = V::load(self.sign, at).where_positive(value, value.times(V::splat(self.slope)));
+        y.write(self.y, at);
+    }
 }
 
 /// A new vector of f(x) for each x, on all threads.

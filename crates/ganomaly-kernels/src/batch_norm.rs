@@ -5,8 +5,8 @@
 //! result neither loses precision in large batches nor depends on the number of threads.
 
 use crate::activation::Activation;
-use crate::cpu::{for_level, vectorised};
-use crate::simd::{Instructions, Register, Vector};
+use crate::cpu::vectorised;
+use crate::simd::{self, Instructions, Kernel, Register, Vector};
 use crate::storage::{Real, dispatch, filled, read, tensor};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -98,28 +98,39 @@ impl<T: Real> Rows<'_, T> {
         let block = rows_in_block(self.channels) * self.channels;
         let fill = |y: &mut [MaybeUninit<T>]| {
             y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
-                for_level!(I => I::run(|| self.affine_block::<I>(x, y)));
+                simd::run(Affine { rows: *self, x, y });
             });
         };
         // SAFETY: the blocks cover y, and each is written wholly.
         unsafe { filled(x.len(), fill) }
     }
+}
+
+struct Affine<'a, T> {
+    rows: Rows<'a, T>,
+    x: &'a [T],
+    y: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Real> Kernel for Affine<'_, T> {
+    type Output = ();
 
     #[inline(always)]
-    fn affine_block<I: Instructions>(&self, x: &[T], y: &mut [MaybeUninit<T>]) {
-        let c = self.channels;
-        let lanes = Register::<I, T>::LANES;
+    fn run<I: Instructions>(self) {
+        let (c, lanes) = (self.rows.channels, Register::<I, T>::LANES);
         let whole = c - c % lanes;
-        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
+        for (x, y) in self.x.chunks_exact(c).zip(self.y.chunks_exact_mut(c)) {
             for at in (0..whole).step_by(lanes) {
-                self.affine_at::<Register<I, T>>(x, y, at);
+                self.rows.affine_at::<Register<I, T>>(x, y, at);
             }
             for at in whole..c {
-                self.affine_at::<[T; 1]>(x, y, at);
+                self.rows.affine_at::<[T; 1]>(x, y, at);
             }
         }
     }
+}
 
+impl<T: Real> Rows<'_, T> {
     #[inline(always)]
     fn affine_at<V: Vector<T>>(&self, x: &[T], y: &mut [MaybeUninit<T>], at: usize) {
         let n = self.normalised(V::load(x, at), at);
@@ -191,6 +202,7 @@ pub fn backward(
 }
 
 /// What both passes of the gradient need of each channel.
+#[derive(Clone, Copy)]
 struct Pass<'a, T> {
     rows: Rows<'a, T>,
     mean: &'a [T],
@@ -208,7 +220,7 @@ impl<T: Real> Pass<'_, T> {
             .zip(dy.par_chunks(block))
             .map(|(x, dy)| {
                 let mut sums = (vec![T::zero(); c], vec![T::zero(); c]);
-                for_level!(I => I::run(|| self.add_block::<I>(x, dy, &mut sums)));
+                simd::run(AddBlock { pass: *self, x, dy, sums: &mut sums });
                 sums
             })
             .collect();
@@ -220,19 +232,6 @@ impl<T: Real> Pass<'_, T> {
             }
         }
         (sum, dot)
-    }
-
-    #[inline(always)]
-    fn add_block<I: Instructions>(&self, x: &[T], dy: &[T], sums: &mut Sums<T>) {
-        let c = self.rows.channels;
-        let lanes = Register::<I, T>::LANES;
-        let whole = c - c % lanes;
-        for at in (0..whole).step_by(lanes) {
-            self.add_column::<Register<I, T>>(x, dy, sums, at);
-        }
-        for at in whole..c {
-            self.add_column::<[T; 1]>(x, dy, sums, at);
-        }
     }
 
     /// Down the rows of a block, with the sums in registers.
@@ -258,36 +257,12 @@ impl<T: Real> Pass<'_, T> {
         let fill = |dx: &mut [MaybeUninit<T>]| {
             dx.par_chunks_mut(block).zip(x.par_chunks(block)).zip(dy.par_chunks(block)).for_each(
                 |((dx, x), dy)| {
-                    for_level!(I => I::run(|| {
-                        self.input_block::<I>(x, dy, (constant, tilt), dx);
-                    }));
+                    simd::run(InputBlock { pass: *self, x, dy, terms: (constant, tilt), dx });
                 },
             );
         };
         // SAFETY: x and dy are equally long, and the blocks cover dx.
         unsafe { filled(x.len().min(dy.len()), fill) }
-    }
-
-    #[inline(always)]
-    fn input_block<I: Instructions>(
-        &self,
-        x: &[T],
-        dy: &[T],
-        terms: (&[T], &[T]),
-        dx: &mut [MaybeUninit<T>],
-    ) {
-        let c = self.rows.channels;
-        let lanes = Register::<I, T>::LANES;
-        let whole = c - c % lanes;
-        let rows = dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c));
-        for ((dx, x), dy) in rows {
-            for at in (0..whole).step_by(lanes) {
-                self.input_at::<Register<I, T>>(x, dy, terms, dx, at);
-            }
-            for at in whole..c {
-                self.input_at::<[T; 1]>(x, dy, terms, dx, at);
-            }
-        }
     }
 
     /// scale·(g − constant − (x − mean)·tilt).
@@ -305,6 +280,56 @@ impl<T: Real> Pass<'_, T> {
         let tilted = x.minus(V::load(self.mean, at)).times(V::load(tilt, at));
         let d = g.minus(V::load(constant, at)).minus(tilted);
         d.times(V::load(self.rows.scale, at)).write(dx, at);
+    }
+}
+
+struct AddBlock<'a, T> {
+    pass: Pass<'a, T>,
+    x: &'a [T],
+    dy: &'a [T],
+    sums: &'a mut Sums<T>,
+}
+
+impl<T: Real> Kernel for AddBlock<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Instructions>(self) {
+        let (c, lanes) = (self.pass.rows.channels, Register::<I, T>::LANES);
+        let whole = c - c % lanes;
+        for at in (0..whole).step_by(lanes) {
+            self.pass.add_column::<Register<I, T>>(self.x, self.dy, self.sums, at);
+        }
+        for at in whole..c {
+            self.pass.add_column::<[T; 1]>(self.x, self.dy, self.sums, at);
+        }
+    }
+}
+
+struct InputBlock<'a, T> {
+    pass: Pass<'a, T>,
+    x: &'a [T],
+    dy: &'a [T],
+    terms: (&'a [T], &'a [T]),
+    dx: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Real> Kernel for InputBlock<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Instructions>(self) {
+        let (c, lanes) = (self.pass.rows.channels, Register::<I, T>::LANES);
+        let whole = c - c % lanes;
+        let rows = self.dx.chunks_exact_mut(c).zip(self.x.chunks_exact(c));
+        for ((dx, x), dy) in rows.zip(self.dy.chunks_exact(c)) {
+            for at in (0..whole).step_by(lanes) {
+                self.pass.input_at::<Register<I, T>>(x, dy, self.terms, dx, at);
+            }
+            for at in whole..c {
+                self.pass.input_at::<[T; 1]>(x, dy, self.terms, dx, at);
+            }
+        }
     }
 }
 

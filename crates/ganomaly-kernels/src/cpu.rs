@@ -96,7 +96,7 @@ pub(crate) use for_level;
 /// each level has a closure of its own: one that several functions call would not be inlined into any.
 macro_rules! vectorised {
     ($body:expr) => {
-        $crate::cpu::for_level!(I => <I as $crate::simd::Instructions>::run(|| $body))
+        $crate::cpu::for_level!(I => <I as $crate::simd::Instructions>::vectorise(|| $body))
     };
 }
 pub(crate) use vectorised;

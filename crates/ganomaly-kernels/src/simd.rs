@@ -1,10 +1,11 @@
 //! Registers of neighbouring numbers, for the kernels whose speed hangs on what stays in them.
 
+use crate::cpu::for_level;
 use crate::product::Product;
 use crate::storage::Real;
 use std::mem::MaybeUninit;
 
-/// One register of neighbouring numbers. Only code inside [`Instructions::run`] of the same set may use one.
+/// One register of neighbouring numbers. Only a [`Kernel`] that the same set runs may use one.
 pub(crate) trait Vector<T>: Copy {
     /// Numbers in it.
     const LANES: usize;
@@ -37,14 +38,30 @@ pub(crate) trait Instructions: Copy + Send + Sync + 'static {
     type F32: Vector<f32>;
     type F64: Vector<f64>;
 
-    /// Runs `f` compiled for these instructions. What `f` calls is compiled for them only where it is inlined.
-    fn run<R>(f: impl FnOnce() -> R) -> R;
+    /// Runs a kernel compiled for these instructions.
+    fn run<K: Kernel>(kernel: K) -> K::Output;
+
+    /// Runs a plain loop compiled for these instructions, as far as the compiler inlines it. Not for code that names
+    /// registers: a closure of such code is not inlined.
+    fn vectorise<R>(f: impl FnOnce() -> R) -> R;
 
     /// Runs a matrix product in blocks that fit this set's registers.
     fn multiply<T: Real>(product: Product<'_, T>);
 
     /// Columns of a packed factor that lie side by side: those of one block.
     fn panel<T: Real>() -> usize;
+}
+
+/// Code on registers. All that it calls must be marked `#[inline(always)]` down to the registers themselves: what
+/// is not inlined is compiled without the instructions.
+pub(crate) trait Kernel {
+    type Output;
+    fn run<I: Instructions>(self) -> Self::Output;
+}
+
+/// Runs a kernel compiled for the level in use.
+pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
+    for_level!(I => I::run(kernel))
 }
 
 /// The register of a number type in an instruction set.
@@ -60,22 +77,37 @@ macro_rules! instructions {
             type F32 = $f32;
             type F64 = $f64;
 
+            #[allow(unsafe_code)]
+            fn run<K: Kernel>(kernel: K) -> K::Output {
+                #[target_feature(enable = $features)]
+                fn with_features<K: Kernel>(kernel: K) -> K::Output {
+                    kernel.run::<$name>()
+                }
+                // SAFETY: this type is bound only where the processor has the features.
+                unsafe { with_features(kernel) }
+            }
+
             #[inline(always)]
             #[allow(unsafe_code)]
-            fn run<R>(f: impl FnOnce() -> R) -> R {
+            fn vectorise<R>(f: impl FnOnce() -> R) -> R {
                 // In the caller's unit of compilation, so that `f`, called from here alone, is inlined.
                 #[inline]
                 #[target_feature(enable = $features)]
                 fn with_features<R>(f: impl FnOnce() -> R) -> R {
                     f()
                 }
-                // SAFETY: this type is bound only where the processor has the features.
+                // SAFETY: as above.
                 unsafe { with_features(f) }
             }
 
-            #[inline(always)]
+            #[allow(unsafe_code)]
             fn multiply<T: Real>(product: Product<'_, T>) {
-                Self::run(|| product.run::<Register<Self, T>, $rows, $vectors>());
+                #[target_feature(enable = $features)]
+                fn with_features<T: Real>(product: Product<'_, T>) {
+                    product.run::<Register<$name, T>, $rows, $vectors>();
+                }
+                // SAFETY: as above.
+                unsafe { with_features(product) }
             }
 
             fn panel<T: Real>() -> usize {
@@ -153,7 +185,7 @@ pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Instructions, MaybeUninit, Product, Real, Register, Vector};
+    use super::{Instructions, Kernel, MaybeUninit, Product, Real, Register, Vector};
     use std::arch::x86_64::*;
 
     instructions!(
@@ -193,8 +225,12 @@ impl Instructions for Portable {
     type F32 = [f32; 4];
     type F64 = [f64; 2];
 
+    fn run<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run::<Self>()
+    }
+
     #[inline(always)]
-    fn run<R>(f: impl FnOnce() -> R) -> R {
+    fn vectorise<R>(f: impl FnOnce() -> R) -> R {
         f()
     }
 

@@ -22,15 +22,15 @@ use filter::{F2, F4, Filter, LANES};
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use tiles::point_stride;
+use tiles::{FinishInput, FinishOutput, TransformInput, TransformOutput, point_stride};
 use weights::{Panels, Way, transposed};
 
 /// Tiles that a block of pictures should have: enough rows for a matrix product, few enough for the cache.
-const ROWS: usize = 64;
+fn rows_env() -> usize { std::env::var("GROWS").ok().and_then(|v| v.parse().ok()).unwrap_or(64) }
 /// Numbers of transformed inputs and outputs that a weight's gradient holds at a time.
 const CHUNK: usize = 1 << 22;
 /// What the transformation of the weights costs, in rows of the products: measured on the paper's layers.
-const WEIGHT_ROWS: usize = 40;
+#[allow(non_snake_case)] fn wr() -> usize { std::env::var("GW").ok().and_then(|v| v.parse().ok()).unwrap_or(40) }
 
 /// How to compute a convolution of this shape, chosen by arithmetic alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,7 +51,7 @@ impl Method {
         }
         let cost = |m: usize| {
             let tiles = s.n * s.oh.div_ceil(m) * s.ow.div_ceil(m);
-            (m + 1) * (m + 1) * (tiles + WEIGHT_ROWS)
+            (m + 1) * (m + 1) * (tiles + wr())
         };
         let direct = 4 * s.n * s.oh * s.ow;
         [(direct, Self::Direct), (cost(2), Self::Tiles2), (cost(4), Self::Tiles4)]
@@ -60,6 +60,27 @@ impl Method {
             .map_or(Self::Direct, |(_, method)| method)
     }
 }
+
+/// Methods of [`Plan`] as kernels.
+macro_rules! kernels {
+    ($($name:ident = $method:ident($($arg:ident: $type:ty),*);)*) => {$(
+        pub(super) struct $name<'a, T, F, const M: usize, const S: usize> {
+            pub plan: &'a Plan<F, M, S>,
+            $(pub $arg: $type),*
+        }
+
+        impl<T: Real, F: Filter<M, S>, const M: usize, const S: usize> crate::simd::Kernel
+            for $name<'_, T, F, M, S>
+        {
+            type Output = ();
+            #[inline(always)]
+            fn run<I: Instructions>(self) {
+                self.plan.$method::<I, T>($(self.$arg),*);
+            }
+        }
+    )*};
+}
+use kernels;
 
 /// The forward pass, where a method other than the direct one is chosen.
 pub(crate) fn forward<T: Real>(s: Shape, x: &[T], w: &[T]) -> Option<Vec<T>> {
@@ -102,7 +123,7 @@ struct Plan<F, const M: usize, const S: usize> {
 impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     fn new(s: Shape) -> Self {
         let tiles = (s.oh.div_ceil(M), s.ow.div_ceil(M));
-        let block = ROWS.div_ceil(tiles.0 * tiles.1).min(s.n.div_ceil(2)).max(1);
+        let block = rows_env().div_ceil(tiles.0 * tiles.1).min(s.n.div_ceil(2)).max(1);
         Self { s, filter: PhantomData, tiles, block }
     }
 
@@ -126,9 +147,9 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                 let (xs, ys) = self.strides(rows);
                 with_buffer(S * S * (xs + ys), |buffer| {
                     let (xt, yt) = buffer.split_at_mut(S * S * xs);
-                    I::run(|| self.transform_input::<I, T>(x, xt));
+                    I::run(TransformInput { plan: self, x, to: xt });
                     self.each_product::<I, T>(rows, (xt, xs), (yt, ys), weights, &panels);
-                    I::run(|| self.finish_output::<I, T>(yt, y));
+                    I::run(FinishOutput { plan: self, from: yt, y });
                 });
             };
             let fill = |y: &mut [MaybeUninit<T>]| {
@@ -154,10 +175,10 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                 let (xs, ys) = self.strides(rows);
                 with_buffer(S * S * (xs + ys), |buffer| {
                     let (xt, yt) = buffer.split_at_mut(S * S * xs);
-                    I::run(|| self.transform_output::<I, T>(dy, yt));
+                    I::run(TransformOutput { plan: self, dy, to: yt });
                     self.each_product::<I, T>(rows, (yt, ys), (xt, xs), weights, &panels);
                     let dx = zeroed(dx);
-                    I::run(|| self.finish_input::<I, T>(xt, dx));
+                    I::run(FinishInput { plan: self, from: xt, dx });
                 });
             };
             let fill = |dx: &mut [MaybeUninit<T>]| {
@@ -232,8 +253,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                 .zip(yt.par_chunks_mut(S * S * ys))
                 .zip(pictures)
                 .for_each(|((xt, yt), (x, dy))| {
-                    I::run(|| self.transform_input::<I, T>(x, xt));
-                    I::run(|| self.transform_output::<I, T>(dy, yt));
+                    I::run(TransformInput { plan: self, x, to: xt });
+                    I::run(TransformOutput { plan: self, dy, to: yt });
                 });
             weights.par_chunks_mut(stride).enumerate().for_each(|(point, c)| {
                 let piece = |(block, x): (usize, &[T])| Piece {

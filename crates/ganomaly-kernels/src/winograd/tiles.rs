@@ -1,21 +1,28 @@
 //! Tiles of pictures on their way into the transformed domain and back.
 
-// Loops over small arrays of known size: by index they stay in registers.
-#![allow(clippy::needless_range_loop)]
-
-use super::Plan;
-use super::filter::{Filter, sandwich};
+use super::{Plan, kernels};
+use super::filter::{Filter, OUTSIDE};
 use crate::simd::{Instructions, Register, Vector};
 use crate::storage::Real;
 use std::mem::MaybeUninit;
-
-/// No place.
-const OUTSIDE: usize = usize::MAX;
 
 /// Distance between points: a whole number of cache lines, but not of pages, so that the points of one
 /// tile do not all fall on the same few places of the cache.
 pub(super) fn point_stride(numbers: usize) -> usize {
     numbers + 16
+}
+
+kernels! {
+    TransformInput = transform_input(x: &'a [T], to: &'a mut [T]);
+    FinishInput = finish_input(from: &'a [T], dx: &'a mut [T]);
+    TransformOutput = transform_output(dy: &'a [T], to: &'a mut [T]);
+    FinishOutput = finish_output(from: &'a [T], y: &'a mut [MaybeUninit<T>]);
+}
+
+/// The numbers from `at` on, as many as there are zeros; the zeros where it is [`OUTSIDE`].
+#[inline(always)]
+fn slice_or<'a, T>(zeros: &'a [T], numbers: &'a [T], at: usize) -> &'a [T] {
+    if at == OUTSIDE { zeros } else { &numbers[at..at + zeros.len()] }
 }
 
 impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
@@ -62,35 +69,17 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
 
     /// X̃ = Bᵀ x B as [point, tile, phase, I].
     #[inline(always)]
-    pub(super) fn transform_input<I: Instructions, T: Real>(&self, x: &[T], to: &mut [T]) {
+    fn transform_input<I: Instructions, T: Real>(&self, x: &[T], to: &mut [T]) {
         let i = self.s.i;
         let stride = to.len() / (S * S);
         let zeros = vec![T::zero(); i];
         for (tile, picture, ty, tx) in self.each_tile(x.len() / self.s.picture()) {
             for phase in 0..4 {
                 let places = self.places(picture, ty, tx, phase);
-                let mut sources = [[&zeros[..]; S]; S];
-                for u in 0..S {
-                    for v in 0..S {
-                        if places[u][v] != OUTSIDE {
-                            sources[u][v] = &x[places[u][v]..][..i];
-                        }
-                    }
-                }
+                let sources = places.map(|row| row.map(|at| slice_or(&zeros, x, at)));
                 for c in (0..i).step_by(Register::<I, T>::LANES) {
-                    let mut d = [[Register::<I, T>::splat(T::zero()); S]; S];
-                    for u in 0..S {
-                        for v in 0..S {
-                            d[u][v] = Vector::load(sources[u][v], c);
-                        }
-                    }
-                    let t = sandwich(&F::BT, &d);
-                    let at = (tile * 4 + phase) * i + c;
-                    for u in 0..S {
-                        for v in 0..S {
-                            t[u][v].store(to, (u * S + v) * stride + at);
-                        }
-                    }
+                    let d = F::gather::<T, Register<I, T>>(&sources, c);
+                    F::store(&F::input(&d), to, stride, (tile * 4 + phase) * i + c);
                 }
             }
         }
@@ -98,30 +87,16 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
 
     /// dx = B dX̃ Bᵀ; neighbouring tiles overlap, so that dx starts as zeros and is added to.
     #[inline(always)]
-    pub(super) fn finish_input<I: Instructions, T: Real>(&self, from: &[T], dx: &mut [T]) {
+    fn finish_input<I: Instructions, T: Real>(&self, from: &[T], dx: &mut [T]) {
         let i = self.s.i;
         let stride = from.len() / (S * S);
         for (tile, picture, ty, tx) in self.each_tile(dx.len() / self.s.picture()) {
             for phase in 0..4 {
                 let places = self.places(picture, ty, tx, phase);
                 for c in (0..i).step_by(Register::<I, T>::LANES) {
-                    let mut d = [[Register::<I, T>::splat(T::zero()); S]; S];
                     let at = (tile * 4 + phase) * i + c;
-                    for u in 0..S {
-                        for v in 0..S {
-                            d[u][v] = Vector::load(from, (u * S + v) * stride + at);
-                        }
-                    }
-                    let t = sandwich(&F::B, &d);
-                    for u in 0..S {
-                        for v in 0..S {
-                            if places[u][v] != OUTSIDE {
-                                let at = places[u][v] + c;
-                                let sum = t[u][v].plus(Vector::load(dx, at));
-                                sum.store(dx, at);
-                            }
-                        }
-                    }
+                    let e = F::load::<T, Register<I, T>>(from, stride, at);
+                    F::add(&F::input_back(&e), dx, &places, c);
                 }
             }
         }
@@ -129,40 +104,23 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
 
     /// dỹ = A dy Aᵀ as [point, tile, O].
     #[inline(always)]
-    pub(super) fn transform_output<I: Instructions, T: Real>(&self, dy: &[T], to: &mut [T]) {
+    fn transform_output<I: Instructions, T: Real>(&self, dy: &[T], to: &mut [T]) {
         let o = self.s.o;
         let stride = to.len() / (S * S);
         let zeros = vec![T::zero(); o];
         for (tile, picture, ty, tx) in self.each_tile(dy.len() / (self.s.patches() * o)) {
             let places = self.output_places(picture, ty, tx);
-            let mut sources = [[&zeros[..]; M]; M];
-            for j in 0..M {
-                for k in 0..M {
-                    if places[j][k] != OUTSIDE {
-                        sources[j][k] = &dy[places[j][k]..][..o];
-                    }
-                }
-            }
+            let sources = places.map(|row| row.map(|at| slice_or(&zeros, dy, at)));
             for c in (0..o).step_by(Register::<I, T>::LANES) {
-                let mut d = [[Register::<I, T>::splat(T::zero()); M]; M];
-                for j in 0..M {
-                    for k in 0..M {
-                        d[j][k] = Vector::load(sources[j][k], c);
-                    }
-                }
-                let t = sandwich(&F::A, &d);
-                for u in 0..S {
-                    for v in 0..S {
-                        t[u][v].store(to, (u * S + v) * stride + tile * o + c);
-                    }
-                }
+                let d = F::gather_outputs::<T, Register<I, T>>(&sources, c);
+                F::store(&F::output_back(&d), to, stride, tile * o + c);
             }
         }
     }
 
     /// y = Aᵀ ỹ A. Writes every number of `y`.
     #[inline(always)]
-    pub(super) fn finish_output<I: Instructions, T: Real>(
+    fn finish_output<I: Instructions, T: Real>(
         &self,
         from: &[T],
         y: &mut [MaybeUninit<T>],
@@ -172,20 +130,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         for (tile, picture, ty, tx) in self.each_tile(y.len() / (self.s.patches() * o)) {
             let places = self.output_places(picture, ty, tx);
             for c in (0..o).step_by(Register::<I, T>::LANES) {
-                let mut d = [[Register::<I, T>::splat(T::zero()); S]; S];
-                for u in 0..S {
-                    for v in 0..S {
-                        d[u][v] = Vector::load(from, (u * S + v) * stride + tile * o + c);
-                    }
-                }
-                let t = sandwich(&F::AT, &d);
-                for j in 0..M {
-                    for k in 0..M {
-                        if places[j][k] != OUTSIDE {
-                            t[j][k].write(y, places[j][k] + c);
-                        }
-                    }
-                }
+                let m = F::load::<T, Register<I, T>>(from, stride, tile * o + c);
+                F::write(&F::output(&m), y, &places, c);
             }
         }
     }

@@ -1,10 +1,7 @@
 //! Kernels on their way into the transformed domain, and their gradients on the way back.
 
-// Loops over small arrays of known size: by index they stay in registers.
-#![allow(clippy::needless_range_loop)]
-
-use super::Plan;
-use super::filter::{Filter, combine};
+use super::{Plan, kernels};
+use super::filter::Filter;
 use super::tiles::point_stride;
 use crate::simd::{Instructions, Register, Vector};
 use crate::storage::Real;
@@ -37,6 +34,16 @@ impl Panels {
     }
 }
 
+kernels! {
+    TransformPanel = transform_panel(
+        way: Way, w: &'a [T], panels: &'a Panels, panel: usize, to: &'a mut [T]
+    );
+    FinishSegment = finish_segment(weights: &'a [T], from: usize, taps: &'a mut [&'a mut [T]]);
+}
+
+/// Row and column of a phase's four taps.
+const TAPS: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
+
 /// Numbers of a kernel's plane that one task brings back.
 const SEGMENT: usize = 1 << 13;
 
@@ -57,32 +64,43 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         panels: &Panels,
         to: &mut [T],
     ) {
-        let (a, b) = if way == Way::Forward { (self.s.i, self.s.o) } else { (self.s.o, self.s.i) };
-        let lanes = Register::<I, T>::LANES;
         to.par_chunks_mut(panels.panel).enumerate().for_each(|(panel, to)| {
-            I::run(|| {
-                let first = panel * panels.width;
-                for column in (first..panels.outer.min(first + panels.width)).step_by(lanes) {
-                    match way {
-                        Way::Forward => {
-                            for phase in 0..4 {
-                                let at = phase * a * panels.width + column - first;
-                                self.columns::<I, T>(w, (a, b), (phase, column), to, at, panels);
-                            }
-                        }
-                        Way::Backward => {
-                            let place = (column / b, column % b);
-                            self.columns::<I, T>(w, (a, b), place, to, column - first, panels);
-                        }
-                    }
-                }
-            });
+            I::run(TransformPanel { plan: self, way, w, panels, panel, to });
         });
     }
 
-    /// One phase's column of registers, from `at` on in each point of a panel.
     #[inline(always)]
-    fn columns<I: Instructions, T: Real>(
+    fn transform_panel<I: Instructions, T: Real>(
+        &self,
+        way: Way,
+        w: &[T],
+        panels: &Panels,
+        panel: usize,
+        to: &mut [T],
+    ) {
+        let (i, o) = (self.s.i, self.s.o);
+        let first = panel * panels.width;
+        let columns = first..panels.outer.min(first + panels.width);
+        for column in columns.step_by(Register::<I, T>::LANES) {
+            let at = column - first;
+            match way {
+                Way::Forward => {
+                    for phase in 0..4 {
+                        let at = at + phase * i * panels.width;
+                        self.transform_column::<I, T>(w, (i, o), (phase, column), to, at, panels);
+                    }
+                }
+                Way::Backward => {
+                    let place = (column / i, column % i);
+                    self.transform_column::<I, T>(w, (o, i), place, to, at, panels);
+                }
+            }
+        }
+    }
+
+    /// One phase's column of registers, w being [K, K, A, B], from `at` on in each point of a panel.
+    #[inline(always)]
+    fn transform_column<I: Instructions, T: Real>(
         &self,
         w: &[T],
         (a, b): (usize, usize),
@@ -91,65 +109,60 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         at: usize,
         panels: &Panels,
     ) {
-        let tap = |y: usize, x: usize| {
+        let [t00, t01, t10, t11] = TAPS.map(|(y, x)| {
             let (ky, kx) = (2 * y + phase / 2, 2 * x + phase % 2);
             &w[(ky * 4 + kx) * a * b..][..a * b]
-        };
-        let taps = [tap(0, 0), tap(1, 0), tap(0, 1), tap(1, 1)];
+        });
         for row in 0..a {
-            let at_row = row * b + column;
-            let w00 = Register::<I, T>::load(taps[0], at_row);
-            let w10 = Register::<I, T>::load(taps[1], at_row);
-            let w01 = Register::<I, T>::load(taps[2], at_row);
-            let w11 = Register::<I, T>::load(taps[3], at_row);
-            for u in 0..S {
-                let down = [combine(&F::G[u], &[w00, w10]), combine(&F::G[u], &[w01, w11])];
-                for v in 0..S {
-                    let at = (u * S + v) * panels.point + at + row * panels.width;
-                    combine(&F::G[v], &down).store(to, at);
-                }
-            }
+            let from = row * b + column;
+            let w = [
+                [Register::<I, T>::load(t00, from), Vector::load(t01, from)],
+                [Vector::load(t10, from), Vector::load(t11, from)],
+            ];
+            F::store(&F::kernel(&w), to, panels.point, at + row * panels.width);
         }
     }
 
     /// dw = Gᵀ dW̃ G as [K, K, I, O] from dW̃ as [point, phase, I, O].
     pub(super) fn finish_weights<I: Instructions, T: Real>(&self, weights: &[T]) -> Vec<T> {
         let plane = self.s.i * self.s.o;
-        let stride = weights.len() / (S * S);
         let mut dw = vec![T::zero(); 16 * plane];
         // The four taps of each phase, a segment at a time.
         let mut tasks: Vec<Vec<&mut [T]>> = Vec::new();
-        let mut taps: Vec<_> = dw.chunks_mut(plane).map(|p| p.chunks_mut(SEGMENT)).collect();
+        let mut planes: Vec<_> = dw.chunks_mut(plane).map(|p| p.chunks_mut(SEGMENT)).collect();
         for _ in 0..plane.div_ceil(SEGMENT) {
             for phase in 0..4 {
-                let places = [(0, 0), (0, 1), (1, 0), (1, 1)];
-                let tap = |(a, b): (usize, usize)| 4 * (2 * a + phase / 2) + 2 * b + phase % 2;
-                tasks.push(places.into_iter().filter_map(|p: (usize, usize)| taps[tap(p)].next()).collect());
+                let segment = |(y, x): (usize, usize)| {
+                    planes[4 * (2 * y + phase / 2) + 2 * x + phase % 2].next()
+                };
+                tasks.push(TAPS.into_iter().filter_map(segment).collect());
             }
         }
         tasks.into_par_iter().enumerate().for_each(|(task, mut taps)| {
             let from = task % 4 * plane + task / 4 * SEGMENT;
-            let [t00, t01, t10, t11] = &mut taps[..] else { return };
-            I::run(|| {
-                for at in (0..t00.len()).step_by(Register::<I, T>::LANES) {
-                    let zero = Register::<I, T>::splat(T::zero());
-                    let (mut low, mut high) = ([zero; S], [zero; S]);
-                    for v in 0..S {
-                        let mut column = [zero; S];
-                        for u in 0..S {
-                            column[u] = Vector::load(weights, (u * S + v) * stride + from + at);
-                        }
-                        low[v] = combine(&F::GT[0], &column);
-                        high[v] = combine(&F::GT[1], &column);
-                    }
-                    combine(&F::GT[0], &low).store(t00, at);
-                    combine(&F::GT[1], &low).store(t01, at);
-                    combine(&F::GT[0], &high).store(t10, at);
-                    combine(&F::GT[1], &high).store(t11, at);
-                }
-            });
+            I::run(FinishSegment { plan: self, weights, from, taps: &mut taps });
         });
         dw
+    }
+
+    /// The taps (0, 0), (0, 1), (1, 0), (1, 1) of a stretch of a phase that starts at `from` in each point.
+    #[inline(always)]
+    fn finish_segment<I: Instructions, T: Real>(
+        &self,
+        weights: &[T],
+        from: usize,
+        taps: &mut [&mut [T]],
+    ) {
+        let [t00, t01, t10, t11] = taps else { return };
+        let stride = weights.len() / (S * S);
+        for at in (0..t00.len()).step_by(Register::<I, T>::LANES) {
+            let e = F::load::<T, Register<I, T>>(weights, stride, from + at);
+            let [[w00, w01], [w10, w11]] = F::kernel_back(&e);
+            w00.store(t00, at);
+            w01.store(t01, at);
+            w10.store(t10, at);
+            w11.store(t11, at);
+        }
     }
 }
 
