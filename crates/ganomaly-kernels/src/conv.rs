@@ -147,6 +147,11 @@ impl Shape {
             && self.w == self.h
     }
 
+    /// Who multiplies a tile: all threads together where there is only one.
+    fn threads(self) -> Threads {
+        if self.n <= self.tile() { Threads::All } else { Threads::One }
+    }
+
     /// Pictures in a tile.
     fn tile(self) -> usize {
         (TILE / (self.patches() * self.patch()).max(1)).clamp(1, self.n.div_ceil(4).max(1))
@@ -177,14 +182,8 @@ impl Shape {
                 let m = y.len() / o;
                 with_buffer(m * patch, |rows| {
                     self.rows_from_pictures(x, rows);
-                    matmul(
-                        (m, o, patch),
-                        y,
-                        (rows, View::rows(patch)),
-                        weights,
-                        false,
-                        Threads::One,
-                    );
+                    let rows = (&*rows, View::rows(patch));
+                    matmul((m, o, patch), y, rows, weights, false, self.threads());
                 });
             });
         y
@@ -207,7 +206,8 @@ impl Shape {
             .for_each(|(dx, dy)| {
                 let m = dy.len() / o;
                 with_buffer(m * patch, |rows| {
-                    matmul((m, patch, o), rows, (dy, View::rows(o)), weights, false, Threads::One);
+                    let dy = (dy, View::rows(o));
+                    matmul((m, patch, o), rows, dy, weights, false, self.threads());
                     self.add_rows_to_pictures(rows, dx);
                 });
             });

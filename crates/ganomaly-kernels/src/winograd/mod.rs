@@ -26,11 +26,11 @@ use tiles::{FinishInput, FinishOutput, TransformInput, TransformOutput, point_st
 use weights::{Panels, Way, transposed};
 
 /// Tiles that a block of pictures should have: enough rows for a matrix product, few enough for the cache.
-fn rows_env() -> usize { std::env::var("GROWS").ok().and_then(|v| v.parse().ok()).unwrap_or(64) }
+const ROWS: usize = 32;
 /// Numbers of transformed inputs and outputs that a weight's gradient holds at a time.
 const CHUNK: usize = 1 << 22;
 /// What the transformation of the weights costs, in rows of the products: measured on the paper's layers.
-#[allow(non_snake_case)] fn wr() -> usize { std::env::var("GW").ok().and_then(|v| v.parse().ok()).unwrap_or(40) }
+const WEIGHT_ROWS: usize = 40;
 
 /// How to compute a convolution of this shape, chosen by arithmetic alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,7 +51,7 @@ impl Method {
         }
         let cost = |m: usize| {
             let tiles = s.n * s.oh.div_ceil(m) * s.ow.div_ceil(m);
-            (m + 1) * (m + 1) * (tiles + wr())
+            (m + 1) * (m + 1) * (tiles + WEIGHT_ROWS)
         };
         let direct = 4 * s.n * s.oh * s.ow;
         [(direct, Self::Direct), (cost(2), Self::Tiles2), (cost(4), Self::Tiles4)]
@@ -123,7 +123,7 @@ struct Plan<F, const M: usize, const S: usize> {
 impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     fn new(s: Shape) -> Self {
         let tiles = (s.oh.div_ceil(M), s.ow.div_ceil(M));
-        let block = rows_env().div_ceil(tiles.0 * tiles.1).min(s.n.div_ceil(2)).max(1);
+        let block = ROWS.div_ceil(tiles.0 * tiles.1).min(s.n.div_ceil(2)).max(1);
         Self { s, filter: PhantomData, tiles, block }
     }
 
