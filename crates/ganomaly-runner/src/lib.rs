@@ -6,6 +6,7 @@
 pub mod config;
 pub mod data;
 pub mod evaluate;
+pub mod jobs;
 pub mod parity;
 pub mod progress;
 pub mod record;

@@ -1,7 +1,8 @@
-//! An experiment: its runs one after another, and the tables over them.
+//! An experiment: its runs, one or more at a time, and the tables over them.
 
 use crate::config::{Experiment, RunConfig};
 use crate::data::DataStore;
+use crate::jobs::{self, Jobs};
 use crate::progress::{Cancel, Interrupted, Progress};
 use crate::record::{self, Metrics};
 use crate::report::plot::{self, ClassSeries};
@@ -12,6 +13,8 @@ use anyhow::{Context, Result, bail};
 use ganomaly_metrics::mean_std;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What became of an experiment.
 #[derive(Debug, Default)]
@@ -24,51 +27,92 @@ pub struct Summary {
     pub present: usize,
     /// Runs that failed, with their errors.
     pub failed: Vec<(String, String)>,
+    /// Runs that went on at once.
+    pub jobs: usize,
     /// Tables in Markdown, as in `table.md`.
     pub table: String,
 }
 
-/// Does every run of the experiment that is not there yet, then writes its tables and plots. A run that fails does not stop the others.
+/// Does every run of the experiment that is not there yet, `jobs` at a time with the threads shared out, then writes its tables and
+/// plots. A run that fails does not stop the others.
 pub fn run(
     experiment: &Experiment,
     results: &Path,
     store: &DataStore,
+    jobs: Jobs,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Summary> {
     let folder = results.join(&experiment.name);
     record::check_writable(&folder)?;
     let mut summary = Summary { folder: folder.clone(), ..Summary::default() };
-    let mut finished = Vec::new();
-    for config in &experiment.runs {
-        let name = config.run_name()?;
-        let run_folder = folder.join(&name);
-        if run_folder.exists() {
-            finished.push((config.clone(), record::read_metrics(&run_folder)?));
-            summary.present += 1;
-            continue;
-        }
-        match run_one(config, &name, &run_folder, store, progress, cancel) {
-            Ok(metrics) => {
-                finished.push((config.clone(), metrics));
-                summary.finished += 1;
-            }
-            Err(e) if e.is::<Interrupted>() => {
-                return Err(e.context(format!(
-                    "{} of {} runs are done and kept; start again to go on with the others",
-                    summary.present + summary.finished,
-                    experiment.runs.len()
-                )));
-            }
-            Err(e) => summary.failed.push((name, format!("{e:#}"))),
+    let named = experiment.runs.iter().map(|c| Ok((c.run_name()?, c)));
+    let named = named.collect::<Result<Vec<_>>>()?;
+    let missing: Vec<_> = named.iter().filter(|(name, _)| !folder.join(name).exists()).collect();
+    summary.present = named.len() - missing.len();
+    let configs: Vec<&RunConfig> = missing.iter().map(|(_, config)| *config).collect();
+    summary.jobs = jobs.resolve(&configs)?;
+    let one = |index: usize| {
+        let (name, config) = missing[index];
+        run_one(config, name, &folder.join(name), store, progress, cancel)
+    };
+    let outcomes = side_by_side(missing.len(), summary.jobs, cancel, one)?;
+    let mut interrupted = None;
+    for ((name, _), outcome) in missing.iter().zip(outcomes) {
+        match outcome {
+            Some(Ok(_)) => summary.finished += 1,
+            Some(Err(e)) if e.is::<Interrupted>() => interrupted = Some(e),
+            Some(Err(e)) => summary.failed.push((name.clone(), format!("{e:#}"))),
+            None => {}
         }
     }
+    if let Some(e) = interrupted {
+        return Err(e.context(format!(
+            "{} of {} runs are done and kept; start again to go on with the others",
+            summary.present + summary.finished,
+            named.len()
+        )));
+    }
+    let done = named.iter().filter(|(name, _)| folder.join(name).exists());
+    let finished = done
+        .map(|(name, config)| Ok(((*config).clone(), record::read_metrics(&folder.join(name))?)))
+        .collect::<Result<Vec<_>>>()?;
     if finished.is_empty() {
         let (name, error) = summary.failed.first().cloned().unwrap_or_default();
         bail!("all {} runs failed; the first, {name}: {error}", summary.failed.len());
     }
     summary.table = write_tables(experiment, &folder, &finished)?;
     Ok(summary)
+}
+
+/// Calls `work` with 0, 1, … `count` − 1, so many calls at once as there are jobs, each on its share of the threads.
+/// Whatever has not begun when `cancel` is set stays undone.
+fn side_by_side<R: Send>(
+    count: usize,
+    jobs: usize,
+    cancel: &Cancel,
+    work: impl Fn(usize) -> Result<R> + Sync,
+) -> Result<Vec<Option<Result<R>>>> {
+    let pools = (0..jobs).map(|_| jobs::pool(jobs)).collect::<Result<Vec<_>>>()?;
+    let next = AtomicUsize::new(0);
+    let outcomes: Mutex<Vec<Option<Result<R>>>> = Mutex::new((0..count).map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for pool in &pools {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    // A run that begins after Ctrl-C reports it by itself; one is enough.
+                    if index >= count || (cancel.is_set() && index >= jobs) {
+                        break;
+                    }
+                    let outcome = pool.install(|| work(index));
+                    let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+                    outcomes[index] = Some(outcome);
+                }
+            });
+        }
+    });
+    Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// One run from config to folder.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use ganomaly_runner::config::Experiment;
 use ganomaly_runner::data::DataStore;
+use ganomaly_runner::jobs::Jobs;
 use ganomaly_runner::progress::{Cancel, for_people};
 use ganomaly_runner::score::Scorer;
 use ganomaly_runner::{parity, record, sweep};
@@ -26,7 +27,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Do every run of an experiment and write its tables and plots.
-    Sweep(RunArgs),
+    Sweep {
+        #[command(flatten)]
+        args: RunArgs,
+        /// Runs at once, the threads shared out among them; auto measures what trains fastest. The results do not depend on it.
+        #[arg(long, default_value_t)]
+        jobs: Jobs,
+    },
     /// Do the one run of a config; with a [sweep], choose it with --set.
     Train(RunArgs),
     /// Score pictures with a trained model: CSV, one row a picture.
@@ -75,7 +82,7 @@ struct RunArgs {
 /// Runs one command. The code is 1 where the command itself worked but what it checked does not hold.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Sweep(args) => sweep(&args),
+        Command::Sweep { args, jobs } => sweep(&args, jobs),
         Command::Train(args) => train(&args),
         Command::Score { model, pictures } => score(&model, &pictures),
         Command::Metrics { file } => metrics::print(&file),
@@ -116,16 +123,17 @@ fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     Ok((experiment, store, cancel))
 }
 
-fn sweep(args: &RunArgs) -> Result<ExitCode> {
+fn sweep(args: &RunArgs, jobs: Jobs) -> Result<ExitCode> {
     let (experiment, store, cancel) = prepare(args)?;
     let progress = for_people();
-    let summary = sweep::run(&experiment, &args.results, &store, &*progress, &cancel)?;
+    let summary = sweep::run(&experiment, &args.results, &store, jobs, &*progress, &cancel)?;
     out(&summary.table)?;
     eprintln!(
-        "\n{} runs done now, {} were there, {} failed; results in {}",
+        "\n{} runs done now, {} were there, {} failed ({} at a time); results in {}",
         summary.finished,
         summary.present,
         summary.failed.len(),
+        summary.jobs,
         summary.folder.display()
     );
     for (name, error) in &summary.failed {
