@@ -72,12 +72,12 @@ pub fn affine(x: &Tensor, scale: &[f64], shift: &[f64], f: Activation) -> Result
 
 /// What a pass over the rows needs of each channel.
 #[derive(Clone, Copy)]
-struct Rows<'a, T> {
-    channels: usize,
+pub(crate) struct Rows<'a, T> {
+    pub channels: usize,
     /// The activation's slope on its negative side.
-    slope: T,
-    scale: &'a [T],
-    shift: &'a [T],
+    pub slope: T,
+    pub scale: &'a [T],
+    pub shift: &'a [T],
 }
 
 impl<T: Real> Rows<'_, T> {
@@ -106,6 +106,30 @@ impl<T: Real> Rows<'_, T> {
     }
 }
 
+/// [`affine`] in place, for numbers that are still in the cache.
+pub(crate) struct AffineInPlace<'a, T> {
+    pub rows: Rows<'a, T>,
+    pub y: &'a mut [T],
+}
+
+impl<T: Real> Kernel for AffineInPlace<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Instructions>(self) {
+        let (c, lanes) = (self.rows.channels, Register::<I, T>::LANES);
+        let whole = c - c % lanes;
+        for y in self.y.chunks_exact_mut(c) {
+            for at in (0..whole).step_by(lanes) {
+                self.rows.change_at::<Register<I, T>>(y, at);
+            }
+            for at in whole..c {
+                self.rows.change_at::<[T; 1]>(y, at);
+            }
+        }
+    }
+}
+
 struct Affine<'a, T> {
     rows: Rows<'a, T>,
     x: &'a [T],
@@ -131,6 +155,12 @@ impl<T: Real> Kernel for Affine<'_, T> {
 }
 
 impl<T: Real> Rows<'_, T> {
+    #[inline(always)]
+    fn change_at<V: Vector<T>>(&self, y: &mut [T], at: usize) {
+        let n = self.normalised(V::load(y, at), at);
+        self.rectified(n, n).store(y, at);
+    }
+
     #[inline(always)]
     fn affine_at<V: Vector<T>>(&self, x: &[T], y: &mut [MaybeUninit<T>], at: usize) {
         let n = self.normalised(V::load(x, at), at);
@@ -344,7 +374,7 @@ fn rows_in_block(channels: usize) -> usize {
     (BLOCK / channels).max(1)
 }
 
-fn convert<T: Real>(x: &[f64]) -> Vec<T> {
+pub(crate) fn convert<T: Real>(x: &[f64]) -> Vec<T> {
     x.iter().map(|&v| T::from_f64(v)).collect()
 }
 

@@ -4,7 +4,10 @@
 //! as rows ([`Shape::rows_from_pictures`]), and a matrix product does the rest. A transposed convolution is
 //! the same three products with the roles changed: its forward pass is the input gradient.
 
+use crate::activation::Activation;
+use crate::batch_norm::{AffineInPlace, Rows, convert};
 use crate::gemm::{Threads, View, matmul};
+use crate::simd;
 use crate::storage::{Real, dispatch, read, tensor, with_buffer};
 use crate::winograd;
 use candle_core::{Result, Tensor, bail};
@@ -48,9 +51,40 @@ impl Conv2d {
         let (n, h, wd, i) = x.dims4()?;
         let s = self.shape((n, h, wd), (i, w.dim(3)?), w)?;
         let y = dispatch!(x, T => {
-            tensor(read(x, |x: &[T]| read(w, |w: &[T]| s.forward(x, w)))??, (n, s.oh, s.ow, s.o))?
+            tensor(read(x, |x: &[T]| read(w, |w: &[T]| s.forward(x, w, None)))??, (n, s.oh, s.ow, s.o))?
         });
         Ok(y)
+    }
+
+    /// `f(scale · y + shift)` for each channel of `y` = [`Self::forward`], applied while `y` is still in the cache: a convolution with
+    /// batch normalisation by given statistics folded into it. `scale` and `shift` are `[O]`; `f` is piecewise linear.
+    pub fn forward_folded(self, x: &Tensor, w: &Tensor, fold: &Fold<'_>) -> Result<Tensor> {
+        let (n, h, wd, i) = x.dims4()?;
+        let s = self.shape((n, h, wd), (i, w.dim(3)?), w)?;
+        dispatch!(x, T => {
+            let channels = fold.convert::<T>(s.o)?;
+            let y = read(x, |x: &[T]| read(w, |w: &[T]| s.forward(x, w, Some(channels.rows()))))??;
+            tensor(y, (n, s.oh, s.ow, s.o))
+        })
+    }
+
+    /// The same for a transposed convolution, from `x`, `[N, H, W, O]`, to `[N, H', W', I]` of the given size.
+    pub fn transposed_folded(
+        self,
+        x: &Tensor,
+        w: &Tensor,
+        (h, wd): (usize, usize),
+        fold: &Fold<'_>,
+    ) -> Result<Tensor> {
+        let (n, _, _, o) = x.dims4()?;
+        let s = self.shape((n, h, wd), (w.dim(2)?, o), w)?;
+        s.check_output(x)?;
+        dispatch!(x, T => {
+            let channels = fold.convert::<T>(s.i)?;
+            let rows = Some(channels.rows());
+            let y = read(x, |x: &[T]| read(w, |w: &[T]| s.backward_input(x, w, rows)))??;
+            tensor(y, (n, h, wd, s.i))
+        })
     }
 
     /// The gradient of `x`, `[N, H, W, I]`, from that of `y`.
@@ -64,7 +98,7 @@ impl Conv2d {
         let s = self.shape((n, h, wd), (w.dim(2)?, o), w)?;
         s.check_output(dy)?;
         let dx = dispatch!(dy, T => {
-            let dx = read(dy, |dy: &[T]| read(w, |w: &[T]| s.backward_input(dy, w)))??;
+            let dx = read(dy, |dy: &[T]| read(w, |w: &[T]| s.backward_input(dy, w, None)))??;
             tensor(dx, (n, h, wd, s.i))?
         });
         Ok(dx)
@@ -157,8 +191,8 @@ impl Shape {
         (TILE / (self.patches() * self.patch()).max(1)).clamp(1, self.n.div_ceil(4).max(1))
     }
 
-    fn forward<T: Real>(self, x: &[T], w: &[T]) -> Vec<T> {
-        if let Some(y) = winograd::forward(self, x, w) {
+    fn forward<T: Real>(self, x: &[T], w: &[T], fold: Option<Rows<'_, T>>) -> Vec<T> {
+        if let Some(y) = winograd::forward(self, x, w, fold) {
             return y;
         }
         let (patch, o) = (self.patch(), self.o);
@@ -173,6 +207,7 @@ impl Shape {
                 false,
                 Threads::All,
             );
+            apply(fold, &mut y);
             return y;
         }
         let tile = self.tile();
@@ -184,13 +219,14 @@ impl Shape {
                     self.rows_from_pictures(x, rows);
                     let rows = (&*rows, View::rows(patch));
                     matmul((m, o, patch), y, rows, weights, false, self.threads());
+                    apply(fold, y);
                 });
             });
         y
     }
 
-    fn backward_input<T: Real>(self, dy: &[T], w: &[T]) -> Vec<T> {
-        if let Some(dx) = winograd::backward_input(self, dy, w) {
+    fn backward_input<T: Real>(self, dy: &[T], w: &[T], fold: Option<Rows<'_, T>>) -> Vec<T> {
+        if let Some(dx) = winograd::backward_input(self, dy, w, fold) {
             return dx;
         }
         let (patch, o) = (self.patch(), self.o);
@@ -198,6 +234,7 @@ impl Shape {
         let weights = (w, View::transposed(o));
         if self.is_one_patch() {
             matmul((self.n, patch, o), &mut dx, (dy, View::rows(o)), weights, false, Threads::All);
+            apply(fold, &mut dx);
             return dx;
         }
         let tile = self.tile();
@@ -209,6 +246,7 @@ impl Shape {
                     let dy = (dy, View::rows(o));
                     matmul((m, patch, o), rows, dy, weights, false, self.threads());
                     self.add_rows_to_pictures(rows, dx);
+                    apply(fold, dx);
                 });
             });
         dx
@@ -306,6 +344,52 @@ impl Shape {
                 }
             }
         }
+    }
+}
+
+/// Batch normalisation by given statistics and the activation behind it, for folding into a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Fold<'a> {
+    /// `[C]`, see [`batch_norm::scale_and_shift`](crate::batch_norm::scale_and_shift).
+    pub scale: &'a [f64],
+    /// `[C]`.
+    pub shift: &'a [f64],
+    /// A piecewise linear activation.
+    pub activation: Activation,
+}
+
+/// A [`Fold`] in the tensor's type.
+struct Channels<T> {
+    slope: T,
+    scale: Vec<T>,
+    shift: Vec<T>,
+}
+
+impl Fold<'_> {
+    fn convert<T: Real>(&self, channels: usize) -> Result<Channels<T>> {
+        let Some(slope) = self.activation.negative_slope() else {
+            bail!("{:?} cannot be folded into a convolution", self.activation);
+        };
+        if self.scale.len() != channels || self.shift.len() != channels {
+            let (scales, shifts) = (self.scale.len(), self.shift.len());
+            bail!("{scales} scales and {shifts} shifts for {channels} channels");
+        }
+        let (scale, shift) = (convert(self.scale), convert(self.shift));
+        Ok(Channels { slope: T::from_f64(slope), scale, shift })
+    }
+}
+
+impl<T: Real> Channels<T> {
+    fn rows(&self) -> Rows<'_, T> {
+        let Self { slope, scale, shift } = self;
+        Rows { channels: scale.len(), slope: *slope, scale, shift }
+    }
+}
+
+/// Applies what is folded into a convolution to some of its output.
+pub(crate) fn apply<T: Real>(fold: Option<Rows<'_, T>>, y: &mut [T]) {
+    if let Some(rows) = fold {
+        simd::run(AffineInPlace { rows, y });
     }
 }
 

@@ -37,4 +37,4 @@ mod winograd;
 
 pub use activation::Activation;
 pub use adam::{Adam, AdamConfig};
-pub use conv::Conv2d;
+pub use conv::{Conv2d, Fold};

@@ -5,7 +5,7 @@ mod common;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use common::{check_convolutions, check_finite_differences, deviation, dot, numbers, random};
 use ganomaly_kernels::batch_norm::{self, BatchStats};
-use ganomaly_kernels::{Activation, Adam, AdamConfig, Conv2d, layout, loss};
+use ganomaly_kernels::{Activation, Adam, AdamConfig, Conv2d, Fold, layout, loss};
 
 #[test]
 fn convolutions_equal_the_oracle() -> Result<()> {
@@ -200,4 +200,32 @@ fn wrong_shapes_are_errors_that_say_so() {
     check(conv.forward(&x.transpose(1, 2).unwrap(), &w), "is not contiguous");
     check(loss::mean_squared_grad(&x, &w, 1.0), "differ");
     check(batch_norm::affine(&x, &[1.0], &[0.0], Activation::RELU), "for 3 channels");
+}
+
+#[test]
+fn what_is_folded_into_a_convolution_equals_its_own_pass() -> Result<()> {
+    let conv = Conv2d { kernel: 4, stride: 2, padding: 1 };
+    // Direct, one picture, tiles of 2, tiles of 4; then a picture that is one patch.
+    for (conv, [n, s, i], o) in [
+        (conv, [5, 8, 3], 7),
+        (conv, [1, 8, 16], 32),
+        (conv, [64, 4, 16], 16),
+        (conv, [24, 16, 16], 32),
+        (Conv2d { kernel: 4, stride: 1, padding: 0 }, [3, 4, 5], 6),
+    ] {
+        let (x, w) = (random((n, s, s, i), 1), random((conv.kernel, conv.kernel, i, o), 2));
+        let f = Activation::LeakyRelu(0.2);
+        let (scale, shift) = (numbers(&random(i.max(o), 3)), numbers(&random(i.max(o), 4)));
+        let y = conv.forward(&x, &w)?;
+        let fold = Fold { scale: &scale[..o], shift: &shift[..o], activation: f };
+        let expected = batch_norm::affine(&y, fold.scale, fold.shift, f)?;
+        assert!(deviation(&conv.forward_folded(&x, &w, &fold)?, &expected) < 1e-14);
+        let fold = Fold { scale: &scale[..i], shift: &shift[..i], activation: f };
+        let back = conv.backward_input(&y, &w, (s, s))?;
+        let expected = batch_norm::affine(&back, fold.scale, fold.shift, f)?;
+        assert!(deviation(&conv.transposed_folded(&y, &w, (s, s), &fold)?, &expected) < 1e-14);
+        let tanh = Fold { activation: Activation::Tanh, ..fold };
+        assert!(conv.transposed_folded(&y, &w, (s, s), &tanh).is_err());
+    }
+    Ok(())
 }

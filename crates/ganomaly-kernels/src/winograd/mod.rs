@@ -13,7 +13,8 @@ mod filter;
 mod tiles;
 mod weights;
 
-use crate::conv::Shape;
+use crate::batch_norm::Rows;
+use crate::conv::{Shape, apply};
 use crate::cpu::for_level;
 use crate::product::{Piece, Product};
 use crate::simd::Instructions;
@@ -83,20 +84,30 @@ macro_rules! kernels {
 use kernels;
 
 /// The forward pass, where a method other than the direct one is chosen.
-pub(crate) fn forward<T: Real>(s: Shape, x: &[T], w: &[T]) -> Option<Vec<T>> {
+pub(crate) fn forward<T: Real>(
+    s: Shape,
+    x: &[T],
+    w: &[T],
+    fold: Option<Rows<'_, T>>,
+) -> Option<Vec<T>> {
     for_level!(I => match Method::of(&s) {
         Method::Direct => None,
-        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).forward::<I, T>(x, w)),
-        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).forward::<I, T>(x, w)),
+        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).forward::<I, T>(x, w, fold)),
+        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).forward::<I, T>(x, w, fold)),
     })
 }
 
 /// The input's gradient, likewise.
-pub(crate) fn backward_input<T: Real>(s: Shape, dy: &[T], w: &[T]) -> Option<Vec<T>> {
+pub(crate) fn backward_input<T: Real>(
+    s: Shape,
+    dy: &[T],
+    w: &[T],
+    fold: Option<Rows<'_, T>>,
+) -> Option<Vec<T>> {
     for_level!(I => match Method::of(&s) {
         Method::Direct => None,
-        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).backward_input::<I, T>(dy, w)),
-        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).backward_input::<I, T>(dy, w)),
+        Method::Tiles2 => Some(Plan::<F2, 2, 3>::new(s).backward_input::<I, T>(dy, w, fold)),
+        Method::Tiles4 => Some(Plan::<F4, 4, 5>::new(s).backward_input::<I, T>(dy, w, fold)),
     })
 }
 
@@ -137,7 +148,12 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         (point_stride(rows * 4 * self.s.i), point_stride(rows * self.s.o))
     }
 
-    fn forward<I: Instructions, T: Real>(&self, x: &[T], w: &[T]) -> Vec<T> {
+    fn forward<I: Instructions, T: Real>(
+        &self,
+        x: &[T],
+        w: &[T],
+        fold: Option<Rows<'_, T>>,
+    ) -> Vec<T> {
         let (picture, out) = (self.s.picture(), self.s.patches() * self.s.o);
         let panels = self.panels::<I, T>(Way::Forward);
         with_buffer(panels.len(), |weights| {
@@ -149,7 +165,9 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                     let (xt, yt) = buffer.split_at_mut(S * S * xs);
                     I::run(TransformInput { plan: self, x, to: xt });
                     self.each_product::<I, T>(rows, (xt, xs), (yt, ys), weights, &panels);
-                    I::run(FinishOutput { plan: self, from: yt, y });
+                    I::run(FinishOutput { plan: self, from: yt, y: &mut *y });
+                    // SAFETY: `finish_output` has written each number of the block.
+                    apply(fold, unsafe { y.assume_init_mut() });
                 });
             };
             let fill = |y: &mut [MaybeUninit<T>]| {
@@ -162,7 +180,12 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         })
     }
 
-    fn backward_input<I: Instructions, T: Real>(&self, dy: &[T], w: &[T]) -> Vec<T> {
+    fn backward_input<I: Instructions, T: Real>(
+        &self,
+        dy: &[T],
+        w: &[T],
+        fold: Option<Rows<'_, T>>,
+    ) -> Vec<T> {
         let (picture, out) = (self.s.picture(), self.s.patches() * self.s.o);
         let panels = self.panels::<I, T>(Way::Backward);
         with_buffer(panels.len(), |weights| {
@@ -178,7 +201,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                     I::run(TransformOutput { plan: self, dy, to: yt });
                     self.each_product::<I, T>(rows, (yt, ys), (xt, xs), weights, &panels);
                     let dx = zeroed(dx);
-                    I::run(FinishInput { plan: self, from: xt, dx });
+                    I::run(FinishInput { plan: self, from: xt, dx: &mut *dx });
+                    apply(fold, dx);
                 });
             };
             let fill = |dx: &mut [MaybeUninit<T>]| {
