@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 /// cargo, as it was called.
 pub fn cargo() -> Command {
@@ -32,4 +32,22 @@ pub fn run(command: &str, args: &[String]) -> Result<ExitCode> {
     // The binary catches Ctrl-C itself; this process only waits for it.
     let status = then.arg("--").arg(command).args(args).status().context("cargo cannot be run")?;
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
+}
+
+/// Builds the binary and returns where it is.
+pub fn built() -> Result<PathBuf> {
+    let mut build = cargo();
+    build
+        .args(["build", "--release", "--quiet", "--manifest-path"])
+        .arg(root()?.join("Cargo.toml"));
+    build.args(["--package", "ganomaly-runner", "--bin", "ganomaly"]);
+    build.args(["--message-format", "json-render-diagnostics"]);
+    let output = build.stderr(Stdio::inherit()).output().context("cargo cannot be run")?;
+    ensure!(output.status.success(), "ganomaly does not build");
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    };
+    let lines = String::from_utf8_lossy(&output.stdout);
+    lines.lines().find_map(executable).context("cargo did not say where it put ganomaly")
 }

@@ -1,5 +1,6 @@
 //! The project's chores. Light to compile: it holds no model code and runs the `ganomaly` binary.
 
+mod bench;
 mod ci;
 mod ganomaly;
 mod reproduce;
@@ -29,6 +30,8 @@ enum Command {
     /// Compare with traces of the published implementation: parity TRACE ...
     #[command(disable_help_flag = true)]
     Parity(Rest),
+    /// Time a training step and scoring, alone or beside PyTorch's.
+    Bench(bench::Args),
     /// What every change must pass: formatting, lints, tests.
     Ci,
 }
@@ -46,6 +49,7 @@ fn main() -> Result<ExitCode> {
         Command::Sweep(rest) => ganomaly::run("sweep", &rest.args),
         Command::Data(rest) => ganomaly::run("data", &rest.args),
         Command::Parity(rest) => ganomaly::run("parity", &rest.args),
+        Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::activation::Activation;
 use crate::cpu::vectorised;
+use crate::rows::{Rows, convert, rows_in_block};
 use crate::simd::{self, Instructions, Kernel, Register, Vector};
 use crate::storage::{Real, dispatch, filled, read, tensor};
 use candle_core::{Result, Tensor, bail};
@@ -14,9 +15,6 @@ use std::mem::MaybeUninit;
 
 /// Added to the variance, as in `torch.nn.BatchNorm2d`.
 pub const EPS: f64 = 1e-5;
-
-/// Numbers in a block of rows that one thread handles at a time.
-const BLOCK: usize = 1 << 15;
 
 /// Mean and variance of each channel of one batch.
 #[derive(Clone, Debug)]
@@ -68,104 +66,6 @@ pub fn affine(x: &Tensor, scale: &[f64], shift: &[f64], f: Activation) -> Result
         let y = tensor(y, x.shape())?;
         if f.negative_slope().is_none() { f.forward(&y) } else { Ok(y) }
     })
-}
-
-/// What a pass over the rows needs of each channel.
-#[derive(Clone, Copy)]
-pub(crate) struct Rows<'a, T> {
-    pub channels: usize,
-    /// The activation's slope on its negative side.
-    pub slope: T,
-    pub scale: &'a [T],
-    pub shift: &'a [T],
-}
-
-impl<T: Real> Rows<'_, T> {
-    /// x·scale + shift.
-    #[inline(always)]
-    fn normalised<V: Vector<T>>(&self, x: V, channel: usize) -> V {
-        x.fma(V::load(self.scale, channel), V::load(self.shift, channel))
-    }
-
-    /// `value` where `sign` is positive, `slope · value` elsewhere.
-    #[inline(always)]
-    fn rectified<V: Vector<T>>(&self, sign: V, value: V) -> V {
-        sign.where_positive(value, value.times(V::splat(self.slope)))
-    }
-
-    #[allow(unsafe_code)]
-    fn affine(&self, x: &[T]) -> Vec<T> {
-        let block = rows_in_block(self.channels) * self.channels;
-        let fill = |y: &mut [MaybeUninit<T>]| {
-            y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
-                simd::run(Affine { rows: *self, x, y });
-            });
-        };
-        // SAFETY: the blocks cover y, and each is written wholly.
-        unsafe { filled(x.len(), fill) }
-    }
-}
-
-/// [`affine`] in place, for numbers that are still in the cache.
-pub(crate) struct AffineInPlace<'a, T> {
-    pub rows: Rows<'a, T>,
-    pub y: &'a mut [T],
-}
-
-impl<T: Real> Kernel for AffineInPlace<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Instructions>(self) {
-        let (c, lanes) = (self.rows.channels, Register::<I, T>::LANES);
-        let whole = c - c % lanes;
-        for y in self.y.chunks_exact_mut(c) {
-            for at in (0..whole).step_by(lanes) {
-                self.rows.change_at::<Register<I, T>>(y, at);
-            }
-            for at in whole..c {
-                self.rows.change_at::<[T; 1]>(y, at);
-            }
-        }
-    }
-}
-
-struct Affine<'a, T> {
-    rows: Rows<'a, T>,
-    x: &'a [T],
-    y: &'a mut [MaybeUninit<T>],
-}
-
-impl<T: Real> Kernel for Affine<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Instructions>(self) {
-        let (c, lanes) = (self.rows.channels, Register::<I, T>::LANES);
-        let whole = c - c % lanes;
-        for (x, y) in self.x.chunks_exact(c).zip(self.y.chunks_exact_mut(c)) {
-            for at in (0..whole).step_by(lanes) {
-                self.rows.affine_at::<Register<I, T>>(x, y, at);
-            }
-            for at in whole..c {
-                self.rows.affine_at::<[T; 1]>(x, y, at);
-            }
-        }
-    }
-}
-
-impl<T: Real> Rows<'_, T> {
-    #[inline(always)]
-    fn change_at<V: Vector<T>>(&self, y: &mut [T], at: usize) {
-        let n = self.normalised(V::load(y, at), at);
-        self.rectified(n, n).store(y, at);
-    }
-
-    #[inline(always)]
-    fn affine_at<V: Vector<T>>(&self, x: &[T], y: &mut [MaybeUninit<T>], at: usize) {
-        let n = self.normalised(V::load(x, at), at);
-        self.rectified(n, n).write(y, at);
-    }
 }
 
 /// Scale and shift of [`affine`] for the given statistics and learnt `weight` and `bias`, all `[C]`.
@@ -368,14 +268,6 @@ fn channels(x: &Tensor) -> Result<usize> {
         Some(&c) if c > 0 && x.elem_count() > 0 => Ok(c),
         _ => bail!("batch normalisation needs [..., C] with numbers in it, got {:?}", x.shape()),
     }
-}
-
-fn rows_in_block(channels: usize) -> usize {
-    (BLOCK / channels).max(1)
-}
-
-pub(crate) fn convert<T: Real>(x: &[f64]) -> Vec<T> {
-    x.iter().map(|&v| T::from_f64(v)).collect()
 }
 
 fn stats<T: Real>(x: &[T], channels: usize) -> BatchStats {

@@ -4,10 +4,12 @@
 //! as rows ([`Shape::rows_from_pictures`]), and a matrix product does the rest. A transposed convolution is
 //! the same three products with the roles changed: its forward pass is the input gradient.
 
-use crate::activation::Activation;
-use crate::batch_norm::{AffineInPlace, Rows, convert};
+use crate::cpu::for_level;
+use crate::fold::{Fold, apply};
 use crate::gemm::{Threads, View, matmul};
-use crate::simd;
+use crate::product::{Piece, Product};
+use crate::rows::Rows;
+use crate::simd::{Instructions, LANES};
 use crate::storage::{Real, dispatch, read, tensor, with_buffer};
 use crate::winograd;
 use candle_core::{Result, Tensor, bail};
@@ -146,6 +148,8 @@ pub(crate) struct Shape {
 
 /// Numbers in a tile's rows: 2 MB of f32, so that rows and weights stay in a core's cache.
 const TILE: usize = 1 << 19;
+/// Rows up to which a product spends less on multiplying than on copying the weights.
+const NARROW: usize = 64;
 /// Pieces in which a weight gradient is summed; fixed, so that the sum is the same on any machine.
 const PARTIAL_SUMS: usize = 8;
 
@@ -217,8 +221,12 @@ impl Shape {
                 let m = y.len() / o;
                 with_buffer(m * patch, |rows| {
                     self.rows_from_pictures(x, rows);
-                    let rows = (&*rows, View::rows(patch));
-                    matmul((m, o, patch), y, rows, weights, false, self.threads());
+                    if m <= NARROW && o.is_multiple_of(LANES) {
+                        narrow_product((m, o, patch), y, rows, w);
+                    } else {
+                        let rows = (&*rows, View::rows(patch));
+                        matmul((m, o, patch), y, rows, weights, false, self.threads());
+                    }
                     apply(fold, y);
                 });
             });
@@ -347,49 +355,34 @@ impl Shape {
     }
 }
 
-/// Batch normalisation by given statistics and the activation behind it, for folding into a convolution.
-#[derive(Clone, Copy, Debug)]
-pub struct Fold<'a> {
-    /// `[C]`, see [`batch_norm::scale_and_shift`](crate::batch_norm::scale_and_shift).
-    pub scale: &'a [f64],
-    /// `[C]`.
-    pub shift: &'a [f64],
-    /// A piecewise linear activation.
-    pub activation: Activation,
-}
-
-/// A [`Fold`] in the tensor's type.
-struct Channels<T> {
-    slope: T,
-    scale: Vec<T>,
-    shift: Vec<T>,
-}
-
-impl Fold<'_> {
-    fn convert<T: Real>(&self, channels: usize) -> Result<Channels<T>> {
-        let Some(slope) = self.activation.negative_slope() else {
-            bail!("{:?} cannot be folded into a convolution", self.activation);
-        };
-        if self.scale.len() != channels || self.shift.len() != channels {
-            let (scales, shifts) = (self.scale.len(), self.shift.len());
-            bail!("{scales} scales and {shifts} shifts for {channels} channels");
+/// `y = rows · w` for few rows, reading `w` once and where it lies, some columns on each thread. n is a multiple of [`LANES`].
+fn narrow_product<T: Real>((m, n, k): (usize, usize, usize), y: &mut [T], rows: &[T], w: &[T]) {
+    /// Columns of a task: a multiple of every level's panel.
+    const COLUMNS: usize = 64;
+    let starts: Vec<usize> = (0..n).step_by(COLUMNS).collect();
+    let columns = |&start: &usize| {
+        let width = COLUMNS.min(n - start);
+        let mut c = vec![T::zero(); m * width];
+        for_level!(I => I::multiply(Product {
+            m,
+            n: width,
+            pieces: &[Piece { a: 0, b: start, len: k }],
+            a: rows,
+            a_strides: (k, 1),
+            b: w,
+            b_strides: (n, I::panel::<T>()),
+            c: &mut c,
+            c_stride: width,
+            accumulate: false,
+        }));
+        c
+    };
+    let parts: Vec<Vec<T>> = starts.par_iter().map(columns).collect();
+    for (start, part) in starts.iter().zip(&parts) {
+        let width = part.len() / m;
+        for (y, part) in y.chunks_exact_mut(n).zip(part.chunks_exact(width)) {
+            y[*start..start + width].copy_from_slice(part);
         }
-        let (scale, shift) = (convert(self.scale), convert(self.shift));
-        Ok(Channels { slope: T::from_f64(slope), scale, shift })
-    }
-}
-
-impl<T: Real> Channels<T> {
-    fn rows(&self) -> Rows<'_, T> {
-        let Self { slope, scale, shift } = self;
-        Rows { channels: scale.len(), slope: *slope, scale, shift }
-    }
-}
-
-/// Applies what is folded into a convolution to some of its output.
-pub(crate) fn apply<T: Real>(fold: Option<Rows<'_, T>>, y: &mut [T]) {
-    if let Some(rows) = fold {
-        simd::run(AffineInPlace { rows, y });
     }
 }
 

@@ -5,6 +5,9 @@ use crate::product::Product;
 use crate::storage::Real;
 use std::mem::MaybeUninit;
 
+/// A multiple of every register's lanes.
+pub(crate) const LANES: usize = 16;
+
 /// One register of neighbouring numbers. Only a [`Kernel`] that the same set runs may use one.
 pub(crate) trait Vector<T>: Copy {
     /// Numbers in it.

@@ -60,12 +60,9 @@ fn every_level_computes_the_same() -> Result<()> {
         }
         check_convolutions()?;
         // 1 picture and 1 channel; 3 channels; 5 pictures; channels that fill no register; both minimal filters.
-        for (shape, o) in [
-            ([1, 4, 4, 1], 1),
-            ([2, 6, 6, 3], 5),
-            ([5, 4, 4, 2], 3),
-            ([1, 4, 6, 17], 2),
-        ] {
+        for (shape, o) in
+            [([1, 4, 4, 1], 1), ([2, 6, 6, 3], 5), ([5, 4, 4, 2], 3), ([1, 4, 6, 17], 2)]
+        {
             check_convolution(HALVE, shape, o)?;
         }
         check_convolution(Conv2d { kernel: 4, stride: 1, padding: 0 }, [2, 4, 4, 3], 7)?;

@@ -84,8 +84,7 @@ fn steps_per_second(config: &RunConfig, jobs: usize) -> Result<f64> {
     let job = |pool: rayon::ThreadPool| -> Result<f64> {
         // Fails in every job alike, so that nobody waits below for one who never comes.
         let mut detector = pool.install(|| registry::detector(config, channels))?;
-        let mut step =
-            || -> Result<()> { Ok(pool.install(|| detector.train_step(&x)).map(drop)?) };
+        let mut step = || -> Result<()> { Ok(pool.install(|| detector.train_step(&x)).map(drop)?) };
         let warm = step();
         start.wait();
         warm?;

@@ -53,10 +53,12 @@ pub fn run(
     let configs: Vec<&RunConfig> = missing.iter().map(|(_, config)| *config).collect();
     summary.jobs = jobs.resolve(&configs)?;
     let one = |index: usize| {
+        // After Ctrl-C none begins, and each that has not says so.
+        cancel.check()?;
         let (name, config) = missing[index];
         run_one(config, name, &folder.join(name), store, progress, cancel)
     };
-    let outcomes = side_by_side(missing.len(), summary.jobs, cancel, one)?;
+    let outcomes = side_by_side(missing.len(), summary.jobs, one)?;
     let mut interrupted = None;
     for ((name, _), outcome) in missing.iter().zip(outcomes) {
         match outcome {
@@ -86,11 +88,9 @@ pub fn run(
 }
 
 /// Calls `work` with 0, 1, … `count` − 1, so many calls at once as there are jobs, each on its share of the threads.
-/// Whatever has not begun when `cancel` is set stays undone.
 fn side_by_side<R: Send>(
     count: usize,
     jobs: usize,
-    cancel: &Cancel,
     work: impl Fn(usize) -> Result<R> + Sync,
 ) -> Result<Vec<Option<Result<R>>>> {
     let pools = (0..jobs).map(|_| jobs::pool(jobs)).collect::<Result<Vec<_>>>()?;
@@ -101,8 +101,7 @@ fn side_by_side<R: Send>(
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    // A run that begins after Ctrl-C reports it by itself; one is enough.
-                    if index >= count || (cancel.is_set() && index >= jobs) {
+                    if index >= count {
                         break;
                     }
                     let outcome = pool.install(|| work(index));

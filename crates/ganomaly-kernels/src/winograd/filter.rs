@@ -8,9 +8,6 @@ use crate::simd::Vector;
 use crate::storage::Real;
 use std::mem::MaybeUninit;
 
-/// Channels must be a multiple of this: of every register's lanes.
-pub(super) const LANES: usize = 16;
-
 /// No place: in the padding, or beyond the edge.
 pub(super) const OUTSIDE: usize = usize::MAX;
 

@@ -13,13 +13,14 @@ mod filter;
 mod tiles;
 mod weights;
 
-use crate::batch_norm::Rows;
-use crate::conv::{Shape, apply};
+use crate::conv::Shape;
 use crate::cpu::for_level;
+use crate::fold::apply;
 use crate::product::{Piece, Product};
-use crate::simd::Instructions;
+use crate::rows::Rows;
+use crate::simd::{Instructions, LANES};
 use crate::storage::{Real, filled, with_buffer, zeroed};
-use filter::{F2, F4, Filter, LANES};
+use filter::{F2, F4, Filter};
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;

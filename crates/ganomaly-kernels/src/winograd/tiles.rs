@@ -1,7 +1,7 @@
 //! Tiles of pictures on their way into the transformed domain and back.
 
-use super::{Plan, kernels};
 use super::filter::{Filter, OUTSIDE};
+use super::{Plan, kernels};
 use crate::simd::{Instructions, Register, Vector};
 use crate::storage::Real;
 use std::mem::MaybeUninit;
@@ -120,11 +120,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
 
     /// y = Aᵀ ỹ A. Writes every number of `y`.
     #[inline(always)]
-    fn finish_output<I: Instructions, T: Real>(
-        &self,
-        from: &[T],
-        y: &mut [MaybeUninit<T>],
-    ) {
+    fn finish_output<I: Instructions, T: Real>(&self, from: &[T], y: &mut [MaybeUninit<T>]) {
         let o = self.s.o;
         let stride = from.len() / (S * S);
         for (tile, picture, ty, tx) in self.each_tile(y.len() / (self.s.patches() * o)) {

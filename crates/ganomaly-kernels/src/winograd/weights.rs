@@ -1,8 +1,8 @@
 //! Kernels on their way into the transformed domain, and their gradients on the way back.
 
-use super::{Plan, kernels};
 use super::filter::Filter;
 use super::tiles::point_stride;
+use super::{Plan, kernels};
 use crate::simd::{Instructions, Register, Vector};
 use crate::storage::Real;
 use rayon::prelude::*;

@@ -107,4 +107,3 @@ pub fn check_convolutions() -> Result<()> {
     }
     Ok(())
 }
-

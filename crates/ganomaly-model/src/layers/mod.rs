@@ -4,16 +4,17 @@
 //! gradients that are asked for: a generator's step needs no gradients of the discriminator's weights, the
 //! discriminator's step none of its input. Activations are channels-last, `[N, H, W, C]`.
 
+mod infer;
 mod kinks;
 
 pub use kinks::Kinks;
 pub(crate) use kinks::side_with;
 
 use crate::random::normal;
-use crate::{BatchNormMode, Error, NamedTensors, Result};
+use crate::{Error, NamedTensors, Result};
 use candle_core::{DType, Device, Tensor};
 use ganomaly_kernels::batch_norm::{self, BatchStats};
-use ganomaly_kernels::{Activation, Conv2d, Fold, layout};
+use ganomaly_kernels::{Activation, Conv2d, layout};
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -37,28 +38,6 @@ enum Op {
     /// An activation with no batch normalisation before it.
     Activation(Activation),
 }
-
-impl Op {
-    /// Scale, shift and activation that this layer amounts to while scoring, where a convolution can take them in.
-    fn fold(&self, mode: BatchNormMode, channels: usize) -> Result<Option<Folded>> {
-        let linear = |f: Activation| matches!(f, Activation::Identity | Activation::LeakyRelu(_));
-        Ok(match (self, mode) {
-            (Self::BatchNorm { norm, then }, BatchNormMode::Running) if linear(*then) => {
-                let (mean, var) = (numbers(&norm.running_mean)?, numbers(&norm.running_var)?);
-                let (weight, bias) = (numbers(&norm.weight)?, numbers(&norm.bias)?);
-                let (scale, shift) = batch_norm::scale_and_shift(&mean, &var, &weight, &bias);
-                Some((scale, shift, *then))
-            }
-            (Self::Activation(f), _) if linear(*f) => {
-                Some((vec![1.0; channels], vec![0.0; channels], *f))
-            }
-            _ => None,
-        })
-    }
-}
-
-/// Scale, shift and activation.
-type Folded = (Vec<f64>, Vec<f64>, Activation);
 
 /// Learnt scale and shift, and running statistics, each `[C]`.
 #[derive(Debug)]
@@ -239,38 +218,6 @@ impl Sequential {
         Ok(())
     }
 
-    /// The forward pass of scoring: nothing is kept or tracked. Where the statistics are known beforehand, batch normalisation is folded
-    /// into the convolution before it, and so is a rectifier.
-    pub fn infer(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
-        let mut x = x.clone();
-        let mut layers = self.layers.iter().map(|layer| &layer.op).peekable();
-        while let Some(op) = layers.next() {
-            x = match (op, mode) {
-                (Op::Conv { conv, transposed, weight }, _) => {
-                    let channels = weight.dim(if *transposed { 2 } else { 3 })?;
-                    match layers.peek().map(|next| next.fold(mode, channels)).transpose()?.flatten() {
-                        Some((scale, shift, activation)) => {
-                            layers.next();
-                            let fold = Fold { scale: &scale, shift: &shift, activation };
-                            convolve_folded(*conv, *transposed, &x, weight, &fold)?
-                        }
-                        None => convolve(*conv, *transposed, &x, weight)?,
-                    }
-                }
-                (Op::BatchNorm { norm, then }, BatchNormMode::Batch) => {
-                    let stats = BatchStats::of(&x)?;
-                    norm.affine(&x, &stats.mean, &stats.variance, *then)?
-                }
-                (Op::BatchNorm { norm, then }, BatchNormMode::Running) => {
-                    let (mean, var) = (numbers(&norm.running_mean)?, numbers(&norm.running_var)?);
-                    norm.affine(&x, &mean, &var, *then)?
-                }
-                (Op::Activation(f), _) => f.forward(&x)?,
-            };
-        }
-        Ok(x)
-    }
-
     /// The gradients asked for, from the gradient `dy` of the output.
     pub fn backward(&self, tape: &Tape, dy: &Tensor, wanted: Wanted) -> Result<Gradients> {
         let parameters = wanted != Wanted::Input;
@@ -401,20 +348,6 @@ fn convolve(conv: Conv2d, transposed: bool, x: &Tensor, weight: &Tensor) -> Resu
     }
     let size = (conv.transposed_size(x.dim(1)?)?, conv.transposed_size(x.dim(2)?)?);
     Ok(conv.backward_input(x, weight, size)?)
-}
-
-fn convolve_folded(
-    conv: Conv2d,
-    transposed: bool,
-    x: &Tensor,
-    weight: &Tensor,
-    fold: &Fold<'_>,
-) -> Result<Tensor> {
-    if !transposed {
-        return Ok(conv.forward_folded(x, weight, fold)?);
-    }
-    let size = (conv.transposed_size(x.dim(1)?)?, conv.transposed_size(x.dim(2)?)?);
-    Ok(conv.transposed_folded(x, weight, size, fold)?)
 }
 
 fn take(state: &mut HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {

@@ -1,0 +1,187 @@
+//! `cargo xtask bench`: the time of a training step and of scoring, alone or beside PyTorch's.
+
+use crate::ganomaly;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A Python that can import torch: its times for the same work, taken in turns with ours (benches/torch_step.py).
+    #[arg(long, value_name = "PYTHON")]
+    against_torch: Option<PathBuf>,
+    /// Turns of each, whose medians count.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Threads of both; else all cores.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Only these: CHANNELSxSIZE for a batch of 64, or latency for the score of one picture.
+    #[arg(long, value_delimiter = ',')]
+    shapes: Vec<String>,
+    /// Where the raw numbers go as JSON; else behind the table.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// One thing to measure.
+struct Shape {
+    name: &'static str,
+    nc: usize,
+    size: usize,
+    batch: usize,
+    /// Steps of one turn, behind five that warm up.
+    steps: usize,
+}
+
+const SHAPES: &[Shape] = &[
+    Shape { name: "1x32", nc: 1, size: 32, batch: 64, steps: 20 },
+    Shape { name: "3x32", nc: 3, size: 32, batch: 64, steps: 20 },
+    Shape { name: "3x64", nc: 3, size: 64, batch: 64, steps: 8 },
+    Shape { name: "3x128", nc: 3, size: 128, batch: 64, steps: 4 },
+    Shape { name: "latency", nc: 1, size: 32, batch: 1, steps: 100 },
+];
+
+impl Shape {
+    fn arguments(&self, threads: usize) -> Vec<String> {
+        let settings = [
+            ("isize", self.size),
+            ("nc", self.nc),
+            ("batch", self.batch),
+            ("threads", threads),
+            ("steps", self.steps),
+        ];
+        settings.iter().flat_map(|(key, v)| [format!("--{key}"), v.to_string()]).collect()
+    }
+
+    /// Whether only the score counts.
+    fn scores_only(&self) -> bool {
+        self.batch == 1
+    }
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    ensure!(args.rounds > 0, "--rounds: use 1 or more");
+    for name in &args.shapes {
+        let known: Vec<&str> = SHAPES.iter().map(|s| s.name).collect();
+        ensure!(known.contains(&name.as_str()), "--shapes {name}: there are {}", known.join(", "));
+    }
+    let threads = match args.threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism().context("the cores cannot be counted")?.get(),
+    };
+    let binary = ganomaly::built()?;
+    let chosen = |s: &&Shape| args.shapes.is_empty() || args.shapes.iter().any(|n| n == s.name);
+    let mut rows = Vec::new();
+    for shape in SHAPES.iter().filter(chosen) {
+        let mut turns = Vec::new();
+        for round in 1..=args.rounds {
+            eprintln!("{}, turn {round} of {}", shape.name, args.rounds);
+            turns.extend(ours(&binary, shape, threads)?);
+            if let Some(python) = &args.against_torch {
+                turns.extend(torchs(python, shape, threads)?);
+            }
+        }
+        rows.push(summary(shape, turns));
+    }
+    print_table(&rows, args.against_torch.is_some());
+    let all = json!({ "threads": threads, "rounds": args.rounds, "shapes": rows });
+    match &args.out {
+        Some(path) => std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
+            .with_context(|| format!("{}: cannot write", path.display()))?,
+        None => println!("\n{all}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ours(binary: &std::path::Path, shape: &Shape, threads: usize) -> Result<Vec<Value>> {
+    let mut command = Command::new(binary);
+    command.arg("bench").args(shape.arguments(threads));
+    if shape.scores_only() {
+        command.arg("--score-only");
+    }
+    lines(&mut command, "ours")
+}
+
+fn torchs(python: &std::path::Path, shape: &Shape, threads: usize) -> Result<Vec<Value>> {
+    let mut command = Command::new(python);
+    command.arg(ganomaly::root()?.join("benches/torch_step.py")).args(shape.arguments(threads));
+    command.args(["--variants", if shape.scores_only() { "shared" } else { "reference,shared" }]);
+    lines(&mut command, "torch")
+        .with_context(|| format!("{}: does it have torch (pip install torch)?", python.display()))
+}
+
+/// The JSON objects that a command prints, one a line, marked with whose they are.
+fn lines(command: &mut Command, by: &str) -> Result<Vec<Value>> {
+    let name = command.get_program().display().to_string();
+    let output = command.output().with_context(|| format!("{name} cannot be run"))?;
+    if !output.status.success() {
+        bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let mut values = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let mut value: Value =
+            serde_json::from_str(line).with_context(|| format!("{name} printed {line:?}"))?;
+        value["by"] = by.into();
+        values.push(value);
+    }
+    Ok(values)
+}
+
+/// The medians over all turns, and PyTorch's times over ours.
+fn summary(shape: &Shape, turns: Vec<Value>) -> Value {
+    let median = |by: &str, variant: Option<&str>, key: &str| {
+        let of = |t: &&Value| t["by"] == by && variant.is_none_or(|v| t["variant"] == v);
+        let mut times: Vec<f64> = turns.iter().filter(of).filter_map(|t| t[key].as_f64()).collect();
+        times.sort_by(f64::total_cmp);
+        let middle = times.len() / 2;
+        match times.len() {
+            0 => None,
+            n if n % 2 == 1 => Some(times[middle]),
+            _ => Some((times[middle] + times[middle - 1]) / 2.0),
+        }
+    };
+    let (train, score) = (median("ours", None, "train_ms"), median("ours", None, "score_ms"));
+    let over = |theirs: Option<f64>, ours: Option<f64>| theirs.zip(ours).map(|(t, o)| t / o);
+    let training = |variant| {
+        let theirs = if shape.scores_only() { None } else { median("torch", variant, "train_ms") };
+        (theirs, over(theirs, train))
+    };
+    let (reference, shared) = (training(Some("reference")), training(Some("shared")));
+    let torch_score = median("torch", None, "score_ms");
+    json!({
+        "shape": shape.name, "batch": shape.batch,
+        "train_ms": train, "score_ms": score,
+        "torch_reference_ms": reference.0, "torch_shared_ms": shared.0, "torch_score_ms": torch_score,
+        "times_reference": reference.1, "times_shared": shared.1,
+        "times_score": over(torch_score, score),
+        "turns": turns,
+    })
+}
+
+fn print_table(rows: &[Value], torch: bool) {
+    let mut columns = vec![("train ms", "train_ms", 1), ("score ms", "score_ms", 2)];
+    if torch {
+        columns.extend([
+            ("PyTorch reference ms", "torch_reference_ms", 1),
+            ("PyTorch shared ms", "torch_shared_ms", 1),
+            ("PyTorch score ms", "torch_score_ms", 2),
+            ("× reference", "times_reference", 2),
+            ("× shared", "times_shared", 2),
+            ("× score", "times_score", 2),
+        ]);
+    }
+    let headings: Vec<&str> = columns.iter().map(|c| c.0).collect();
+    println!("| shape | batch | {} |", headings.join(" | "));
+    println!("|---|---:|{}", "---:|".repeat(columns.len()));
+    for row in rows {
+        let cell = |&(_, key, digits): &(&str, &str, usize)| match row[key].as_f64() {
+            Some(value) => format!("{value:.digits$}"),
+            None => String::new(),
+        };
+        let cells: Vec<String> = columns.iter().map(cell).collect();
+        let name = row["shape"].as_str().unwrap_or_default();
+        println!("| {name} | {} | {} |", row["batch"], cells.join(" | "));
+    }
+}
