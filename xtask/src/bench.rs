@@ -3,7 +3,7 @@
 use crate::ganomaly;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +71,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(threads) => threads,
         None => std::thread::available_parallelism().context("the cores cannot be counted")?.get(),
     };
+    ensure!(threads > 0, "--threads: use 1 or more");
+    if let Some(python) = &args.against_torch {
+        needs_torch(python)?;
+    }
     let binary = ganomaly::built()?;
     let chosen = |s: &&Shape| args.shapes.is_empty() || args.shapes.iter().any(|n| n == s.name);
     let mut rows = Vec::new();
@@ -86,7 +90,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         rows.push(summary(shape, turns));
     }
     print_table(&rows, args.against_torch.is_some());
-    let all = json!({ "threads": threads, "rounds": args.rounds, "shapes": rows });
+    let all = json!({
+        "threads": threads, "rounds": args.rounds,
+        "cpu": first(&rows, "cpu"), "torch": first(&rows, "torch"), "shapes": rows,
+    });
     match &args.out {
         Some(path) => std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("{}: cannot write", path.display()))?,
@@ -95,21 +102,42 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn ours(binary: &std::path::Path, shape: &Shape, threads: usize) -> Result<Vec<Value>> {
+/// Asked before anything is built or measured, so that a wrong PYTHON costs seconds.
+fn needs_torch(python: &Path) -> Result<()> {
+    let name = python.display();
+    let output = Command::new(python).args(["-c", "import torch"]).output();
+    let output = output.with_context(|| format!("--against-torch {name}: cannot be run"))?;
+    let why = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{name} cannot import torch: pip install torch in a virtual environment and give its python ({})",
+        why.trim().lines().last().unwrap_or("it gave no reason")
+    );
+    Ok(())
+}
+
+/// What the first turn that knows it says; every turn of one run says the same.
+fn first(rows: &[Value], key: &str) -> Value {
+    let turns = rows.iter().filter_map(|row| row["turns"].as_array()).flatten();
+    turns.map(|turn| &turn[key]).find(|v| !v.is_null()).cloned().unwrap_or(Value::Null)
+}
+
+fn ours(binary: &Path, shape: &Shape, threads: usize) -> Result<Vec<Value>> {
     let mut command = Command::new(binary);
     command.arg("bench").args(shape.arguments(threads));
     if shape.scores_only() {
         command.arg("--score-only");
     }
     lines(&mut command, "ours")
+        .with_context(|| format!("ganomaly bench failed at shape {}", shape.name))
 }
 
-fn torchs(python: &std::path::Path, shape: &Shape, threads: usize) -> Result<Vec<Value>> {
+fn torchs(python: &Path, shape: &Shape, threads: usize) -> Result<Vec<Value>> {
     let mut command = Command::new(python);
     command.arg(ganomaly::root()?.join("benches/torch_step.py")).args(shape.arguments(threads));
     command.args(["--variants", if shape.scores_only() { "shared" } else { "reference,shared" }]);
     lines(&mut command, "torch")
-        .with_context(|| format!("{}: does it have torch (pip install torch)?", python.display()))
+        .with_context(|| format!("benches/torch_step.py failed at shape {}", shape.name))
 }
 
 /// The JSON objects that a command prints, one a line, marked with whose they are.
@@ -152,7 +180,8 @@ fn summary(shape: &Shape, turns: Vec<Value>) -> Value {
     let torch_score = median("torch", None, "score_ms");
     json!({
         "shape": shape.name, "batch": shape.batch,
-        "train_ms": train, "score_ms": score,
+        "train_ms": train, "train_images_per_s": median("ours", None, "train_images_per_s"),
+        "score_ms": score,
         "torch_reference_ms": reference.0, "torch_shared_ms": shared.0, "torch_score_ms": torch_score,
         "times_reference": reference.1, "times_shared": shared.1,
         "times_score": over(torch_score, score),
@@ -161,7 +190,11 @@ fn summary(shape: &Shape, turns: Vec<Value>) -> Value {
 }
 
 fn print_table(rows: &[Value], torch: bool) {
-    let mut columns = vec![("train ms", "train_ms", 1), ("score ms", "score_ms", 2)];
+    let mut columns = vec![
+        ("train ms", "train_ms", 1),
+        ("train images/s", "train_images_per_s", 1),
+        ("score ms", "score_ms", 2),
+    ];
     if torch {
         columns.extend([
             ("PyTorch reference ms", "torch_reference_ms", 1),
