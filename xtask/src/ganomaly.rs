@@ -19,18 +19,13 @@ pub fn root() -> Result<PathBuf> {
 
 /// Builds the binary and runs `ganomaly COMMAND ARGS...` in the current folder; its exit code is passed on.
 pub fn run(command: &str, args: &[String]) -> Result<ExitCode> {
-    let manifest = root()?.join("Cargo.toml");
-    let build = |cargo: &mut Command, verb: &str| {
-        cargo.args([verb, "--release", "--quiet", "--manifest-path"]).arg(&manifest);
-        cargo.args(["--package", "ganomaly-runner", "--bin", "ganomaly"]);
-    };
-    let mut first = cargo();
-    build(&mut first, "build");
-    ensure!(first.status().context("cargo cannot be run")?.success(), "ganomaly does not build");
-    let mut then = cargo();
-    build(&mut then, "run");
+    let binary = built()?;
     // The binary catches Ctrl-C itself; this process only waits for it.
-    let status = then.arg("--").arg(command).args(args).status().context("cargo cannot be run")?;
+    let status = Command::new(&binary)
+        .arg(command)
+        .args(args)
+        .status()
+        .with_context(|| format!("{} cannot be run", binary.display()))?;
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }
 

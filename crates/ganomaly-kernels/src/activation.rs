@@ -1,7 +1,7 @@
 //! Activations and their gradients, element by element.
 
 use crate::cpu::vectorised;
-use crate::simd::{self, Instructions, Kernel, Register, Vector};
+use crate::simd::{self, Instructions, Kernel, Vector, each_register};
 use crate::storage::{Real, dispatch, filled, read, tensor};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -58,7 +58,7 @@ impl Activation {
     }
 
     /// What an input on the negative side is multiplied by; none for an activation that is not piecewise linear.
-    pub(crate) fn negative_slope(self) -> Option<f64> {
+    pub fn negative_slope(self) -> Option<f64> {
         match self {
             Self::Identity => Some(1.0),
             Self::LeakyRelu(slope) => Some(slope),
@@ -92,13 +92,7 @@ impl<T: Real> Kernel for Rectify<'_, T> {
 
     #[inline(always)]
     fn run<I: Instructions>(mut self) {
-        let whole = self.y.len() - self.y.len() % Register::<I, T>::LANES;
-        for at in (0..whole).step_by(Register::<I, T>::LANES) {
-            self.at::<Register<I, T>>(at);
-        }
-        for at in whole..self.y.len() {
-            self.at::<[T; 1]>(at);
-        }
+        each_register!(I, T, self.y.len() => self.at());
     }
 }
 

@@ -6,8 +6,9 @@
 
 use crate::activation::Activation;
 use crate::cpu::vectorised;
+use crate::fold::Fold;
 use crate::rows::{Rows, convert, rows_in_block};
-use crate::simd::{self, Instructions, Kernel, Register, Vector};
+use crate::simd::{self, Instructions, Kernel, Vector, each_register};
 use crate::storage::{Real, dispatch, filled, read, tensor};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -54,18 +55,12 @@ impl BatchStats {
 /// statistics. `scale` and `shift` are `[C]`.
 pub fn affine(x: &Tensor, scale: &[f64], shift: &[f64], f: Activation) -> Result<Tensor> {
     let channels = channels(x)?;
-    if scale.len() != channels || shift.len() != channels {
-        bail!("{} scales and {} shifts for {channels} channels", scale.len(), shift.len());
-    }
-    dispatch!(x, T => {
-        let (scale, shift) = (convert::<T>(scale), convert::<T>(shift));
-        let y = read(x, |x: &[T]| {
-            let slope = T::from_f64(f.negative_slope().unwrap_or(1.0));
-            Rows { channels, slope, scale: &scale, shift: &shift }.affine(x)
-        })?;
-        let y = tensor(y, x.shape())?;
-        if f.negative_slope().is_none() { f.forward(&y) } else { Ok(y) }
-    })
+    let linear = if f.negative_slope().is_some() { f } else { Activation::Identity };
+    let y = dispatch!(x, T => {
+        let channels = Fold { scale, shift, activation: linear }.convert::<T>(channels)?;
+        tensor(read(x, |x: &[T]| channels.rows().affine(x))?, x.shape())?
+    });
+    if linear == f { Ok(y) } else { f.forward(&y) }
 }
 
 /// Scale and shift of [`affine`] for the given statistics and learnt `weight` and `bias`, all `[C]`.
@@ -225,14 +220,8 @@ impl<T: Real> Kernel for AddBlock<'_, T> {
 
     #[inline(always)]
     fn run<I: Instructions>(self) {
-        let (c, lanes) = (self.pass.rows.channels, Register::<I, T>::LANES);
-        let whole = c - c % lanes;
-        for at in (0..whole).step_by(lanes) {
-            self.pass.add_column::<Register<I, T>>(self.x, self.dy, self.sums, at);
-        }
-        for at in whole..c {
-            self.pass.add_column::<[T; 1]>(self.x, self.dy, self.sums, at);
-        }
+        let c = self.pass.rows.channels;
+        each_register!(I, T, c => self.pass.add_column(self.x, self.dy, self.sums));
     }
 }
 
@@ -249,16 +238,10 @@ impl<T: Real> Kernel for InputBlock<'_, T> {
 
     #[inline(always)]
     fn run<I: Instructions>(self) {
-        let (c, lanes) = (self.pass.rows.channels, Register::<I, T>::LANES);
-        let whole = c - c % lanes;
+        let c = self.pass.rows.channels;
         let rows = self.dx.chunks_exact_mut(c).zip(self.x.chunks_exact(c));
         for ((dx, x), dy) in rows.zip(self.dy.chunks_exact(c)) {
-            for at in (0..whole).step_by(lanes) {
-                self.pass.input_at::<Register<I, T>>(x, dy, self.terms, dx, at);
-            }
-            for at in whole..c {
-                self.pass.input_at::<[T; 1]>(x, dy, self.terms, dx, at);
-            }
+            each_register!(I, T, c => self.pass.input_at(x, dy, self.terms, dx));
         }
     }
 }

@@ -5,7 +5,7 @@
 //! the same three products with the roles changed: its forward pass is the input gradient.
 
 use crate::cpu::for_level;
-use crate::fold::{Fold, apply};
+use crate::fold::{Channels, Fold, apply};
 use crate::gemm::{Threads, View, matmul};
 use crate::product::{Piece, Product};
 use crate::rows::Rows;
@@ -50,60 +50,44 @@ impl Conv2d {
 
     /// `y` from `x` and `w`.
     pub fn forward(self, x: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let (n, h, wd, i) = x.dims4()?;
-        let s = self.shape((n, h, wd), (i, w.dim(3)?), w)?;
-        let y = dispatch!(x, T => {
-            tensor(read(x, |x: &[T]| read(w, |w: &[T]| s.forward(x, w, None)))??, (n, s.oh, s.ow, s.o))?
-        });
-        Ok(y)
+        self.forward_folded(x, w, None)
     }
 
-    /// `f(scale · y + shift)` for each channel of `y` = [`Self::forward`], applied while `y` is still in the cache: a convolution with
-    /// batch normalisation by given statistics folded into it. `scale` and `shift` are `[O]`; `f` is piecewise linear.
-    pub fn forward_folded(self, x: &Tensor, w: &Tensor, fold: &Fold<'_>) -> Result<Tensor> {
+    /// [`Self::forward`] and, where there is a fold, `f(scale · y + shift)` for each of the O channels of `y`, applied while `y` is
+    /// still in the cache: batch normalisation by given statistics folded into the convolution.
+    pub fn forward_folded(self, x: &Tensor, w: &Tensor, fold: Option<&Fold<'_>>) -> Result<Tensor> {
         let (n, h, wd, i) = x.dims4()?;
         let s = self.shape((n, h, wd), (i, w.dim(3)?), w)?;
         dispatch!(x, T => {
-            let channels = fold.convert::<T>(s.o)?;
-            let y = read(x, |x: &[T]| read(w, |w: &[T]| s.forward(x, w, Some(channels.rows()))))??;
+            let fold = fold.map(|fold| fold.convert::<T>(s.o)).transpose()?;
+            let rows = fold.as_ref().map(Channels::rows);
+            let y = read(x, |x: &[T]| read(w, |w: &[T]| s.forward(x, w, rows)))??;
             tensor(y, (n, s.oh, s.ow, s.o))
         })
     }
 
-    /// The same for a transposed convolution, from `x`, `[N, H, W, O]`, to `[N, H', W', I]` of the given size.
-    pub fn transposed_folded(
-        self,
-        x: &Tensor,
-        w: &Tensor,
-        (h, wd): (usize, usize),
-        fold: &Fold<'_>,
-    ) -> Result<Tensor> {
-        let (n, _, _, o) = x.dims4()?;
-        let s = self.shape((n, h, wd), (w.dim(2)?, o), w)?;
-        s.check_output(x)?;
-        dispatch!(x, T => {
-            let channels = fold.convert::<T>(s.i)?;
-            let rows = Some(channels.rows());
-            let y = read(x, |x: &[T]| read(w, |w: &[T]| s.backward_input(x, w, rows)))??;
-            tensor(y, (n, h, wd, s.i))
-        })
+    /// The gradient of `x`, `[N, H, W, I]`, from that of `y`.
+    pub fn backward_input(self, dy: &Tensor, w: &Tensor, size: (usize, usize)) -> Result<Tensor> {
+        self.backward_input_folded(dy, w, size, None)
     }
 
-    /// The gradient of `x`, `[N, H, W, I]`, from that of `y`.
-    pub fn backward_input(
+    /// [`Self::backward_input`], a transposed convolution's forward pass, with a fold over its I channels.
+    pub fn backward_input_folded(
         self,
         dy: &Tensor,
         w: &Tensor,
         (h, wd): (usize, usize),
+        fold: Option<&Fold<'_>>,
     ) -> Result<Tensor> {
         let (n, _, _, o) = dy.dims4()?;
         let s = self.shape((n, h, wd), (w.dim(2)?, o), w)?;
         s.check_output(dy)?;
-        let dx = dispatch!(dy, T => {
-            let dx = read(dy, |dy: &[T]| read(w, |w: &[T]| s.backward_input(dy, w, None)))??;
-            tensor(dx, (n, h, wd, s.i))?
-        });
-        Ok(dx)
+        dispatch!(dy, T => {
+            let fold = fold.map(|fold| fold.convert::<T>(s.i)).transpose()?;
+            let rows = fold.as_ref().map(Channels::rows);
+            let dx = read(dy, |dy: &[T]| read(w, |w: &[T]| s.backward_input(dy, w, rows)))??;
+            tensor(dx, (n, h, wd, s.i))
+        })
     }
 
     /// The gradient of `w`, `[K, K, I, O]`, from `x` and the gradient of `y`.

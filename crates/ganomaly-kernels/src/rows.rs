@@ -1,6 +1,6 @@
 //! Passes over rows of channels: scale, shift and activation, on registers.
 
-use crate::simd::{self, Instructions, Kernel, Register, Vector};
+use crate::simd::{self, Instructions, Kernel, Vector, each_register};
 use crate::storage::{Real, filled};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -44,7 +44,7 @@ impl<T: Real> Rows<'_, T> {
     }
 }
 
-/// [`affine`] in place, for numbers that are still in the cache.
+/// [`Rows::affine`] in place, for numbers that are still in the cache.
 pub(crate) struct AffineInPlace<'a, T> {
     pub rows: Rows<'a, T>,
     pub y: &'a mut [T],
@@ -55,15 +55,9 @@ impl<T: Real> Kernel for AffineInPlace<'_, T> {
 
     #[inline(always)]
     fn run<I: Instructions>(self) {
-        let (c, lanes) = (self.rows.channels, Register::<I, T>::LANES);
-        let whole = c - c % lanes;
+        let c = self.rows.channels;
         for y in self.y.chunks_exact_mut(c) {
-            for at in (0..whole).step_by(lanes) {
-                self.rows.change_at::<Register<I, T>>(y, at);
-            }
-            for at in whole..c {
-                self.rows.change_at::<[T; 1]>(y, at);
-            }
+            each_register!(I, T, c => self.rows.change_at(y));
         }
     }
 }
@@ -79,15 +73,9 @@ impl<T: Real> Kernel for Affine<'_, T> {
 
     #[inline(always)]
     fn run<I: Instructions>(self) {
-        let (c, lanes) = (self.rows.channels, Register::<I, T>::LANES);
-        let whole = c - c % lanes;
+        let c = self.rows.channels;
         for (x, y) in self.x.chunks_exact(c).zip(self.y.chunks_exact_mut(c)) {
-            for at in (0..whole).step_by(lanes) {
-                self.rows.affine_at::<Register<I, T>>(x, y, at);
-            }
-            for at in whole..c {
-                self.rows.affine_at::<[T; 1]>(x, y, at);
-            }
+            each_register!(I, T, c => self.rows.affine_at(x, y));
         }
     }
 }

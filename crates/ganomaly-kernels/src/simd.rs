@@ -67,6 +67,22 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     for_level!(I => I::run(kernel))
 }
 
+/// Calls a method, generic in its register, for all of so many numbers: with whole registers, then with single numbers for the rest. Its
+/// last argument is the place of the register's first number. For use in a [`Kernel`]: the method is `#[inline(always)]`.
+macro_rules! each_register {
+    ($i:ty, $t:ty, $len:expr => $($path:ident).+ ($($argument:expr),*)) => {{
+        let (len, lanes) = ($len, $crate::simd::Register::<$i, $t>::LANES);
+        let whole = len - len % lanes;
+        for at in (0..whole).step_by(lanes) {
+            $($path).+::<$crate::simd::Register<$i, $t>>($($argument,)* at);
+        }
+        for at in whole..len {
+            $($path).+::<[$t; 1]>($($argument,)* at);
+        }
+    }};
+}
+pub(crate) use each_register;
+
 /// The register of a number type in an instruction set.
 pub(crate) type Register<I, T> = <T as Real>::Register<I>;
 
@@ -122,7 +138,7 @@ macro_rules! instructions {
 
 /// Implements [`Vector`] by intrinsics.
 macro_rules! vector {
-    ($v:ty, $t:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $positive:expr) => {
+    ($v:ty, $t:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $positive:tt) => {
         // SAFETY, of every block below: the processor has the instructions, by the contract of [`Vector`].
         #[allow(unsafe_code)]
         impl Vector<$t> for $v {
@@ -173,7 +189,7 @@ macro_rules! vector {
             }
             #[inline(always)]
             fn where_positive(self, yes: Self, no: Self) -> Self {
-                unsafe { $positive(self, yes, no) }
+                unsafe { where_positive!($positive, self, yes, no) }
             }
             #[inline(always)]
             fn fma(self, factor: Self, addend: Self) -> Self {
@@ -200,24 +216,24 @@ mod x86 {
         Avx2, __m256, __m256d, 4 by 2, "avx2,fma"
     );
 
-    // A macro, as these closures must not be functions of their own.
-    macro_rules! positive {
-        (masked $zero:ident, $compare:ident, $blend:ident) => {
-            |sign, yes, no| $blend($compare::<_CMP_GT_OQ>(sign, $zero()), no, yes)
+    // No closures: what holds registers must be inlined. AVX-512 compares into a mask, AVX2 into a register.
+    macro_rules! where_positive {
+        ([$zero:ident $compare:ident mask $blend:ident], $sign:expr, $yes:expr, $no:expr) => {
+            $blend($compare::<_CMP_GT_OQ>($sign, $zero()), $no, $yes)
         };
-        ($zero:ident, $compare:ident, $blend:ident) => {
-            |sign, yes, no| $blend(no, yes, $compare::<_CMP_GT_OQ>(sign, $zero()))
+        ([$zero:ident $compare:ident $blend:ident], $sign:expr, $yes:expr, $no:expr) => {
+            $blend($no, $yes, $compare::<_CMP_GT_OQ>($sign, $zero()))
         };
     }
 
     #[rustfmt::skip]
-    vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, positive!(masked _mm512_setzero_ps, _mm512_cmp_ps_mask, _mm512_mask_blend_ps));
+    vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, [_mm512_setzero_ps _mm512_cmp_ps_mask mask _mm512_mask_blend_ps]);
     #[rustfmt::skip]
-    vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fmadd_pd, positive!(masked _mm512_setzero_pd, _mm512_cmp_pd_mask, _mm512_mask_blend_pd));
+    vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fmadd_pd, [_mm512_setzero_pd _mm512_cmp_pd_mask mask _mm512_mask_blend_pd]);
     #[rustfmt::skip]
-    vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, positive!(_mm256_setzero_ps, _mm256_cmp_ps, _mm256_blendv_ps));
+    vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, [_mm256_setzero_ps _mm256_cmp_ps _mm256_blendv_ps]);
     #[rustfmt::skip]
-    vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd, positive!(_mm256_setzero_pd, _mm256_cmp_pd, _mm256_blendv_pd));
+    vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd, [_mm256_setzero_pd _mm256_cmp_pd _mm256_blendv_pd]);
 }
 
 /// Whatever the target has.

@@ -2,11 +2,12 @@
 
 use crate::config::RunConfig;
 use crate::registry;
-use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device, Tensor};
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, mpsc};
 use std::time::Instant;
 
 /// Runs at once. The results do not depend on it.
@@ -68,39 +69,54 @@ impl Jobs {
     }
 }
 
-/// The threads of one of `jobs` runs: an equal share of this process's.
-pub fn pool(jobs: usize) -> Result<rayon::ThreadPool> {
+/// Calls `work` with 0, 1, … `count` − 1, so many calls at once as there are jobs, each on an equal share of this process's threads. The
+/// outcomes are in the order of the numbers.
+pub fn side_by_side<R: Send>(
+    count: usize,
+    jobs: usize,
+    work: impl Fn(usize) -> R + Sync,
+) -> Result<Vec<R>> {
     let threads = (rayon::current_num_threads() / jobs).max(1);
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("threads cannot be made")
+    let pool = |_| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pools: Vec<rayon::ThreadPool> =
+        (0..jobs).map(pool).collect::<Result<_, _>>().context("threads cannot be made")?;
+    let next = AtomicUsize::new(0);
+    let (sender, outcomes) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for pool in pools {
+            let (next, work, sender) = (&next, &work, sender.clone());
+            scope.spawn(move || {
+                let indices = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                for index in indices.take_while(|&index| index < count) {
+                    // Nobody stops listening before the scope ends.
+                    let _ = sender.send((index, pool.install(|| work(index))));
+                }
+            });
+        }
+    });
+    drop(sender);
+    let mut outcomes: Vec<(usize, R)> = outcomes.iter().collect();
+    outcomes.sort_by_key(|(index, _)| *index);
+    Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
 /// Training steps a second of all jobs together.
 fn steps_per_second(config: &RunConfig, jobs: usize) -> Result<f64> {
     let channels = registry::dataset(&config.dataset)?.image_shape()[0];
     let shape = (config.batch_size, channels, config.isize, config.isize);
-    let x = Tensor::rand(-1f32, 1f32, shape, &Device::Cpu)?.to_dtype(DType::F32)?;
-    let pools = (0..jobs).map(|_| pool(jobs)).collect::<Result<Vec<_>>>()?;
+    let x = Tensor::rand(-1f32, 1f32, shape, &Device::Cpu)?;
     let start = Barrier::new(jobs);
-    let job = |pool: rayon::ThreadPool| -> Result<f64> {
+    let seconds = side_by_side(jobs, jobs, |_| -> Result<f64> {
         // Fails in every job alike, so that nobody waits below for one who never comes.
-        let mut detector = pool.install(|| registry::detector(config, channels))?;
-        let mut step = || -> Result<()> { Ok(pool.install(|| detector.train_step(&x)).map(drop)?) };
-        let warm = step();
+        let mut detector = registry::detector(config, channels)?;
+        let warm = detector.train_step(&x);
         start.wait();
         warm?;
         let started = Instant::now();
-        (0..STEPS).try_for_each(|_| step())?;
+        for _ in 0..STEPS {
+            detector.train_step(&x)?;
+        }
         Ok(started.elapsed().as_secs_f64())
-    };
-    let job = &job;
-    let seconds = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            pools.into_iter().map(|pool| scope.spawn(move || job(pool))).collect();
-        let join = |t: std::thread::ScopedJoinHandle<'_, Result<f64>>| match t.join() {
-            Ok(result) => result,
-            Err(_) => bail!("a measuring thread panicked"),
-        };
-        threads.into_iter().map(join).collect::<Result<Vec<f64>>>()
     })?;
-    Ok(seconds.iter().map(|s| STEPS as f64 / s).sum())
+    seconds.into_iter().map(|seconds| Ok(STEPS as f64 / seconds?)).sum()
 }

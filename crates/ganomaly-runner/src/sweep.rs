@@ -2,7 +2,7 @@
 
 use crate::config::{Experiment, RunConfig};
 use crate::data::DataStore;
-use crate::jobs::{self, Jobs};
+use crate::jobs::{Jobs, side_by_side};
 use crate::progress::{Cancel, Interrupted, Progress};
 use crate::record::{self, Metrics};
 use crate::report::plot::{self, ClassSeries};
@@ -13,8 +13,6 @@ use anyhow::{Context, Result, bail};
 use ganomaly_metrics::mean_std;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// What became of an experiment.
 #[derive(Debug, Default)]
@@ -62,10 +60,9 @@ pub fn run(
     let mut interrupted = None;
     for ((name, _), outcome) in missing.iter().zip(outcomes) {
         match outcome {
-            Some(Ok(_)) => summary.finished += 1,
-            Some(Err(e)) if e.is::<Interrupted>() => interrupted = Some(e),
-            Some(Err(e)) => summary.failed.push((name.clone(), format!("{e:#}"))),
-            None => {}
+            Ok(_) => summary.finished += 1,
+            Err(e) if e.is::<Interrupted>() => interrupted = Some(e),
+            Err(e) => summary.failed.push((name.clone(), format!("{e:#}"))),
         }
     }
     if let Some(e) = interrupted {
@@ -85,33 +82,6 @@ pub fn run(
     }
     summary.table = write_tables(experiment, &folder, &finished)?;
     Ok(summary)
-}
-
-/// Calls `work` with 0, 1, … `count` − 1, so many calls at once as there are jobs, each on its share of the threads.
-fn side_by_side<R: Send>(
-    count: usize,
-    jobs: usize,
-    work: impl Fn(usize) -> Result<R> + Sync,
-) -> Result<Vec<Option<Result<R>>>> {
-    let pools = (0..jobs).map(|_| jobs::pool(jobs)).collect::<Result<Vec<_>>>()?;
-    let next = AtomicUsize::new(0);
-    let outcomes: Mutex<Vec<Option<Result<R>>>> = Mutex::new((0..count).map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for pool in &pools {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count {
-                        break;
-                    }
-                    let outcome = pool.install(|| work(index));
-                    let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-                    outcomes[index] = Some(outcome);
-                }
-            });
-        }
-    });
-    Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// One run from config to folder.

@@ -1,10 +1,10 @@
 //! The forward pass of scoring.
 
-use super::{Op, Sequential, convolve, numbers};
+use super::{Op, Sequential, convolve};
 use crate::{BatchNormMode, Result};
 use candle_core::Tensor;
 use ganomaly_kernels::batch_norm::{self, BatchStats};
-use ganomaly_kernels::{Activation, Conv2d, Fold};
+use ganomaly_kernels::{Activation, Fold};
 
 impl Sequential {
     /// The forward pass of scoring: nothing is kept or tracked. Where the statistics are known beforehand, batch normalisation is folded
@@ -16,23 +16,24 @@ impl Sequential {
             x = match (op, mode) {
                 (Op::Conv { conv, transposed, weight }, _) => {
                     let channels = weight.dim(if *transposed { 2 } else { 3 })?;
-                    match layers.peek().map(|next| next.fold(mode, channels)).transpose()?.flatten()
-                    {
-                        Some((scale, shift, activation)) => {
-                            layers.next();
-                            let fold = Fold { scale: &scale, shift: &shift, activation };
-                            convolve_folded(*conv, *transposed, &x, weight, &fold)?
-                        }
-                        None => convolve(*conv, *transposed, &x, weight)?,
+                    let folded =
+                        layers.peek().map_or(Ok(None), |next| next.fold(mode, channels))?;
+                    if folded.is_some() {
+                        layers.next();
                     }
+                    let fold = folded.as_ref().map(|(scale, shift, activation)| Fold {
+                        scale,
+                        shift,
+                        activation: *activation,
+                    });
+                    convolve(*conv, *transposed, &x, weight, fold.as_ref())?
                 }
                 (Op::BatchNorm { norm, then }, BatchNormMode::Batch) => {
-                    let stats = BatchStats::of(&x)?;
-                    norm.affine(&x, &stats.mean, &stats.variance, *then)?
+                    norm.forward(&x, &BatchStats::of(&x)?, *then)?
                 }
                 (Op::BatchNorm { norm, then }, BatchNormMode::Running) => {
-                    let (mean, var) = (numbers(&norm.running_mean)?, numbers(&norm.running_var)?);
-                    norm.affine(&x, &mean, &var, *then)?
+                    let (scale, shift) = norm.running()?;
+                    batch_norm::affine(&x, &scale, &shift, *then)?
                 }
                 (Op::Activation(f), _) => f.forward(&x)?,
             };
@@ -44,15 +45,13 @@ impl Sequential {
 impl Op {
     /// Scale, shift and activation that this layer amounts to while scoring, where a convolution can take them in.
     fn fold(&self, mode: BatchNormMode, channels: usize) -> Result<Option<Folded>> {
-        let linear = |f: Activation| matches!(f, Activation::Identity | Activation::LeakyRelu(_));
+        let linear = |f: &Activation| f.negative_slope().is_some();
         Ok(match (self, mode) {
-            (Self::BatchNorm { norm, then }, BatchNormMode::Running) if linear(*then) => {
-                let (mean, var) = (numbers(&norm.running_mean)?, numbers(&norm.running_var)?);
-                let (weight, bias) = (numbers(&norm.weight)?, numbers(&norm.bias)?);
-                let (scale, shift) = batch_norm::scale_and_shift(&mean, &var, &weight, &bias);
+            (Self::BatchNorm { norm, then }, BatchNormMode::Running) if linear(then) => {
+                let (scale, shift) = norm.running()?;
                 Some((scale, shift, *then))
             }
-            (Self::Activation(f), _) if linear(*f) => {
+            (Self::Activation(f), _) if linear(f) => {
                 Some((vec![1.0; channels], vec![0.0; channels], *f))
             }
             _ => None,
@@ -62,17 +61,3 @@ impl Op {
 
 /// Scale, shift and activation.
 type Folded = (Vec<f64>, Vec<f64>, Activation);
-
-fn convolve_folded(
-    conv: Conv2d,
-    transposed: bool,
-    x: &Tensor,
-    weight: &Tensor,
-    fold: &Fold<'_>,
-) -> Result<Tensor> {
-    if !transposed {
-        return Ok(conv.forward_folded(x, weight, fold)?);
-    }
-    let size = (conv.transposed_size(x.dim(1)?)?, conv.transposed_size(x.dim(2)?)?);
-    Ok(conv.transposed_folded(x, weight, size, fold)?)
-}

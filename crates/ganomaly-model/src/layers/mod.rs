@@ -14,7 +14,7 @@ use crate::random::normal;
 use crate::{Error, NamedTensors, Result};
 use candle_core::{DType, Device, Tensor};
 use ganomaly_kernels::batch_norm::{self, BatchStats};
-use ganomaly_kernels::{Activation, Conv2d, layout};
+use ganomaly_kernels::{Activation, Conv2d, Fold, layout};
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -50,10 +50,20 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    fn affine(&self, x: &Tensor, mean: &[f64], variance: &[f64], f: Activation) -> Result<Tensor> {
-        let (weight, bias) = (numbers(&self.weight)?, numbers(&self.bias)?);
-        let (scale, shift) = batch_norm::scale_and_shift(mean, variance, &weight, &bias);
+    /// Normalises by the batch's own statistics.
+    fn forward(&self, x: &Tensor, stats: &BatchStats, f: Activation) -> Result<Tensor> {
+        let (scale, shift) = self.scale_and_shift(&stats.mean, &stats.variance)?;
         Ok(batch_norm::affine(x, &scale, &shift, f)?)
+    }
+
+    fn scale_and_shift(&self, mean: &[f64], variance: &[f64]) -> Result<(Vec<f64>, Vec<f64>)> {
+        let (weight, bias) = (numbers(&self.weight)?, numbers(&self.bias)?);
+        Ok(batch_norm::scale_and_shift(mean, variance, &weight, &bias))
+    }
+
+    /// Scale and shift of the running statistics.
+    fn running(&self) -> Result<(Vec<f64>, Vec<f64>)> {
+        self.scale_and_shift(&numbers(&self.running_mean)?, &numbers(&self.running_var)?)
     }
 }
 
@@ -188,12 +198,12 @@ impl Sequential {
             let y;
             tape.push(match &layer.op {
                 Op::Conv { conv, transposed, weight } => {
-                    y = convolve(*conv, *transposed, &x, weight)?;
+                    y = convolve(*conv, *transposed, &x, weight, None)?;
                     Saved::Conv { x }
                 }
                 Op::BatchNorm { norm, then } => {
                     let stats = BatchStats::of(&x)?;
-                    y = norm.affine(&x, &stats.mean, &stats.variance, *then)?;
+                    y = norm.forward(&x, &stats, *then)?;
                     Saved::BatchNorm { x, stats }
                 }
                 Op::Activation(f) => {
@@ -342,12 +352,18 @@ impl Sequential {
     }
 }
 
-fn convolve(conv: Conv2d, transposed: bool, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+fn convolve(
+    conv: Conv2d,
+    transposed: bool,
+    x: &Tensor,
+    weight: &Tensor,
+    fold: Option<&Fold<'_>>,
+) -> Result<Tensor> {
     if !transposed {
-        return Ok(conv.forward(x, weight)?);
+        return Ok(conv.forward_folded(x, weight, fold)?);
     }
     let size = (conv.transposed_size(x.dim(1)?)?, conv.transposed_size(x.dim(2)?)?);
-    Ok(conv.backward_input(x, weight, size)?)
+    Ok(conv.backward_input_folded(x, weight, size, fold)?)
 }
 
 fn take(state: &mut HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {
