@@ -184,20 +184,13 @@ impl Shape {
             return y;
         }
         let (patch, o) = (self.patch(), self.o);
-        let mut y = vec![T::zero(); self.n * self.patches() * o];
         let weights = (w, View::rows(o));
         if self.is_one_patch() {
-            matmul(
-                (self.n, o, patch),
-                &mut y,
-                (x, View::rows(patch)),
-                weights,
-                false,
-                Threads::All,
-            );
+            let mut y = self.forward_one_patch(x, w);
             apply(fold, &mut y);
             return y;
         }
+        let mut y = vec![T::zero(); self.n * self.patches() * o];
         let tile = self.tile();
         y.par_chunks_mut(tile * self.patches() * o)
             .zip(x.par_chunks(tile * self.picture()))
@@ -215,6 +208,22 @@ impl Shape {
                 });
             });
         y
+    }
+
+    /// Few results, each a long sum: the sums are cut, as there are too few results to share out.
+    fn forward_one_patch<T: Real>(self, x: &[T], w: &[T]) -> Vec<T> {
+        let (n, patch, o) = (self.n, self.patch(), self.o);
+        let step = patch.div_ceil(PARTIAL_SUMS);
+        let starts: Vec<usize> = (0..patch).step_by(step).collect();
+        let sum = |&start: &usize| {
+            let len = step.min(patch - start);
+            let mut sum = vec![T::zero(); n * o];
+            let a = View { start, ..View::rows(patch) };
+            let b = View { start: start * o, ..View::rows(o) };
+            matmul((n, o, len), &mut sum, (x, a), (w, b), false, Threads::One);
+            sum
+        };
+        add_all(starts.par_iter().map(sum).collect())
     }
 
     fn backward_input<T: Real>(self, dy: &[T], w: &[T], fold: Option<Rows<'_, T>>) -> Vec<T> {

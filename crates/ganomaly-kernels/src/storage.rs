@@ -7,7 +7,7 @@ use candle_core::{
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::Neg;
+use std::ops::{Neg, Range};
 use std::sync::{Mutex, PoisonError};
 
 /// A float type that the kernels run in.
@@ -82,12 +82,57 @@ pub(crate) unsafe fn filled<T: Real>(
     numbers
 }
 
-/// Writes zeros.
+/// Numbers that several tasks write at once, each its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    numbers: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: whoever writes promises that nobody else is at the same place.
 #[allow(unsafe_code)]
-pub(crate) fn zeroed<T: Real>(numbers: &mut [MaybeUninit<T>]) -> &mut [T] {
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+
+#[allow(unsafe_code)]
+impl<'a, T: Real> Shared<'a, T> {
+    pub fn new(numbers: &'a mut [MaybeUninit<T>]) -> Self {
+        Self { start: numbers.as_mut_ptr().cast(), len: numbers.len(), numbers: PhantomData }
+    }
+
+    /// # Safety
+    /// No other task is at these places.
+    #[inline(always)]
+    pub unsafe fn write<V: Vector<T>>(self, numbers: V, at: usize) {
+        assert!(V::LANES <= self.len && at <= self.len - V::LANES);
+        // SAFETY: the places exist, and are the caller's alone.
+        unsafe { numbers.store_at(self.start.add(at)) }
+    }
+
+    /// # Safety
+    /// No other task is at these places, and they have been written.
+    #[inline(always)]
+    pub unsafe fn add<V: Vector<T>>(self, numbers: V, at: usize) {
+        assert!(V::LANES <= self.len && at <= self.len - V::LANES);
+        // SAFETY: as above, and they have been written.
+        unsafe { numbers.plus(V::load_at(self.start.add(at))).store_at(self.start.add(at)) }
+    }
+
+    /// # Safety
+    /// No other task is at these places while the slice lives.
+    pub unsafe fn part(self, places: Range<usize>) -> &'a mut [MaybeUninit<T>] {
+        assert!(places.start <= places.end && places.end <= self.len);
+        // SAFETY: the places exist, and are the caller's alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(places.start).cast(), places.len()) }
+    }
+}
+
+/// Writes zeros.
+pub(crate) fn zero<T: Real>(numbers: &mut [MaybeUninit<T>]) {
     numbers.fill(MaybeUninit::new(T::zero()));
-    // SAFETY: every number has just been written.
-    unsafe { numbers.assume_init_mut() }
 }
 
 /// Runs the body with `$t` bound to the Rust type of the tensor's numbers.

@@ -5,8 +5,7 @@
 //! inline would be compiled without the instructions.
 
 use crate::simd::Vector;
-use crate::storage::Real;
-use std::mem::MaybeUninit;
+use crate::storage::{Real, Shared};
 
 /// No place: in the padding, or beyond the edge.
 pub(super) const OUTSIDE: usize = usize::MAX;
@@ -139,16 +138,24 @@ pub(super) trait Filter<const M: usize, const S: usize>: Sync {
     /// Writes them there.
     fn store<T: Real, V: Vector<T>>(d: &[[V; S]; S], to: &mut [T], stride: usize, at: usize);
     /// Adds each register to `to`, `at` behind its place, but for places that are [`OUTSIDE`].
-    fn add<T: Real, V: Vector<T>>(
+    ///
+    /// # Safety
+    /// As for [`Shared::add`].
+    #[allow(unsafe_code)]
+    unsafe fn add<T: Real, V: Vector<T>>(
         d: &[[V; S]; S],
-        to: &mut [T],
+        to: Shared<'_, T>,
         places: &[[usize; S]; S],
         at: usize,
     );
     /// Writes each output, likewise.
-    fn write<T: Real, V: Vector<T>>(
+    ///
+    /// # Safety
+    /// As for [`Shared::write`].
+    #[allow(unsafe_code)]
+    unsafe fn write<T: Real, V: Vector<T>>(
         d: &[[V; M]; M],
-        to: &mut [MaybeUninit<T>],
+        to: Shared<'_, T>,
         places: &[[usize; M]; M],
         at: usize,
     );
@@ -212,26 +219,29 @@ macro_rules! filter {
                 each!($s, U => { each!($s, X => d[U][X].store(to, (U * $s + X) * stride + at)); });
             }
             #[inline(always)]
-            fn add<T: Real, V: Vector<T>>(
+            #[allow(unsafe_code)]
+            unsafe fn add<T: Real, V: Vector<T>>(
                 d: &[[V; $s]; $s],
-                to: &mut [T],
+                to: Shared<'_, T>,
                 places: &[[usize; $s]; $s],
                 at: usize,
             ) {
                 each!($s, U => { each!($s, X => if places[U][X] != OUTSIDE {
-                    let at = places[U][X] + at;
-                    d[U][X].plus(V::load(to, at)).store(to, at);
+                    // SAFETY: the caller's.
+                    unsafe { to.add(d[U][X], places[U][X] + at) };
                 }); });
             }
             #[inline(always)]
-            fn write<T: Real, V: Vector<T>>(
+            #[allow(unsafe_code)]
+            unsafe fn write<T: Real, V: Vector<T>>(
                 d: &[[V; $m]; $m],
-                to: &mut [MaybeUninit<T>],
+                to: Shared<'_, T>,
                 places: &[[usize; $m]; $m],
                 at: usize,
             ) {
                 each!($m, U => { each!($m, X => if places[U][X] != OUTSIDE {
-                    d[U][X].write(to, places[U][X] + at);
+                    // SAFETY: the caller's.
+                    unsafe { to.write(d[U][X], places[U][X] + at) };
                 }); });
             }
             #[inline(always)]

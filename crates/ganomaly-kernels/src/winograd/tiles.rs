@@ -3,8 +3,7 @@
 use super::filter::{Filter, OUTSIDE};
 use super::{Plan, kernels};
 use crate::simd::{Instructions, Register, Vector};
-use crate::storage::Real;
-use std::mem::MaybeUninit;
+use crate::storage::{Real, Shared};
 
 /// Distance between points: a whole number of cache lines, but not of pages, so that the points of one
 /// tile do not all fall on the same few places of the cache.
@@ -12,11 +11,24 @@ pub(super) fn point_stride(numbers: usize) -> usize {
     numbers + 16
 }
 
+/// The results of some tiles on their way out of the transformed domain: all points of some columns.
+#[derive(Clone, Copy)]
+pub(super) struct Finished<'a, T> {
+    /// [point, tile, column].
+    pub from: &'a [T],
+    /// Which of a tile's numbers at a point these are.
+    pub columns: (usize, usize),
+    /// Distance between tiles.
+    pub tile: usize,
+    /// The pictures that the tiles belong to.
+    pub pictures: (usize, usize),
+}
+
 kernels! {
     TransformInput = transform_input(x: &'a [T], to: &'a mut [T]);
-    FinishInput = finish_input(from: &'a [T], dx: &'a mut [T]);
+    FinishInput = finish_input(results: Finished<'a, T>, dx: Shared<'a, T>);
     TransformOutput = transform_output(dy: &'a [T], to: &'a mut [T]);
-    FinishOutput = finish_output(from: &'a [T], y: &'a mut [MaybeUninit<T>]);
+    FinishOutput = finish_output(results: Finished<'a, T>, y: Shared<'a, T>);
 }
 
 /// The numbers from `at` on, as many as there are zeros; the zeros where it is [`OUTSIDE`].
@@ -85,18 +97,23 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// dx = B dX̃ Bᵀ; neighbouring tiles overlap, so that dx starts as zeros and is added to.
+    /// dx = B dX̃ Bᵀ; neighbouring tiles overlap, so that dx starts as zeros and is added to. The columns
+    /// are 4 phases of I channels. The places in `dx` must be this task's alone.
     #[inline(always)]
-    fn finish_input<I: Instructions, T: Real>(&self, from: &[T], dx: &mut [T]) {
+    #[allow(unsafe_code)]
+    fn finish_input<I: Instructions, T: Real>(&self, results: Finished<'_, T>, dx: Shared<'_, T>) {
+        let Finished { from, columns: (first, end), tile: distance, pictures } = results;
         let i = self.s.i;
         let stride = from.len() / (S * S);
-        for (tile, picture, ty, tx) in self.each_tile(dx.len() / self.s.picture()) {
-            for phase in 0..4 {
-                let places = self.places(picture, ty, tx, phase);
-                for c in (0..i).step_by(Register::<I, T>::LANES) {
-                    let at = (tile * 4 + phase) * i + c;
+        for (tile, picture, ty, tx) in self.each_tile(pictures.1 - pictures.0) {
+            for phase in first / i..end.div_ceil(i) {
+                let places = self.places(pictures.0 + picture, ty, tx, phase);
+                let channels = first.max(phase * i)..end.min((phase + 1) * i);
+                for column in channels.step_by(Register::<I, T>::LANES) {
+                    let at = tile * distance + column - first;
                     let e = F::load::<T, Register<I, T>>(from, stride, at);
-                    F::add(&F::input_back(&e), dx, &places, c);
+                    // SAFETY: the caller's.
+                    unsafe { F::add(&F::input_back(&e), dx, &places, column - phase * i) };
                 }
             }
         }
@@ -118,16 +135,19 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// y = Aᵀ ỹ A. Writes every number of `y`.
+    /// y = Aᵀ ỹ A. The columns are channels. Writes every number of them; the places in `y` must be this task's alone.
     #[inline(always)]
-    fn finish_output<I: Instructions, T: Real>(&self, from: &[T], y: &mut [MaybeUninit<T>]) {
-        let o = self.s.o;
+    #[allow(unsafe_code)]
+    fn finish_output<I: Instructions, T: Real>(&self, results: Finished<'_, T>, y: Shared<'_, T>) {
+        let Finished { from, columns: (first, end), tile: distance, pictures } = results;
         let stride = from.len() / (S * S);
-        for (tile, picture, ty, tx) in self.each_tile(y.len() / (self.s.patches() * o)) {
-            let places = self.output_places(picture, ty, tx);
-            for c in (0..o).step_by(Register::<I, T>::LANES) {
-                let m = F::load::<T, Register<I, T>>(from, stride, tile * o + c);
-                F::write(&F::output(&m), y, &places, c);
+        for (tile, picture, ty, tx) in self.each_tile(pictures.1 - pictures.0) {
+            let places = self.output_places(pictures.0 + picture, ty, tx);
+            for channel in (first..end).step_by(Register::<I, T>::LANES) {
+                let at = tile * distance + channel - first;
+                let m = F::load::<T, Register<I, T>>(from, stride, at);
+                // SAFETY: the caller's.
+                unsafe { F::write(&F::output(&m), y, &places, channel) };
             }
         }
     }

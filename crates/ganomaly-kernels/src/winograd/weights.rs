@@ -2,23 +2,13 @@
 
 use super::filter::Filter;
 use super::tiles::point_stride;
-use super::{Plan, kernels};
+use super::{Plan, Way, kernels};
 use crate::simd::{Instructions, Register, Vector};
-use crate::storage::Real;
-use rayon::prelude::*;
-
-/// Which way the products run.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Way {
-    /// From 4·I transformed channels to O.
-    Forward,
-    /// From O back to 4·I.
-    Backward,
-}
+use crate::storage::{Real, Shared, with_buffer};
+use std::ops::Range;
 
 /// Transformed weights as [panel, point, inner, columns of a block], as [`Product`](crate::product::Product) reads them.
 pub(super) struct Panels {
-    pub inner: usize,
     pub outer: usize,
     /// Columns of a panel.
     pub width: usize,
@@ -34,152 +24,195 @@ impl Panels {
     }
 }
 
+/// Rows of a panel that are made in one go.
+pub(super) struct WeightsPart {
+    pub panel: usize,
+    pub inner: Range<usize>,
+    /// Where in each point they are written.
+    pub at: usize,
+    /// Distance between points.
+    pub point: usize,
+}
+
+/// Some input and some output channels of one phase.
+pub(super) struct Square {
+    pub phase: usize,
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
+}
+
+/// Side of the largest [`Square`]: all points of its products stay in a core's cache.
+pub(super) const SIDE: usize = 64;
+/// Numbers of a [`WeightsPart`] at each point, for the same reason.
+const PART: usize = 1 << 12;
+
 kernels! {
-    TransformPanel = transform_panel(
-        way: Way, w: &'a [T], panels: &'a Panels, panel: usize, to: &'a mut [T]
+    TransformColumns = transform_columns(
+        taps: [&'a [T]; 4], row: usize, size: (usize, usize), to: &'a mut [T],
+        place: (usize, usize, usize)
     );
-    FinishSegment = finish_segment(weights: &'a [T], from: usize, taps: &'a mut [&'a mut [T]]);
+    Turn = turn(plane: &'a [T], row: usize, size: (usize, usize), to: &'a mut [T]);
+    FinishWeights = finish_weights(square: Square, from: &'a [T], dw: Shared<'a, T>, add: bool);
 }
 
 /// Row and column of a phase's four taps.
 const TAPS: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
 
-/// Numbers of a kernel's plane that one task brings back.
-const SEGMENT: usize = 1 << 13;
+/// Which of the 16 planes of a kernel the four taps of a phase are.
+fn planes(phase: usize) -> [usize; 4] {
+    TAPS.map(|(y, x)| 4 * (2 * y + phase / 2) + 2 * x + phase % 2)
+}
 
 impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     pub(super) fn panels<I: Instructions, T: Real>(&self, way: Way) -> Panels {
-        let (i, o) = (self.s.i, self.s.o);
-        let (inner, outer) = if way == Way::Forward { (4 * i, o) } else { (o, 4 * i) };
+        let (source, target) = self.ends(way);
         let width = I::panel::<T>();
-        let point = point_stride(inner * width);
-        Panels { inner, outer, width, point, panel: S * S * point }
+        let point = point_stride(source.columns * width);
+        Panels { outer: target.columns, width, point, panel: S * S * point }
     }
 
-    /// W̃ = G w Gᵀ, w being [K, K, A, B] with B = O forward and B = I backward.
+    /// Rows in a whole [`WeightsPart`].
+    pub(super) fn part_rows<I: Instructions, T: Real>(&self) -> usize {
+        PART / I::panel::<T>()
+    }
+
+    /// A panel's rows in parts, none of which holds rows of two phases.
+    pub(super) fn parts<I: Instructions, T: Real>(&self, way: Way) -> Vec<Range<usize>> {
+        let (phases, len) = if way == Way::Forward { (4, self.s.i) } else { (1, self.s.o) };
+        let step = self.part_rows::<I, T>();
+        let part = |phase: usize, row: usize| phase * len + row..phase * len + len.min(row + step);
+        (0..phases)
+            .flat_map(|phase| (0..len).step_by(step).map(move |row| part(phase, row)))
+            .collect()
+    }
+
+    /// W̃ = G w Gᵀ for some rows of a panel, w being [K, K, I, O].
     pub(super) fn transform_weights<I: Instructions, T: Real>(
         &self,
         way: Way,
         w: &[T],
-        panels: &Panels,
-        to: &mut [T],
-    ) {
-        to.par_chunks_mut(panels.panel).enumerate().for_each(|(panel, to)| {
-            I::run(TransformPanel { plan: self, way, w, panels, panel, to });
-        });
-    }
-
-    #[inline(always)]
-    fn transform_panel<I: Instructions, T: Real>(
-        &self,
-        way: Way,
-        w: &[T],
-        panels: &Panels,
-        panel: usize,
+        WeightsPart { panel, inner, at, point }: WeightsPart,
         to: &mut [T],
     ) {
         let (i, o) = (self.s.i, self.s.o);
-        let first = panel * panels.width;
-        let columns = first..panels.outer.min(first + panels.width);
-        for column in columns.step_by(Register::<I, T>::LANES) {
-            let at = column - first;
-            match way {
-                Way::Forward => {
-                    for phase in 0..4 {
-                        let at = at + phase * i * panels.width;
-                        self.transform_column::<I, T>(w, (i, o), (phase, column), to, at, panels);
+        let plane = |p: usize| &w[p * i * o..][..i * o];
+        let width = I::panel::<T>();
+        let first = panel * width;
+        if way == Way::Forward {
+            let (phase, row) = (inner.start / i, inner.start % i);
+            let taps = planes(phase).map(|p| &plane(p)[row * o + first..]);
+            let size = (inner.len(), width.min(o - first));
+            let place = (at, width, point);
+            I::run(TransformColumns { plan: self, taps, row: o, size, to, place });
+            return;
+        }
+        // A panel may hold columns of several phases, and w's planes lie the other way round.
+        let end = (4 * i).min(first + width);
+        for phase in first / i..end.div_ceil(i) {
+            let channels = first.max(phase * i)..end.min((phase + 1) * i);
+            let size = (inner.len(), channels.len());
+            let place = (at + channels.start - first, width, point);
+            let len = size.0 * size.1;
+            with_buffer(4 * len, |turned| {
+                for (p, to) in planes(phase).into_iter().zip(turned.chunks_mut(len)) {
+                    let plane = &plane(p)[(channels.start - phase * i) * o + inner.start..];
+                    I::run(Turn { plan: self, plane, row: o, size, to });
+                }
+                let [t0, t1, t2, t3] = [0, 1, 2, 3].map(|tap| &turned[tap * len..][..len]);
+                let taps = [t0, t1, t2, t3];
+                I::run(TransformColumns { plan: self, taps, row: size.1, size, to, place });
+            });
+        }
+    }
+
+    /// Rows and columns of four taps, a row being `row` numbers, into each point of `to`: `place` is where they start, the distance of
+    /// rows, and that of points. Row after row, so that each point is written in one go.
+    #[inline(always)]
+    fn transform_columns<I: Instructions, T: Real>(
+        &self,
+        [t00, t01, t10, t11]: [&[T]; 4],
+        row: usize,
+        (rows, columns): (usize, usize),
+        to: &mut [T],
+        (at, width, point): (usize, usize, usize),
+    ) {
+        for r in 0..rows {
+            for column in (0..columns).step_by(Register::<I, T>::LANES) {
+                let from = r * row + column;
+                let w = [
+                    [Register::<I, T>::load(t00, from), Vector::load(t01, from)],
+                    [Vector::load(t10, from), Vector::load(t11, from)],
+                ];
+                F::store(&F::kernel(&w), to, point, at + r * width + column);
+            }
+        }
+    }
+
+    /// `to[r][c] = plane[c][r]`; both sizes are multiples of 4.
+    #[inline(always)]
+    fn turn<I: Instructions, T: Real>(
+        &self,
+        plane: &[T],
+        row: usize,
+        (rows, columns): (usize, usize),
+        to: &mut [T],
+    ) {
+        for r in (0..rows).step_by(4) {
+            for c in (0..columns).step_by(4) {
+                let [a, b, d, e]: [[T; 4]; 4] = std::array::from_fn(|k| {
+                    let from = &plane[(c + k) * row + r..][..4];
+                    [from[0], from[1], from[2], from[3]]
+                });
+                for k in 0..4 {
+                    to[(r + k) * columns + c..][..4].copy_from_slice(&[a[k], b[k], d[k], e[k]]);
+                }
+            }
+        }
+    }
+
+    /// The channels in squares of at most [`SIDE`], phase after phase.
+    pub(super) fn squares(&self) -> Vec<Square> {
+        let cut = |len: usize| (0..len).step_by(SIDE).map(move |at| at..len.min(at + SIDE));
+        let rows = (0..4).flat_map(|phase| cut(self.s.i).map(move |rows| (phase, rows)));
+        rows.flat_map(|(phase, rows)| {
+            cut(self.s.o).map(move |columns| Square { phase, rows: rows.clone(), columns })
+        })
+        .collect()
+    }
+
+    /// dw (+)= Gᵀ dW̃ G as [K, K, I, O] from dW̃ as [point, I, O] of a square, whose places in `dw` must be this task's alone.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    fn finish_weights<I: Instructions, T: Real>(
+        &self,
+        square: Square,
+        from: &[T],
+        dw: Shared<'_, T>,
+        add: bool,
+    ) {
+        let (i, o) = (self.s.i, self.s.o);
+        let [p00, p01, p10, p11] = planes(square.phase).map(|p| p * i * o);
+        let stride = from.len() / (S * S);
+        for (r, row) in square.rows.enumerate() {
+            for (c, column) in square.columns.clone().enumerate().step_by(Register::<I, T>::LANES) {
+                let e = F::load::<T, Register<I, T>>(from, stride, r * SIDE + c);
+                let [[w00, w01], [w10, w11]] = F::kernel_back(&e);
+                let at = row * o + column;
+                // SAFETY: the caller's.
+                unsafe {
+                    if add {
+                        dw.add(w00, p00 + at);
+                        dw.add(w01, p01 + at);
+                        dw.add(w10, p10 + at);
+                        dw.add(w11, p11 + at);
+                    } else {
+                        dw.write(w00, p00 + at);
+                        dw.write(w01, p01 + at);
+                        dw.write(w10, p10 + at);
+                        dw.write(w11, p11 + at);
                     }
                 }
-                Way::Backward => {
-                    let place = (column / i, column % i);
-                    self.transform_column::<I, T>(w, (o, i), place, to, at, panels);
-                }
             }
         }
     }
-
-    /// One phase's column of registers, w being [K, K, A, B], from `at` on in each point of a panel.
-    #[inline(always)]
-    fn transform_column<I: Instructions, T: Real>(
-        &self,
-        w: &[T],
-        (a, b): (usize, usize),
-        (phase, column): (usize, usize),
-        to: &mut [T],
-        at: usize,
-        panels: &Panels,
-    ) {
-        let [t00, t01, t10, t11] = TAPS.map(|(y, x)| {
-            let (ky, kx) = (2 * y + phase / 2, 2 * x + phase % 2);
-            &w[(ky * 4 + kx) * a * b..][..a * b]
-        });
-        for row in 0..a {
-            let from = row * b + column;
-            let w = [
-                [Register::<I, T>::load(t00, from), Vector::load(t01, from)],
-                [Vector::load(t10, from), Vector::load(t11, from)],
-            ];
-            F::store(&F::kernel(&w), to, panels.point, at + row * panels.width);
-        }
-    }
-
-    /// dw = Gᵀ dW̃ G as [K, K, I, O] from dW̃ as [point, phase, I, O].
-    pub(super) fn finish_weights<I: Instructions, T: Real>(&self, weights: &[T]) -> Vec<T> {
-        let plane = self.s.i * self.s.o;
-        let mut dw = vec![T::zero(); 16 * plane];
-        // The four taps of each phase, a segment at a time.
-        let mut tasks: Vec<Vec<&mut [T]>> = Vec::new();
-        let mut planes: Vec<_> = dw.chunks_mut(plane).map(|p| p.chunks_mut(SEGMENT)).collect();
-        for _ in 0..plane.div_ceil(SEGMENT) {
-            for phase in 0..4 {
-                let segment = |(y, x): (usize, usize)| {
-                    planes[4 * (2 * y + phase / 2) + 2 * x + phase % 2].next()
-                };
-                tasks.push(TAPS.into_iter().filter_map(segment).collect());
-            }
-        }
-        tasks.into_par_iter().enumerate().for_each(|(task, mut taps)| {
-            let from = task % 4 * plane + task / 4 * SEGMENT;
-            I::run(FinishSegment { plan: self, weights, from, taps: &mut taps });
-        });
-        dw
-    }
-
-    /// The taps (0, 0), (0, 1), (1, 0), (1, 1) of a stretch of a phase that starts at `from` in each point.
-    #[inline(always)]
-    fn finish_segment<I: Instructions, T: Real>(
-        &self,
-        weights: &[T],
-        from: usize,
-        taps: &mut [&mut [T]],
-    ) {
-        let [t00, t01, t10, t11] = taps else { return };
-        let stride = weights.len() / (S * S);
-        for at in (0..t00.len()).step_by(Register::<I, T>::LANES) {
-            let e = F::load::<T, Register<I, T>>(weights, stride, from + at);
-            let [[w00, w01], [w10, w11]] = F::kernel_back(&e);
-            w00.store(t00, at);
-            w01.store(t01, at);
-            w10.store(t10, at);
-            w11.store(t11, at);
-        }
-    }
-}
-
-/// [K, K, I, O] to [K, K, O, I].
-pub(super) fn transposed<T: Real>(w: &[T], (i, o): (usize, usize), to: &mut [T]) {
-    /// Side of the squares that are turned: both their rows and their columns stay in the nearest cache.
-    const SIDE: usize = 16;
-    to.par_chunks_mut(SIDE * i).enumerate().for_each(|(block, to)| {
-        // Sides divide o, so that no block lies in two planes.
-        let (plane, column) = (block * SIDE / o, block * SIDE % o);
-        let w = &w[plane * i * o..][..i * o];
-        for row in (0..i).step_by(SIDE) {
-            for c in 0..SIDE {
-                for r in 0..SIDE {
-                    to[c * i + row + r] = w[(row + r) * o + column + c];
-                }
-            }
-        }
-    });
 }

@@ -1,0 +1,310 @@
+//! The three passes: to the output, to the input's gradient, to the weight's gradient.
+//!
+//! Whichever is larger, the transformed weights or the transformed pictures, never leaves a core's cache: it is made in pieces, and each
+//! piece is multiplied at once.
+
+use super::filter::Filter;
+use super::tiles::{
+    FinishInput, FinishOutput, Finished, TransformInput, TransformOutput, point_stride,
+};
+use super::weights::{FinishWeights, Panels, SIDE, WeightsPart};
+use super::{End, Plan, Way};
+use crate::fold::apply;
+use crate::product::{Piece, Product};
+use crate::rows::Rows;
+use crate::simd::Instructions;
+use crate::storage::{Real, Shared, filled, with_buffer, zero};
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+
+/// Numbers of transformed inputs and outputs that a weight's gradient holds at a time.
+const HELD: usize = 1 << 22;
+
+#[allow(unsafe_code)]
+impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
+    /// The output from the input, or the input's gradient from the output's.
+    pub(super) fn pass<I: Instructions, T: Real>(
+        &self,
+        way: Way,
+        from: &[T],
+        w: &[T],
+        fold: Option<Rows<'_, T>>,
+    ) -> Vec<T> {
+        let (source, target) = self.ends(way);
+        let fill = |to: &mut [MaybeUninit<T>]| {
+            let weights = source.columns * target.columns;
+            let pictures = self.rows(self.s.n) * (source.columns + target.columns);
+            let to = Shared::new(to);
+            if weights > pictures {
+                self.by_panels::<I, T>(way, from, w, fold, to);
+            } else {
+                self.by_blocks::<I, T>(way, from, w, fold, to);
+            }
+        };
+        // SAFETY: both ways write each number of each picture.
+        unsafe { filled(self.s.n * target.picture, fill) }
+    }
+
+    /// Makes all transformed weights, then takes block after block of pictures through the three stages.
+    fn by_blocks<I: Instructions, T: Real>(
+        &self,
+        way: Way,
+        from: &[T],
+        w: &[T],
+        fold: Option<Rows<'_, T>>,
+        to: Shared<'_, T>,
+    ) {
+        let (source, target) = self.ends(way);
+        let panels = self.panels::<I, T>(way);
+        with_buffer(panels.len(), |weights| {
+            weights.par_chunks_mut(panels.panel).enumerate().for_each(|(panel, weights)| {
+                for inner in self.parts::<I, T>(way) {
+                    let at = inner.start * panels.width;
+                    let part = WeightsPart { panel, inner, at, point: panels.point };
+                    self.transform_weights::<I, T>(way, w, part, weights);
+                }
+            });
+            let blocks = from.par_chunks(self.block * source.picture).enumerate();
+            blocks.for_each(|(block, from)| {
+                let pictures = self.pictures(block);
+                let rows = self.rows(pictures.1 - pictures.0);
+                let strides = [source, target].map(|end| point_stride(rows * end.columns));
+                with_buffer(S * S * (strides[0] + strides[1]), |buffer| {
+                    let (start, end) = buffer.split_at_mut(S * S * strides[0]);
+                    self.enter::<I, T>(way, from, start);
+                    let points = start.chunks(strides[0]).zip(end.chunks_mut(strides[1]));
+                    for (point, (a, c)) in points.enumerate() {
+                        I::multiply(Product {
+                            m: rows,
+                            n: target.columns,
+                            pieces: &[Piece { a: 0, b: point * panels.point, len: source.columns }],
+                            a,
+                            a_strides: (source.columns, 1),
+                            b: weights,
+                            b_strides: (panels.width, panels.panel),
+                            c,
+                            c_stride: target.columns,
+                            accumulate: false,
+                        });
+                    }
+                    let columns = (0, target.columns);
+                    let finished = Finished { from: end, columns, tile: columns.1, pictures };
+                    // SAFETY: the block's pictures are this task's alone, and are written before they are read.
+                    unsafe {
+                        self.prepare(way, pictures, target, to);
+                        self.leave::<I, T>(way, finished, to);
+                        apply(fold, Self::part(pictures, target, to).assume_init_mut());
+                    }
+                });
+            });
+        });
+    }
+
+    /// Makes all transformed pictures, then takes panel after panel of the weights through the three stages.
+    fn by_panels<I: Instructions, T: Real>(
+        &self,
+        way: Way,
+        from: &[T],
+        w: &[T],
+        fold: Option<Rows<'_, T>>,
+        to: Shared<'_, T>,
+    ) {
+        let (source, target) = self.ends(way);
+        let Panels { width, .. } = self.panels::<I, T>(way);
+        let blocks = self.s.n.div_ceil(self.block);
+        let rows = self.rows(self.block);
+        let [from_stride, to_stride] =
+            [source.columns, width].map(|columns| point_stride(rows * columns));
+        let part_stride = point_stride(self.part_rows::<I, T>() * width);
+        with_buffer(blocks * S * S * from_stride, |entered| {
+            entered
+                .par_chunks_mut(S * S * from_stride)
+                .zip(from.par_chunks(self.block * source.picture))
+                .enumerate()
+                .for_each(|(block, (to_points, from))| {
+                    self.enter::<I, T>(way, from, to_points);
+                    // SAFETY: the block's pictures are this task's alone.
+                    unsafe { self.prepare(way, self.pictures(block), target, to) };
+                });
+            (0..target.columns.div_ceil(width)).into_par_iter().for_each(|panel| {
+                let columns = (panel * width, target.columns.min((panel + 1) * width));
+                with_buffer(S * S * (part_stride + blocks * to_stride), |buffer| {
+                    let (weights, results) = buffer.split_at_mut(S * S * part_stride);
+                    for (index, inner) in self.parts::<I, T>(way).into_iter().enumerate() {
+                        let (first, len) = (inner.start, inner.len());
+                        let part = WeightsPart { panel, inner, at: 0, point: part_stride };
+                        self.transform_weights::<I, T>(way, w, part, weights);
+                        for point in 0..S * S {
+                            for block in 0..blocks {
+                                let (start, end) = self.pictures(block);
+                                let piece = Piece {
+                                    a: (block * S * S + point) * from_stride + first,
+                                    b: point * part_stride,
+                                    len,
+                                };
+                                I::multiply(Product {
+                                    m: self.rows(end - start),
+                                    n: columns.1 - columns.0,
+                                    pieces: &[piece],
+                                    a: entered,
+                                    a_strides: (source.columns, 1),
+                                    b: weights,
+                                    b_strides: (width, 0),
+                                    c: &mut results[(block * S * S + point) * to_stride..],
+                                    c_stride: width,
+                                    accumulate: index > 0,
+                                });
+                            }
+                        }
+                    }
+                    for (block, from) in results.chunks(S * S * to_stride).enumerate() {
+                        let pictures = self.pictures(block);
+                        let finished = Finished { from, columns, tile: width, pictures };
+                        // SAFETY: the panel's columns are this task's alone, in all pictures.
+                        unsafe { self.leave::<I, T>(way, finished, to) };
+                    }
+                });
+            });
+        });
+        if fold.is_some() {
+            (0..blocks).into_par_iter().for_each(|block| {
+                // SAFETY: the block's pictures are this task's alone, and have been written.
+                unsafe {
+                    apply(fold, Self::part(self.pictures(block), target, to).assume_init_mut());
+                }
+            });
+        }
+    }
+
+    /// First and last but one picture of a block.
+    fn pictures(&self, block: usize) -> (usize, usize) {
+        (block * self.block, self.s.n.min((block + 1) * self.block))
+    }
+
+    /// Some pictures' numbers.
+    ///
+    /// # Safety
+    /// No other task is at these pictures while the slice lives.
+    unsafe fn part<T: Real>(
+        pictures: (usize, usize),
+        end: End,
+        to: Shared<'_, T>,
+    ) -> &mut [MaybeUninit<T>] {
+        // SAFETY: the caller's.
+        unsafe { to.part(pictures.0 * end.picture..pictures.1 * end.picture) }
+    }
+
+    /// Transforms a block's pictures.
+    fn enter<I: Instructions, T: Real>(&self, way: Way, from: &[T], to: &mut [T]) {
+        match way {
+            Way::Forward => I::run(TransformInput { plan: self, x: from, to }),
+            Way::Backward => I::run(TransformOutput { plan: self, dy: from, to }),
+        }
+    }
+
+    /// Zeroes what [`Self::leave`] adds to.
+    ///
+    /// # Safety
+    /// No other task is at these pictures.
+    unsafe fn prepare<T: Real>(
+        &self,
+        way: Way,
+        pictures: (usize, usize),
+        target: End,
+        to: Shared<'_, T>,
+    ) {
+        if way == Way::Backward {
+            // SAFETY: the caller's.
+            zero(unsafe { Self::part(pictures, target, to) });
+        }
+    }
+
+    /// Brings results back from the transformed domain.
+    ///
+    /// # Safety
+    /// No other task is at these columns of these pictures.
+    unsafe fn leave<I: Instructions, T: Real>(
+        &self,
+        way: Way,
+        results: Finished<'_, T>,
+        to: Shared<'_, T>,
+    ) {
+        match way {
+            Way::Forward => I::run(FinishOutput { plan: self, results, y: to }),
+            Way::Backward => I::run(FinishInput { plan: self, results, dx: to }),
+        }
+    }
+
+    /// dw = Gᵀ (X̃ᵀ dỹ) G.
+    pub(super) fn backward_weight<I: Instructions, T: Real>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+        let (input, output) = self.input_and_output();
+        let rows = self.rows(self.block);
+        let strides = [input, output].map(|end| point_stride(rows * end.columns));
+        // As many blocks at a time as fit the buffer, so that large pictures do not ask for all memory at once.
+        let blocks = (HELD / (S * S * (strides[0] + strides[1]))).max(1);
+        let pictures = blocks * self.block;
+        let fill = |dw: &mut [MaybeUninit<T>]| {
+            let dw = Shared::new(dw);
+            let chunks =
+                x.chunks(pictures * input.picture).zip(dy.chunks(pictures * output.picture));
+            for (chunk, (x, dy)) in chunks.enumerate() {
+                self.add_products::<I, T>(x, dy, strides, (dw, chunk > 0));
+            }
+        };
+        // SAFETY: there is at least one chunk, and the first writes each number.
+        unsafe { filled(16 * self.s.i * self.s.o, fill) }
+    }
+
+    /// What some pictures contribute to the weight's gradient, a square of channels a task.
+    fn add_products<I: Instructions, T: Real>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        [xs, ys]: [usize; 2],
+        (dw, add): (Shared<'_, T>, bool),
+    ) {
+        let (input, output) = self.input_and_output();
+        let (x_block, dy_block) = (self.block * input.picture, self.block * output.picture);
+        let blocks = x.len().div_ceil(x_block);
+        with_buffer(blocks * S * S * (xs + ys), |buffer| {
+            let (xt, yt) = buffer.split_at_mut(blocks * S * S * xs);
+            let pictures = x.par_chunks(x_block).zip(dy.par_chunks(dy_block));
+            xt.par_chunks_mut(S * S * xs)
+                .zip(yt.par_chunks_mut(S * S * ys))
+                .zip(pictures)
+                .for_each(|((xt, yt), (x, dy))| {
+                    self.enter::<I, T>(Way::Forward, x, xt);
+                    self.enter::<I, T>(Way::Backward, dy, yt);
+                });
+            let stride = point_stride(SIDE * SIDE);
+            self.squares().into_par_iter().for_each(|square| {
+                with_buffer(S * S * stride, |products| {
+                    let (m, n) = (square.rows.len(), square.columns.len());
+                    for (point, c) in products.chunks_mut(stride).enumerate() {
+                        let first = square.phase * self.s.i + square.rows.start;
+                        let piece = |(block, x): (usize, &[T])| Piece {
+                            a: (block * S * S + point) * xs + first,
+                            b: (block * S * S + point) * ys + square.columns.start,
+                            len: self.rows(x.len() / input.picture),
+                        };
+                        let pieces: Vec<Piece> = x.chunks(x_block).enumerate().map(piece).collect();
+                        I::multiply(Product {
+                            m,
+                            n,
+                            pieces: &pieces,
+                            a: xt,
+                            a_strides: (1, input.columns),
+                            b: yt,
+                            b_strides: (output.columns, I::panel::<T>()),
+                            c,
+                            c_stride: SIDE,
+                            accumulate: false,
+                        });
+                    }
+                    // The square's channels are this task's alone.
+                    I::run(FinishWeights { plan: self, square, from: products, dw, add });
+                });
+            });
+        });
+    }
+}
