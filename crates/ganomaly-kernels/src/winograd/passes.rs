@@ -17,8 +17,11 @@ use crate::storage::{Real, Shared, filled, with_buffer, zero};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Numbers of transformed inputs and outputs that a weight's gradient holds at a time.
-const HELD: usize = 1 << 22;
+/// Numbers of transformed inputs and outputs that a weight's gradient holds at a time, so that they stay in the cache that
+/// all cores share.
+const HELD: usize = 1 << 20;
+/// But at least so many tiles: enough of them for one transformation of their gradient.
+const HELD_TILES: usize = 64;
 
 #[allow(unsafe_code)]
 impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
@@ -35,7 +38,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
             let weights = source.columns * target.columns;
             let pictures = self.rows(self.s.n) * (source.columns + target.columns);
             let to = Shared::new(to);
-            if weights > pictures {
+            if 2 * weights > 3 * pictures {
                 self.by_panels::<I, T>(way, from, w, fold, to);
             } else {
                 self.by_blocks::<I, T>(way, from, w, fold, to);
@@ -240,8 +243,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         let (input, output) = self.input_and_output();
         let rows = self.rows(self.block);
         let strides = [input, output].map(|end| point_stride(rows * end.columns));
-        // As many blocks at a time as fit the buffer, so that large pictures do not ask for all memory at once.
-        let blocks = (HELD / (S * S * (strides[0] + strides[1]))).max(1);
+        let blocks = (HELD / (S * S * (strides[0] + strides[1]))).max(HELD_TILES.div_ceil(rows));
         let pictures = blocks * self.block;
         let fill = |dw: &mut [MaybeUninit<T>]| {
             let dw = Shared::new(dw);
