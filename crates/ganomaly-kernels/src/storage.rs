@@ -82,7 +82,7 @@ pub(crate) unsafe fn filled<T: Real>(
     numbers
 }
 
-/// Numbers that several tasks write at once, each its own.
+/// Numbers that several tasks write at once, each its own. Whoever makes one promises that they do.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a, T> {
     start: *mut T,
@@ -90,7 +90,7 @@ pub(crate) struct Shared<'a, T> {
     numbers: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: whoever writes promises that nobody else is at the same place.
+// SAFETY: no two tasks are at the same place, by the promise made to `new`.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 // SAFETY: as above.
@@ -99,40 +99,33 @@ unsafe impl<T: Send> Send for Shared<'_, T> {}
 
 #[allow(unsafe_code)]
 impl<'a, T: Real> Shared<'a, T> {
-    pub fn new(numbers: &'a mut [MaybeUninit<T>]) -> Self {
+    /// # Safety
+    /// No place is used by two tasks at once, none is used while a [`Self::part`] that holds it is, and none is added to before it
+    /// has been written.
+    pub unsafe fn new(numbers: &'a mut [MaybeUninit<T>]) -> Self {
         Self { start: numbers.as_mut_ptr().cast(), len: numbers.len(), numbers: PhantomData }
     }
 
-    /// # Safety
-    /// No other task is at these places.
     #[inline(always)]
-    pub unsafe fn write<V: Vector<T>>(self, numbers: V, at: usize) {
+    pub fn write<V: Vector<T>>(self, numbers: V, at: usize) {
         assert!(V::LANES <= self.len && at <= self.len - V::LANES);
-        // SAFETY: the places exist, and are the caller's alone.
+        // SAFETY: the places exist, and nobody else is there.
         unsafe { numbers.store_at(self.start.add(at)) }
     }
 
-    /// # Safety
-    /// No other task is at these places, and they have been written.
     #[inline(always)]
-    pub unsafe fn add<V: Vector<T>>(self, numbers: V, at: usize) {
+    pub fn add<V: Vector<T>>(self, numbers: V, at: usize) {
         assert!(V::LANES <= self.len && at <= self.len - V::LANES);
         // SAFETY: as above, and they have been written.
         unsafe { numbers.plus(V::load_at(self.start.add(at))).store_at(self.start.add(at)) }
     }
 
-    /// # Safety
-    /// No other task is at these places while the slice lives.
-    pub unsafe fn part(self, places: Range<usize>) -> &'a mut [MaybeUninit<T>] {
+    /// Some of the numbers.
+    pub fn part(self, places: Range<usize>) -> &'a mut [MaybeUninit<T>] {
         assert!(places.start <= places.end && places.end <= self.len);
-        // SAFETY: the places exist, and are the caller's alone.
+        // SAFETY: the places exist, and nobody else is there.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(places.start).cast(), places.len()) }
     }
-}
-
-/// Writes zeros.
-pub(crate) fn zero<T: Real>(numbers: &mut [MaybeUninit<T>]) {
-    numbers.fill(MaybeUninit::new(T::zero()));
 }
 
 /// Runs the body with `$t` bound to the Rust type of the tensor's numbers.

@@ -138,22 +138,14 @@ pub(super) trait Filter<const M: usize, const S: usize>: Sync {
     /// Writes them there.
     fn store<T: Real, V: Vector<T>>(d: &[[V; S]; S], to: &mut [T], stride: usize, at: usize);
     /// Adds each register to `to`, `at` behind its place, but for places that are [`OUTSIDE`].
-    ///
-    /// # Safety
-    /// As for [`Shared::add`].
-    #[allow(unsafe_code)]
-    unsafe fn add<T: Real, V: Vector<T>>(
+    fn add<T: Real, V: Vector<T>>(
         d: &[[V; S]; S],
         to: Shared<'_, T>,
         places: &[[usize; S]; S],
         at: usize,
     );
     /// Writes each output, likewise.
-    ///
-    /// # Safety
-    /// As for [`Shared::write`].
-    #[allow(unsafe_code)]
-    unsafe fn write<T: Real, V: Vector<T>>(
+    fn write<T: Real, V: Vector<T>>(
         d: &[[V; M]; M],
         to: Shared<'_, T>,
         places: &[[usize; M]; M],
@@ -219,29 +211,25 @@ macro_rules! filter {
                 each!($s, U => { each!($s, X => d[U][X].store(to, (U * $s + X) * stride + at)); });
             }
             #[inline(always)]
-            #[allow(unsafe_code)]
-            unsafe fn add<T: Real, V: Vector<T>>(
+            fn add<T: Real, V: Vector<T>>(
                 d: &[[V; $s]; $s],
                 to: Shared<'_, T>,
                 places: &[[usize; $s]; $s],
                 at: usize,
             ) {
                 each!($s, U => { each!($s, X => if places[U][X] != OUTSIDE {
-                    // SAFETY: the caller's.
-                    unsafe { to.add(d[U][X], places[U][X] + at) };
+                    to.add(d[U][X], places[U][X] + at);
                 }); });
             }
             #[inline(always)]
-            #[allow(unsafe_code)]
-            unsafe fn write<T: Real, V: Vector<T>>(
+            fn write<T: Real, V: Vector<T>>(
                 d: &[[V; $m]; $m],
                 to: Shared<'_, T>,
                 places: &[[usize; $m]; $m],
                 at: usize,
             ) {
                 each!($m, U => { each!($m, X => if places[U][X] != OUTSIDE {
-                    // SAFETY: the caller's.
-                    unsafe { to.write(d[U][X], places[U][X] + at) };
+                    to.write(d[U][X], places[U][X] + at);
                 }); });
             }
             #[inline(always)]

@@ -8,12 +8,12 @@ use super::tiles::{
     FinishInput, FinishOutput, Finished, TransformInput, TransformOutput, point_stride,
 };
 use super::weights::{FinishWeights, Panels, SIDE, WeightsPart};
-use super::{End, Plan, Way};
+use super::{Plan, Way};
 use crate::fold::apply;
 use crate::product::{Piece, Product};
 use crate::rows::Rows;
 use crate::simd::Instructions;
-use crate::storage::{Real, Shared, filled, with_buffer, zero};
+use crate::storage::{Real, Shared, filled, with_buffer};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -37,7 +37,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         let fill = |to: &mut [MaybeUninit<T>]| {
             let weights = source.columns * target.columns;
             let pictures = self.rows(self.s.n) * (source.columns + target.columns);
-            let to = Shared::new(to);
+            // SAFETY: tasks differ in their pictures or, behind that, in their panels.
+            let to = unsafe { Shared::new(to) };
             if 2 * weights > 3 * pictures {
                 self.by_panels::<I, T>(way, from, w, fold, to);
             } else {
@@ -92,12 +93,11 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                     }
                     let columns = (0, target.columns);
                     let finished = Finished { from: end, columns, tile: columns.1, pictures };
-                    // SAFETY: the block's pictures are this task's alone, and are written before they are read.
-                    unsafe {
-                        self.prepare(way, pictures, target, to);
-                        self.leave::<I, T>(way, finished, to);
-                        apply(fold, Self::part(pictures, target, to).assume_init_mut());
-                    }
+                    let part = target.picture * pictures.0..target.picture * pictures.1;
+                    self.prepare(way, to.part(part.clone()));
+                    self.leave::<I, T>(way, finished, to);
+                    // SAFETY: `leave` has written what `prepare` has not.
+                    apply(fold, unsafe { to.part(part).assume_init_mut() });
                 });
             });
         });
@@ -126,8 +126,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                 .enumerate()
                 .for_each(|(block, (to_points, from))| {
                     self.enter::<I, T>(way, from, to_points);
-                    // SAFETY: the block's pictures are this task's alone.
-                    unsafe { self.prepare(way, self.pictures(block), target, to) };
+                    let (first, end) = self.pictures(block);
+                    self.prepare(way, to.part(first * target.picture..end * target.picture));
                 });
             (0..target.columns.div_ceil(width)).into_par_iter().for_each(|panel| {
                 let columns = (panel * width, target.columns.min((panel + 1) * width));
@@ -163,18 +163,17 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                     for (block, from) in results.chunks(S * S * to_stride).enumerate() {
                         let pictures = self.pictures(block);
                         let finished = Finished { from, columns, tile: width, pictures };
-                        // SAFETY: the panel's columns are this task's alone, in all pictures.
-                        unsafe { self.leave::<I, T>(way, finished, to) };
+                        self.leave::<I, T>(way, finished, to);
                     }
                 });
             });
         });
         if fold.is_some() {
             (0..blocks).into_par_iter().for_each(|block| {
-                // SAFETY: the block's pictures are this task's alone, and have been written.
-                unsafe {
-                    apply(fold, Self::part(self.pictures(block), target, to).assume_init_mut());
-                }
+                let (first, end) = self.pictures(block);
+                let part = to.part(first * target.picture..end * target.picture);
+                // SAFETY: all have been written.
+                apply(fold, unsafe { part.assume_init_mut() });
             });
         }
     }
@@ -182,19 +181,6 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     /// First and last but one picture of a block.
     fn pictures(&self, block: usize) -> (usize, usize) {
         (block * self.block, self.s.n.min((block + 1) * self.block))
-    }
-
-    /// Some pictures' numbers.
-    ///
-    /// # Safety
-    /// No other task is at these pictures while the slice lives.
-    unsafe fn part<T: Real>(
-        pictures: (usize, usize),
-        end: End,
-        to: Shared<'_, T>,
-    ) -> &mut [MaybeUninit<T>] {
-        // SAFETY: the caller's.
-        unsafe { to.part(pictures.0 * end.picture..pictures.1 * end.picture) }
     }
 
     /// Transforms a block's pictures.
@@ -205,28 +191,15 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// Zeroes what [`Self::leave`] adds to.
-    ///
-    /// # Safety
-    /// No other task is at these pictures.
-    unsafe fn prepare<T: Real>(
-        &self,
-        way: Way,
-        pictures: (usize, usize),
-        target: End,
-        to: Shared<'_, T>,
-    ) {
+    /// Zeroes the pictures that [`Self::leave`] adds to.
+    fn prepare<T: Real>(&self, way: Way, pictures: &mut [MaybeUninit<T>]) {
         if way == Way::Backward {
-            // SAFETY: the caller's.
-            zero(unsafe { Self::part(pictures, target, to) });
+            pictures.fill(MaybeUninit::new(T::zero()));
         }
     }
 
     /// Brings results back from the transformed domain.
-    ///
-    /// # Safety
-    /// No other task is at these columns of these pictures.
-    unsafe fn leave<I: Instructions, T: Real>(
+    fn leave<I: Instructions, T: Real>(
         &self,
         way: Way,
         results: Finished<'_, T>,
@@ -246,7 +219,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         let blocks = (HELD / (S * S * (strides[0] + strides[1]))).max(HELD_TILES.div_ceil(rows));
         let pictures = blocks * self.block;
         let fill = |dw: &mut [MaybeUninit<T>]| {
-            let dw = Shared::new(dw);
+            // SAFETY: tasks differ in their squares, and the first chunk writes what later ones add to.
+            let dw = unsafe { Shared::new(dw) };
             let chunks =
                 x.chunks(pictures * input.picture).zip(dy.chunks(pictures * output.picture));
             for (chunk, (x, dy)) in chunks.enumerate() {

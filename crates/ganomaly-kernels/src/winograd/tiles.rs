@@ -98,9 +98,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     }
 
     /// dx = B dX̃ Bᵀ; neighbouring tiles overlap, so that dx starts as zeros and is added to. The columns
-    /// are 4 phases of I channels. The places in `dx` must be this task's alone.
+    /// are 4 phases of I channels.
     #[inline(always)]
-    #[allow(unsafe_code)]
     fn finish_input<I: Instructions, T: Real>(&self, results: Finished<'_, T>, dx: Shared<'_, T>) {
         let Finished { from, columns: (first, end), tile: distance, pictures } = results;
         let i = self.s.i;
@@ -112,8 +111,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                 for column in channels.step_by(Register::<I, T>::LANES) {
                     let at = tile * distance + column - first;
                     let e = F::load::<T, Register<I, T>>(from, stride, at);
-                    // SAFETY: the caller's.
-                    unsafe { F::add(&F::input_back(&e), dx, &places, column - phase * i) };
+                    F::add(&F::input_back(&e), dx, &places, column - phase * i);
                 }
             }
         }
@@ -135,9 +133,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// y = Aᵀ ỹ A. The columns are channels. Writes every number of them; the places in `y` must be this task's alone.
+    /// y = Aᵀ ỹ A. The columns are channels. Writes every number of them.
     #[inline(always)]
-    #[allow(unsafe_code)]
     fn finish_output<I: Instructions, T: Real>(&self, results: Finished<'_, T>, y: Shared<'_, T>) {
         let Finished { from, columns: (first, end), tile: distance, pictures } = results;
         let stride = from.len() / (S * S);
@@ -146,8 +143,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
             for channel in (first..end).step_by(Register::<I, T>::LANES) {
                 let at = tile * distance + channel - first;
                 let m = F::load::<T, Register<I, T>>(from, stride, at);
-                // SAFETY: the caller's.
-                unsafe { F::write(&F::output(&m), y, &places, channel) };
+                F::write(&F::output(&m), y, &places, channel);
             }
         }
     }

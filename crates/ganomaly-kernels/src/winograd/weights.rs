@@ -180,9 +180,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         .collect()
     }
 
-    /// dw (+)= Gᵀ dW̃ G as [K, K, I, O] from dW̃ as [point, I, O] of a square, whose places in `dw` must be this task's alone.
+    /// dw (+)= Gᵀ dW̃ G as [K, K, I, O] from dW̃ as [point, I, O] of a square.
     #[inline(always)]
-    #[allow(unsafe_code)]
     fn finish_weights<I: Instructions, T: Real>(
         &self,
         square: Square,
@@ -198,19 +197,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                 let e = F::load::<T, Register<I, T>>(from, stride, r * SIDE + c);
                 let [[w00, w01], [w10, w11]] = F::kernel_back(&e);
                 let at = row * o + column;
-                // SAFETY: the caller's.
-                unsafe {
-                    if add {
-                        dw.add(w00, p00 + at);
-                        dw.add(w01, p01 + at);
-                        dw.add(w10, p10 + at);
-                        dw.add(w11, p11 + at);
-                    } else {
-                        dw.write(w00, p00 + at);
-                        dw.write(w01, p01 + at);
-                        dw.write(w10, p10 + at);
-                        dw.write(w11, p11 + at);
-                    }
+                for (w, plane) in [(w00, p00), (w01, p01), (w10, p10), (w11, p11)] {
+                    if add { dw.add(w, plane + at) } else { dw.write(w, plane + at) }
                 }
             }
         }

@@ -71,6 +71,10 @@ pub const CASES: &[(Conv2d, [usize; 4], usize)] = &[
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [30, 11, 14, 16], 16),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [9, 26, 22, 16], 16),
     (Conv2d { kernel: 4, stride: 2, padding: 0 }, [17, 12, 8, 16], 48),
+    // Weights larger than the pictures, in tiles of 2 and of 4; more tiles than a weight gradient holds at a time.
+    (Conv2d { kernel: 4, stride: 2, padding: 1 }, [13, 8, 8, 48], 144),
+    (Conv2d { kernel: 4, stride: 2, padding: 1 }, [59, 8, 8, 64], 160),
+    (Conv2d { kernel: 4, stride: 2, padding: 1 }, [9, 32, 32, 64], 64),
     (Conv2d { kernel: 4, stride: 1, padding: 0 }, [5, 4, 4, 13], 11),
     (Conv2d { kernel: 4, stride: 1, padding: 0 }, [1, 4, 4, 3], 1),
     (Conv2d { kernel: 4, stride: 1, padding: 0 }, [2, 7, 5, 3], 4),
