@@ -11,7 +11,7 @@ mod step;
 pub use config::{Adversarial, GanomalyConfig};
 pub use networks::{Discriminator, Generator};
 pub use score::Inference;
-pub use step::{Forward, Losses, StepGradients};
+pub use step::{Forward, Losses, REINIT_BELOW, StepGradients};
 
 use crate::random::stream;
 use crate::{BatchNormMode, Detector, Error, NamedTensors, Result, Scores};

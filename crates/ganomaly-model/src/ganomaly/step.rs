@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use ganomaly_kernels::{layout, loss};
 
 /// Below this discriminator loss the discriminator starts anew.
-const REINIT_BELOW: f64 = 1e-5;
+pub const REINIT_BELOW: f64 = 1e-5;
 
 /// A step's losses under the reference's names.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,8 +5,10 @@
 //! discriminator's step none of its input. Activations are channels-last, `[N, H, W, C]`.
 
 mod infer;
+mod kinds;
 mod kinks;
 
+pub use kinds::LayerKind;
 pub use kinks::Kinks;
 pub(crate) use kinks::side_with;
 

@@ -1,0 +1,154 @@
+//! A program on a card: one stream, every buffer for good, and each list of launches recorded once as a CUDA graph and replayed.
+
+#![allow(unsafe_code)]
+
+use crate::KERNELS;
+use crate::error::{Error, Result};
+use crate::launch::{Args, Buffer, Launch, THREADS};
+use crate::step::{Program, Size};
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DeviceRepr,
+    DriverError, LaunchConfig, PushKernelArg,
+};
+use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+// SAFETY: plain numbers in C's layout, the same as in `kernels.cu`.
+unsafe impl DeviceRepr for Args {}
+
+/// Compiles the kernels to PTX for a compute capability, e.g. (9, 0). Needs the run-time compiler's library, but no card.
+pub fn compile((major, minor): (i32, i32)) -> Result<Ptx> {
+    // SAFETY: opens a library that has no business but to compile.
+    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+        return Err(Error::NoCompiler("libnvrtc.so"));
+    }
+    let architecture = format!("compute_{major}{minor}");
+    let options = CompileOptions {
+        options: vec![format!("--gpu-architecture={architecture}")],
+        name: Some("kernels.cu".into()),
+        ..CompileOptions::default()
+    };
+    compile_ptx_with_opts(KERNELS, options).map_err(|e| {
+        let log = match &e {
+            CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
+            other => format!("{other:?}"),
+        };
+        Error::Compile { architecture, log }
+    })
+}
+
+/// How many cards the driver knows, or why there are none.
+pub fn cards() -> Result<usize> {
+    // SAFETY: opens the driver's library.
+    if !unsafe { cudarc::driver::sys::is_culib_present() } {
+        return Err(Error::NoDriver("libcuda.so"));
+    }
+    let count = CudaContext::device_count().map_err(failed("counting cards"))?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
+    move |e| Error::Driver { what, message: format!("{e:?}") }
+}
+
+/// A [`Program`] with its buffers on a card.
+pub struct Card {
+    stream: Arc<CudaStream>,
+    functions: HashMap<&'static str, CudaFunction>,
+    buffers: Vec<CudaSlice<f32>>,
+    addresses: Vec<u64>,
+}
+
+/// Launches recorded as one graph.
+pub struct Recording(CudaGraph);
+
+impl Card {
+    /// Puts a program on card `ordinal`. Every buffer starts as zeros.
+    pub fn new(ordinal: usize, program: &Program, size: Size) -> Result<Self> {
+        let there = cards()?;
+        if ordinal >= there {
+            return Err(Error::NoCard { wanted: ordinal, there });
+        }
+        let context = CudaContext::new(ordinal).map_err(failed("opening the card"))?;
+        // SAFETY: all work is on one stream, in order.
+        unsafe { context.disable_event_tracking() };
+        let capability =
+            context.compute_capability().map_err(failed("asking for its capability"))?;
+        let module =
+            context.load_module(compile(capability)?).map_err(failed("loading the kernels"))?;
+        let stream = context.new_stream().map_err(failed("making a stream"))?;
+        const MIB: usize = 1 << 20;
+        let needed = program.buffers.iter().sum::<usize>() * size_of::<f32>() / MIB;
+        let (free, _) = context.mem_get_info().map_err(failed("asking for free memory"))?;
+        if needed > free / MIB {
+            let (runs, batch) = (size.runs, size.batch);
+            return Err(Error::Memory { free: free / MIB, needed, runs, batch });
+        }
+        let mut functions = HashMap::new();
+        for launch in program.load.iter().chain(&program.step).chain(&program.score) {
+            if !functions.contains_key(launch.kernel) {
+                let f = module.load_function(launch.kernel).map_err(failed("finding a kernel"))?;
+                functions.insert(launch.kernel, f);
+            }
+        }
+        let zeros =
+            |&len: &usize| stream.alloc_zeros::<f32>(len.max(1)).map_err(failed("allocating"));
+        let buffers = program.buffers.iter().map(zeros).collect::<Result<Vec<_>>>()?;
+        let addresses = buffers.iter().map(|b| b.device_ptr(&stream).0).collect();
+        Ok(Self { stream, functions, buffers, addresses })
+    }
+
+    /// Writes the first numbers of a buffer.
+    pub fn set(&mut self, buffer: Buffer, numbers: &[f32]) -> Result<()> {
+        let mut part = self.buffers[buffer.0].slice_mut(..numbers.len());
+        self.stream.memcpy_htod(numbers, &mut part).map_err(failed("copying to the card"))
+    }
+
+    /// Reads a buffer, once all that was asked for before is done.
+    pub fn get(&self, buffer: Buffer) -> Result<Vec<f32>> {
+        let numbers = self.stream.clone_dtoh(&self.buffers[buffer.0]);
+        let numbers = numbers.map_err(failed("copying from the card"))?;
+        self.wait()?;
+        Ok(numbers)
+    }
+
+    /// Waits until all that was asked for is done.
+    pub fn wait(&self) -> Result<()> {
+        self.stream.synchronize().map_err(failed("a kernel"))
+    }
+
+    /// Records launches as one graph; nothing runs yet.
+    pub fn record(&self, launches: &[Launch]) -> Result<Recording> {
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(failed("recording"))?;
+        let launched = launches.iter().try_for_each(|launch| self.launch(launch));
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
+        launched?;
+        match graph.map_err(failed("recording"))? {
+            Some(graph) => Ok(Recording(graph)),
+            None => Err(Error::Driver { what: "recording", message: "an empty graph".into() }),
+        }
+    }
+
+    /// Runs what was recorded, in order behind what was asked for before; does not wait.
+    pub fn replay(&self, recording: &Recording) -> Result<()> {
+        recording.0.launch().map_err(failed("replaying"))
+    }
+
+    fn launch(&self, launch: &Launch) -> Result<()> {
+        let args = launch.args(|b| self.addresses[b.0]);
+        let [x, y, z] = launch.grid.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let config = LaunchConfig {
+            grid_dim: (x, y, z),
+            block_dim: (THREADS as u32, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        let mut builder = self.stream.launch_builder(&self.functions[launch.kernel]);
+        builder.arg(&args);
+        // SAFETY: the program's sizes bound what the kernels touch, as the tests on the host show; the buffers live as long as the card.
+        unsafe { builder.launch(config) }.map_err(failed("launching"))?;
+        Ok(())
+    }
+}

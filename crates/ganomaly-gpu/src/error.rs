@@ -1,0 +1,59 @@
+//! What can go wrong on a card.
+
+use thiserror::Error;
+
+/// A failure on the way to a card, or on it.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The driver's library is not there.
+    #[error("no NVIDIA driver: {0} is not found. Install the driver, or use device = \"cpu\"")]
+    NoDriver(&'static str),
+    /// There is a driver, but not this card.
+    #[error("there is no card {wanted}: the driver knows {there} (cuda:0 is the first)")]
+    NoCard {
+        /// The card asked for.
+        wanted: usize,
+        /// Cards there are.
+        there: usize,
+    },
+    /// The run-time compiler's library is not there.
+    #[error(
+        "NVIDIA's run-time compiler is missing: {0} is not found. \
+         `pip install nvidia-cuda-nvrtc` has it; set LD_LIBRARY_PATH to its folder nvidia/cu13/lib"
+    )]
+    NoCompiler(&'static str),
+    /// The kernels do not compile.
+    #[error("the kernels do not compile for {architecture}:\n{log}")]
+    Compile {
+        /// What they were compiled for.
+        architecture: String,
+        /// What the compiler said.
+        log: String,
+    },
+    /// The card has too little memory left.
+    #[error(
+        "the card has {free} MiB free, but {runs} runs of {batch} pictures a batch take {needed} MiB: \
+         use fewer jobs or a smaller batch"
+    )]
+    Memory {
+        /// MiB free.
+        free: usize,
+        /// MiB asked for.
+        needed: usize,
+        /// Runs side by side.
+        runs: usize,
+        /// Pictures in a batch.
+        batch: usize,
+    },
+    /// The driver refused something.
+    #[error("{what} failed on the card: {message}")]
+    Driver {
+        /// What was tried.
+        what: &'static str,
+        /// The driver's words.
+        message: String,
+    },
+}
+
+/// A result that may be an [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;

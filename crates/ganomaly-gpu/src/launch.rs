@@ -1,0 +1,141 @@
+//! What a card is asked to do: a list of kernel launches on numbered buffers.
+
+use std::collections::BTreeMap;
+
+/// Numbers that kernels read and write, by its place in [`Plan::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Buffer(pub usize);
+
+/// Threads of every block.
+pub const THREADS: usize = 256;
+
+/// What a kernel is given: the same struct as in `kernels.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Args {
+    /// Addresses of the buffers.
+    pub p: [u64; 8],
+    /// Sizes.
+    pub n: [i32; 16],
+    /// Factors.
+    pub f: [f64; 8],
+}
+
+/// One kernel on one grid of blocks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The kernel's name in `kernels.cu`.
+    pub kernel: &'static str,
+    /// Blocks along each axis.
+    pub grid: [usize; 3],
+    /// The kernel's buffers, in its order.
+    pub buffers: Vec<Buffer>,
+    /// Its sizes, in its order.
+    pub sizes: Vec<i32>,
+    /// Its factors, in its order.
+    pub factors: Vec<f64>,
+}
+
+impl Launch {
+    /// The kernel's arguments, given each buffer's address.
+    pub fn args(&self, address: impl Fn(Buffer) -> u64) -> Args {
+        let mut args = Args::default();
+        for (to, &buffer) in args.p.iter_mut().zip(&self.buffers) {
+            *to = address(buffer);
+        }
+        for (to, &size) in args.n.iter_mut().zip(&self.sizes) {
+            *to = size;
+        }
+        for (to, &factor) in args.f.iter_mut().zip(&self.factors) {
+            *to = factor;
+        }
+        args
+    }
+}
+
+/// Launches in their order, and how large each buffer is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Four-byte numbers in each buffer.
+    pub buffers: Vec<usize>,
+    /// What is done with them.
+    pub launches: Vec<Launch>,
+}
+
+/// Writes a [`Plan`]. A buffer that is given back is used again by what comes later.
+#[derive(Debug, Default)]
+pub struct Builder {
+    plan: Plan,
+    /// Sizes of spare buffers, and which they are.
+    spare: BTreeMap<usize, Vec<Buffer>>,
+}
+
+impl Builder {
+    /// A buffer of its own for as long as the plan is used.
+    pub fn keep(&mut self, len: usize) -> Buffer {
+        self.plan.buffers.push(len);
+        Buffer(self.plan.buffers.len() - 1)
+    }
+
+    /// A buffer with unspecified contents, until [`Self::release`].
+    pub fn borrow(&mut self, len: usize) -> Buffer {
+        // Never more than twice as large as need be.
+        let fit = self.spare.range(len..=2 * len).next().map(|(&size, _)| size);
+        let Some(size) = fit else { return self.keep(len) };
+        let buffers = self.spare.entry(size).or_default();
+        let buffer = buffers.pop();
+        if buffers.is_empty() {
+            self.spare.remove(&size);
+        }
+        buffer.unwrap_or_else(|| self.keep(len))
+    }
+
+    /// Gives back a borrowed buffer: what is launched from now on may overwrite it.
+    pub fn release(&mut self, buffer: Buffer) {
+        self.spare.entry(self.plan.buffers[buffer.0]).or_default().push(buffer);
+    }
+
+    /// Appends a launch.
+    pub fn launch(
+        &mut self,
+        kernel: &'static str,
+        grid: [usize; 3],
+        buffers: &[Buffer],
+        sizes: &[usize],
+        factors: &[f64],
+    ) {
+        if grid.contains(&0) {
+            return;
+        }
+        self.plan.launches.push(Launch {
+            kernel,
+            grid,
+            buffers: buffers.to_vec(),
+            sizes: sizes.iter().map(|&n| i32::try_from(n).unwrap_or(i32::MAX)).collect(),
+            factors: factors.to_vec(),
+        });
+    }
+
+    /// Appends a launch with a thread for each of `len` numbers.
+    pub fn each(
+        &mut self,
+        kernel: &'static str,
+        len: usize,
+        buffers: &[Buffer],
+        more_sizes: &[usize],
+        factors: &[f64],
+    ) {
+        let sizes: Vec<usize> = std::iter::once(len).chain(more_sizes.iter().copied()).collect();
+        self.launch(kernel, [len.div_ceil(THREADS), 1, 1], buffers, &sizes, factors);
+    }
+
+    /// The launches since the last call; buffers stay.
+    pub fn take_launches(&mut self) -> Vec<Launch> {
+        std::mem::take(&mut self.plan.launches)
+    }
+
+    /// Sizes of all buffers so far.
+    pub fn buffers(&self) -> &[usize] {
+        &self.plan.buffers
+    }
+}

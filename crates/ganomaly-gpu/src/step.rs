@@ -1,0 +1,388 @@
+//! A training step of several GANomaly runs at once, and their scoring, as launches: the order is that of `ganomaly-model`'s `step.rs`.
+
+use crate::chain::{Arena, Chain, Extent, Numbers, Target};
+use crate::launch::{Buffer, Builder, Launch, THREADS};
+use ganomaly_model::Result;
+use ganomaly_model::ganomaly::{Adversarial, Ganomaly, GanomalyConfig, REINIT_BELOW};
+
+/// The losses' places in a run's eight numbers.
+pub const LOSSES: [&str; 5] = ["err_g_adv", "err_g_con", "err_g_enc", "err_d_real", "err_d_fake"];
+/// Where `err_d` lies among them.
+const ERR_D: usize = 5;
+/// Numbers kept for a run's losses.
+pub const LOSS_STRIDE: usize = 8;
+
+/// The buffers that the host fills or reads, each with all runs' parts side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// The data set's pictures, u8 [P, S, S, C], four bytes to a number.
+    pub pictures: Buffer,
+    /// Which pictures each run takes, in its order: i32 [G, P'].
+    pub order: Buffer,
+    /// i32 [1]: the number of the next batch.
+    pub position: Buffer,
+    /// The batch, [G, N, S, S, C].
+    pub batch: Buffer,
+    /// [G, 8] in the order of [`LOSSES`], then `err_d`.
+    pub losses: Buffer,
+    /// The generator's parameters, [G, P].
+    pub netg: Buffer,
+    /// The discriminator's.
+    pub netd: Buffer,
+    /// The generator's running statistics.
+    pub netg_running: Buffer,
+    /// The discriminator's.
+    pub netd_running: Buffer,
+    /// What a discriminator that starts anew starts from.
+    pub netd_fresh: Buffer,
+    /// i32 [G]: how often each has.
+    pub started_anew: Buffer,
+    /// Gradients, [G, P].
+    pub netg_gradients: Buffer,
+    /// The discriminator's.
+    pub netd_gradients: Buffer,
+    /// [G, N] each: l2, l1, con.
+    pub scores: [Buffer; 3],
+}
+
+/// All launches of a group of runs, and the buffers they share.
+#[derive(Debug)]
+pub struct Program {
+    /// Four-byte numbers in each buffer.
+    pub buffers: Vec<usize>,
+    /// Fills the batch from the data set and moves the position on.
+    pub load: Vec<Launch>,
+    /// One training step on the batch.
+    pub step: Vec<Launch>,
+    /// Scores of the batch, batch normalisation by running statistics.
+    pub score: Vec<Launch>,
+    /// Where the host meets them.
+    pub ports: Ports,
+    /// What must be zero before the first step: the optimisers' moments and clocks.
+    pub zeroed: Vec<Buffer>,
+}
+
+/// How many of what a [`Program`] is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Runs side by side; their configs differ in seed and data alone.
+    pub runs: usize,
+    /// Pictures in a batch.
+    pub batch: usize,
+    /// Pictures in the data set.
+    pub pictures: usize,
+    /// Pictures in each run's order.
+    pub order: usize,
+}
+
+/// The four chains with their places in the arenas.
+struct Chains {
+    encoder1: Chain,
+    decoder: Chain,
+    encoder2: Chain,
+    features: Chain,
+    classifier: Chain,
+}
+
+impl Chains {
+    fn new(model: &Ganomaly) -> Result<Self> {
+        let (g, d) = (&model.netg, &model.netd);
+        let encoder1 = Chain::new(&g.encoder1.kinds()?, 0, 0);
+        let decoder = Chain::new(&g.decoder.kinds()?, encoder1.parameters, encoder1.running);
+        let (p, r) = (encoder1.parameters + decoder.parameters, encoder1.running + decoder.running);
+        let encoder2 = Chain::new(&g.encoder2.kinds()?, p, r);
+        let features = Chain::new(&d.features.kinds()?, 0, 0);
+        let classifier = Chain::new(&d.classifier.kinds()?, features.parameters, features.running);
+        Ok(Self { encoder1, decoder, encoder2, features, classifier })
+    }
+}
+
+impl Program {
+    /// Plans a group of runs like `model`.
+    pub fn new(model: &Ganomaly, size: Size) -> Result<Self> {
+        let config = model.config();
+        let chains = Chains::new(model)?;
+        let mut b = Builder::default();
+        let runs = size.runs;
+        let side = config.isize;
+        let picture = side * side * config.nc;
+        let netg =
+            chains.encoder1.parameters + chains.decoder.parameters + chains.encoder2.parameters;
+        let netd = chains.features.parameters + chains.classifier.parameters;
+        let netg_running =
+            chains.encoder1.running + chains.decoder.running + chains.encoder2.running;
+        let netd_running = chains.features.running;
+        let ports = Ports {
+            pictures: b.keep((size.pictures * picture).div_ceil(4)),
+            order: b.keep(runs * size.order),
+            position: b.keep(1),
+            batch: b.keep(runs * size.batch * picture),
+            losses: b.keep(runs * LOSS_STRIDE),
+            netg: b.keep(runs * netg),
+            netd: b.keep(runs * netd),
+            netg_running: b.keep(runs * netg_running),
+            netd_running: b.keep((runs * netd_running).max(1)),
+            netd_fresh: b.keep(runs * netd),
+            started_anew: b.keep(runs),
+            netg_gradients: b.keep(runs * netg),
+            netd_gradients: b.keep(runs * netd),
+            scores: [0; 3].map(|_| b.keep(runs * size.batch)),
+        };
+        let extent = Extent { runs, n: size.batch, h: side, w: side, c: config.nc };
+        let x = Numbers { buffer: ports.batch, extent };
+        let arena = |buffer, distance| Arena { buffer, distance };
+        let planner = Planner {
+            config,
+            chains: &chains,
+            ports,
+            x,
+            netg: arena(ports.netg, netg),
+            netd: arena(ports.netd, netd),
+            netg_running: arena(ports.netg_running, netg_running),
+            netd_running: arena(ports.netd_running, netd_running),
+            netg_gradients: arena(ports.netg_gradients, netg),
+            netd_gradients: arena(ports.netd_gradients, netd),
+        };
+
+        b.launch(
+            "gather",
+            [(size.batch * picture).div_ceil(THREADS), runs, 1],
+            &[ports.pictures, ports.order, ports.batch, ports.position],
+            &[picture, size.batch, size.order, config.nc],
+            // Bytes to [-1, 1], as the transform's mean and deviation of one half.
+            &[127.5, 1.0 / 127.5],
+        );
+        b.launch("advance", [1, 1, 1], &[ports.position], &[], &[]);
+        let load = b.take_launches();
+        let zeroed = planner.step(&mut b);
+        let step = b.take_launches();
+        planner.score(&mut b);
+        let score = b.take_launches();
+        Ok(Self { buffers: b.buffers().to_vec(), load, step, score, ports, zeroed })
+    }
+}
+
+struct Planner<'a> {
+    config: &'a GanomalyConfig,
+    chains: &'a Chains,
+    ports: Ports,
+    x: Numbers,
+    netg: Arena,
+    netd: Arena,
+    netg_running: Arena,
+    netd_running: Arena,
+    netg_gradients: Arena,
+    netd_gradients: Arena,
+}
+
+impl Planner<'_> {
+    /// Returns what must be zero before the first step.
+    fn step(&self, b: &mut Builder) -> Vec<Buffer> {
+        let (config, c, x) = (self.config, self.chains, self.x);
+        let (netg, netd) = (self.netg, self.netd);
+        let (latent_i, encoder1) = c.encoder1.forward(b, netg, x);
+        let (fake, decoder) = c.decoder.forward(b, netg, latent_i);
+        let (latent_o, encoder2) = c.encoder2.forward(b, netg, fake);
+        let (feat_real, features_real) = c.features.forward(b, netd, x);
+        let (feat_fake, features_fake) = c.features.forward(b, netd, fake);
+        let (logit_real, classifier_real) = c.classifier.forward(b, netd, feat_real);
+        let (logit_fake, classifier_fake) = c.classifier.forward(b, netd, feat_fake);
+        let pred_real = self.sigmoid(b, logit_real);
+        let pred_fake = self.sigmoid(b, logit_fake);
+        c.encoder1.track(b, self.netg_running, &encoder1);
+        c.decoder.track(b, self.netg_running, &decoder);
+        c.encoder2.track(b, self.netg_running, &encoder2);
+        for tape in [&features_real, &features_fake, &features_real, &features_fake] {
+            c.features.track(b, self.netd_running, tape);
+        }
+
+        self.loss(
+            b,
+            match config.adversarial {
+                Adversarial::Feature => (feat_fake, feat_real, 0, 0.0),
+                Adversarial::Bce => (pred_fake, pred_fake, 2, 1.0),
+            },
+            0,
+        );
+        self.loss(b, (fake, x, 1, 0.0), 1);
+        self.loss(b, (latent_o, latent_i, 0, 0.0), 2);
+        self.loss(b, (pred_real, pred_real, 2, 1.0), 3);
+        self.loss(b, (pred_fake, pred_fake, 2, 0.0), 4);
+        b.launch("discriminator_loss", [1, 1, 1], &[self.ports.losses], &[x.extent.runs], &[]);
+
+        // The generator's gradients.
+        let d_latent_o = self.pair(b, "mean_squared_backward", (latent_o, latent_i), config.w_enc);
+        let d_feat_fake = match config.adversarial {
+            Adversarial::Feature => {
+                self.pair(b, "mean_squared_backward", (feat_fake, feat_real), config.w_adv)
+            }
+            Adversarial::Bce => {
+                let d_logit = self.cross_entropy(b, pred_fake, true, config.w_adv);
+                c.classifier.backward(b, netd, &classifier_fake, d_logit, None)
+            }
+        };
+        let target = Target { gradients: self.netg_gradients, add: false };
+        let d_fake = c.encoder2.backward(b, netg, &encoder2, d_latent_o, Some(target));
+        let adversarial = c.features.backward(b, netd, &features_fake, d_feat_fake, None);
+        self.add(b, d_fake, adversarial);
+        self.pair_onto(b, "mean_absolute_backward", (fake, x), config.w_con, d_fake);
+        let d_latent_i = c.decoder.backward(b, netg, &decoder, d_fake, Some(target));
+        // z meets the encoder term directly, too, as the reference does not detach it.
+        self.pair_onto(b, "mean_squared_backward", (latent_i, latent_o), config.w_enc, d_latent_i);
+        c.encoder1.backward_parameters(b, netg, &encoder1, d_latent_i, target);
+
+        // The discriminator's.
+        for (add, real, prediction, features, classifier) in [
+            (false, true, pred_real, &features_real, &classifier_real),
+            (true, false, pred_fake, &features_fake, &classifier_fake),
+        ] {
+            let target = Target { gradients: self.netd_gradients, add };
+            let d_logit = self.cross_entropy(b, prediction, real, 0.5);
+            let d_features = c.classifier.backward(b, netd, classifier, d_logit, Some(target));
+            c.features.backward_parameters(b, netd, features, d_features, target);
+        }
+        Chain::release(b, encoder1);
+        Chain::release(b, decoder);
+        Chain::release(b, encoder2);
+        Chain::release(b, features_real);
+        Chain::release(b, features_fake);
+        Chain::release(b, classifier_real);
+        Chain::release(b, classifier_fake);
+        b.release(pred_real.buffer);
+        b.release(pred_fake.buffer);
+        self.update(b)
+    }
+
+    /// Both optimisers' step, and the discriminator's fresh start where its loss has vanished.
+    fn update(&self, b: &mut Builder) -> Vec<Buffer> {
+        let (config, runs) = (self.config, self.x.extent.runs);
+        let mut zeroed = Vec::new();
+        for (weights, gradients) in
+            [(self.netg, self.netg_gradients), (self.netd, self.netd_gradients)]
+        {
+            let len = runs * weights.distance;
+            let (first, second, clock) = (b.keep(len), b.keep(len), b.keep(3));
+            b.launch(
+                "adam_clock",
+                [1, 1, 1],
+                &[clock],
+                &[],
+                &[config.lr, config.beta1, config.beta2],
+            );
+            let buffers = [weights.buffer, first, second, gradients.buffer, clock];
+            b.each("adam", len, &buffers, &[], &[config.beta1, config.beta2, 1e-8]);
+            zeroed.extend([first, second, clock]);
+        }
+        let Ports { netd_fresh, losses, started_anew, .. } = self.ports;
+        b.launch(
+            "start_anew",
+            [self.netd.distance.div_ceil(THREADS), runs, 1],
+            &[self.netd.buffer, netd_fresh, losses, started_anew],
+            &[self.netd.distance, ERR_D],
+            &[REINIT_BELOW],
+        );
+        zeroed
+    }
+
+    /// x → z → x̂ → ẑ by running statistics, and the three scores.
+    fn score(&self, b: &mut Builder) {
+        let (c, weights) = (self.chains, (self.netg, self.netg_running));
+        let latent_i = c.encoder1.infer(b, weights, self.x);
+        let fake = c.decoder.infer(b, weights, latent_i);
+        let latent_o = c.encoder2.infer(b, weights, fake);
+        let [l2, l1, con] = self.ports.scores;
+        for (one, other, kind, to) in
+            [(latent_i, latent_o, 0, l2), (latent_i, latent_o, 1, l1), (self.x, fake, 1, con)]
+        {
+            let pictures = one.extent.runs * one.extent.n;
+            let len = one.extent.len() / pictures;
+            b.launch(
+                "picture_error",
+                [pictures, 1, 1],
+                &[one.buffer, other.buffer, to],
+                &[len, kind],
+                &[],
+            );
+        }
+        for numbers in [latent_i, fake, latent_o] {
+            b.release(numbers.buffer);
+        }
+    }
+
+    fn sigmoid(&self, b: &mut Builder, logit: Numbers) -> Numbers {
+        let y = Numbers { buffer: b.borrow(logit.extent.len()), ..logit };
+        b.each("sigmoid", logit.extent.len(), &[logit.buffer, y.buffer], &[], &[]);
+        y
+    }
+
+    fn loss(
+        &self,
+        b: &mut Builder,
+        (one, other, kind, target): (Numbers, Numbers, usize, f64),
+        which: usize,
+    ) {
+        let buffers = [one.buffer, other.buffer, self.ports.losses];
+        let sizes = [one.extent.run_len(), kind, which];
+        b.launch("mean_loss", [one.extent.runs, 1, 1], &buffers, &sizes, &[target]);
+    }
+
+    /// The gradient of a loss of two tensors, for the first of them.
+    fn pair(
+        &self,
+        b: &mut Builder,
+        kernel: &'static str,
+        (one, other): (Numbers, Numbers),
+        factor: f64,
+    ) -> Numbers {
+        let to = Numbers { buffer: b.borrow(one.extent.len()), ..one };
+        self.pair_to(b, kernel, (one, other), factor, to, false);
+        to
+    }
+
+    /// Adds it to what is in `to`.
+    fn pair_onto(
+        &self,
+        b: &mut Builder,
+        kernel: &'static str,
+        pair: (Numbers, Numbers),
+        factor: f64,
+        to: Numbers,
+    ) {
+        self.pair_to(b, kernel, pair, factor, to, true);
+    }
+
+    fn pair_to(
+        &self,
+        b: &mut Builder,
+        kernel: &'static str,
+        (one, other): (Numbers, Numbers),
+        factor: f64,
+        to: Numbers,
+        add: bool,
+    ) {
+        let buffers = [one.buffer, other.buffer, to.buffer];
+        let sizes = [one.extent.run_len(), usize::from(add)];
+        b.each(kernel, one.extent.len(), &buffers, &sizes, &[factor]);
+    }
+
+    fn cross_entropy(
+        &self,
+        b: &mut Builder,
+        prediction: Numbers,
+        target: bool,
+        factor: f64,
+    ) -> Numbers {
+        let e = prediction.extent;
+        let to = Numbers { buffer: b.borrow(e.len()), ..prediction };
+        let factors = [factor, f64::from(u8::from(target))];
+        let buffers = [prediction.buffer, to.buffer];
+        b.each("cross_entropy_backward", e.len(), &buffers, &[e.run_len()], &factors);
+        to
+    }
+
+    /// `one += other`, which is given back.
+    fn add(&self, b: &mut Builder, one: Numbers, other: Numbers) {
+        b.each("add", one.extent.len(), &[one.buffer, other.buffer, one.buffer], &[], &[]);
+        b.release(other.buffer);
+    }
+}

@@ -1,0 +1,59 @@
+//! What a chain is made of, for those who compute it elsewhere.
+
+use super::{Op, Sequential};
+use crate::Result;
+use candle_core::Tensor;
+use ganomaly_kernels::{Activation, Conv2d};
+
+/// A layer's kind and sizes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LayerKind {
+    /// A convolution with weights `[K, K, input, output]`; transposed, it runs from `output` channels to `input`.
+    Conv {
+        /// Kernel, stride and padding.
+        conv: Conv2d,
+        /// Whether it is transposed.
+        transposed: bool,
+        /// The weight's third axis.
+        input: usize,
+        /// The weight's fourth axis.
+        output: usize,
+    },
+    /// Batch normalisation and the activation behind it; scale and shift are `[channels]` each.
+    BatchNorm {
+        /// Channels.
+        channels: usize,
+        /// What follows.
+        then: Activation,
+    },
+    /// An activation alone.
+    Activation(Activation),
+}
+
+impl Sequential {
+    /// Each layer's kind, first layer first.
+    pub fn kinds(&self) -> Result<Vec<LayerKind>> {
+        let kind = |op: &Op| {
+            Ok(match op {
+                Op::Conv { conv, transposed, weight } => {
+                    let (_, _, input, output) = weight.dims4()?;
+                    LayerKind::Conv { conv: *conv, transposed: *transposed, input, output }
+                }
+                Op::BatchNorm { norm, then } => {
+                    LayerKind::BatchNorm { channels: norm.weight.elem_count(), then: *then }
+                }
+                Op::Activation(f) => LayerKind::Activation(*f),
+            })
+        };
+        self.layers.iter().map(|layer| kind(&layer.op)).collect()
+    }
+
+    /// Each batch normalisation's running mean and variance, `[C]`, first layer first; they share their numbers with the layers.
+    pub fn running_statistics(&self) -> Vec<Tensor> {
+        let statistics = |op: &Op| match op {
+            Op::BatchNorm { norm, .. } => vec![norm.running_mean.clone(), norm.running_var.clone()],
+            Op::Conv { .. } | Op::Activation(_) => Vec::new(),
+        };
+        self.layers.iter().flat_map(|layer| statistics(&layer.op)).collect()
+    }
+}
