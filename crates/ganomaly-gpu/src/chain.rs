@@ -152,11 +152,12 @@ impl Chain {
         (x, Tape(tape))
     }
 
-    /// The forward pass of scoring, by the running statistics; nothing is kept.
+    /// The forward pass of scoring, by the running statistics or, without them, by each batch's own; nothing is kept.
     pub fn infer(
         &self,
         b: &mut Builder,
-        (weights, running): (Arena, Arena),
+        weights: Arena,
+        running: Option<Arena>,
         x: Numbers,
     ) -> Numbers {
         let input = x.buffer;
@@ -164,15 +165,21 @@ impl Chain {
         for &(kind, place) in &self.layers {
             let extent = after(kind, x.extent);
             let y = Numbers { buffer: b.borrow(extent.len()), extent };
-            match kind {
-                LayerKind::Conv { conv, transposed, .. } => {
-                    convolve(b, conv, transposed, (x, y), (weights, place.parameters));
+            let learnt = (weights, place.parameters);
+            match (kind, running) {
+                (LayerKind::Conv { conv, transposed, .. }, _) => {
+                    convolve(b, conv, transposed, (x, y), learnt);
                 }
-                LayerKind::BatchNorm { then, .. } => {
+                (LayerKind::BatchNorm { then, .. }, Some(running)) => {
                     let stats = (running.buffer, place.running, running.distance);
-                    normalise(b, (x, y), stats, (weights, place.parameters), then);
+                    normalise(b, (x, y), stats, learnt, then);
                 }
-                LayerKind::Activation(f) => activate(b, f, x, y),
+                (LayerKind::BatchNorm { then, .. }, None) => {
+                    let stats = batch_statistics(b, x);
+                    normalise(b, (x, y), (stats, 0, 2 * x.extent.c), learnt, then);
+                    b.release(stats);
+                }
+                (LayerKind::Activation(f), _) => activate(b, f, x, y),
             }
             if x.buffer != input {
                 b.release(x.buffer);

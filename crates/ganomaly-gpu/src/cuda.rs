@@ -5,6 +5,7 @@
 use crate::KERNELS;
 use crate::error::{Error, Result};
 use crate::launch::{Args, Buffer, Launch, THREADS};
+use crate::machine::Machine;
 use crate::step::{Program, Size};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{
@@ -87,7 +88,7 @@ impl Card {
             return Err(Error::Memory { free: free / MIB, needed, runs, batch });
         }
         let mut functions = HashMap::new();
-        for launch in program.load.iter().chain(&program.step).chain(&program.score) {
+        for launch in program.launches() {
             if !functions.contains_key(launch.kernel) {
                 let f = module.load_function(launch.kernel).map_err(failed("finding a kernel"))?;
                 functions.insert(launch.kernel, f);
@@ -98,43 +99,6 @@ impl Card {
         let buffers = program.buffers.iter().map(zeros).collect::<Result<Vec<_>>>()?;
         let addresses = buffers.iter().map(|b| b.device_ptr(&stream).0).collect();
         Ok(Self { stream, functions, buffers, addresses })
-    }
-
-    /// Writes the first numbers of a buffer.
-    pub fn set(&mut self, buffer: Buffer, numbers: &[f32]) -> Result<()> {
-        let mut part = self.buffers[buffer.0].slice_mut(..numbers.len());
-        self.stream.memcpy_htod(numbers, &mut part).map_err(failed("copying to the card"))
-    }
-
-    /// Reads a buffer, once all that was asked for before is done.
-    pub fn get(&self, buffer: Buffer) -> Result<Vec<f32>> {
-        let numbers = self.stream.clone_dtoh(&self.buffers[buffer.0]);
-        let numbers = numbers.map_err(failed("copying from the card"))?;
-        self.wait()?;
-        Ok(numbers)
-    }
-
-    /// Waits until all that was asked for is done.
-    pub fn wait(&self) -> Result<()> {
-        self.stream.synchronize().map_err(failed("a kernel"))
-    }
-
-    /// Records launches as one graph; nothing runs yet.
-    pub fn record(&self, launches: &[Launch]) -> Result<Recording> {
-        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        self.stream.begin_capture(mode).map_err(failed("recording"))?;
-        let launched = launches.iter().try_for_each(|launch| self.launch(launch));
-        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
-        launched?;
-        match graph.map_err(failed("recording"))? {
-            Some(graph) => Ok(Recording(graph)),
-            None => Err(Error::Driver { what: "recording", message: "an empty graph".into() }),
-        }
-    }
-
-    /// Runs what was recorded, in order behind what was asked for before; does not wait.
-    pub fn replay(&self, recording: &Recording) -> Result<()> {
-        recording.0.launch().map_err(failed("replaying"))
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {
@@ -150,5 +114,37 @@ impl Card {
         // SAFETY: the program's sizes bound what the kernels touch, as the tests on the host show; the buffers live as long as the card.
         unsafe { builder.launch(config) }.map_err(failed("launching"))?;
         Ok(())
+    }
+}
+
+impl Machine for Card {
+    type Recording = Recording;
+
+    fn set(&mut self, buffer: Buffer, numbers: &[f32]) -> Result<()> {
+        let mut part = self.buffers[buffer.0].slice_mut(..numbers.len());
+        self.stream.memcpy_htod(numbers, &mut part).map_err(failed("copying to the card"))
+    }
+
+    fn get(&mut self, buffer: Buffer) -> Result<Vec<f32>> {
+        let numbers = self.stream.clone_dtoh(&self.buffers[buffer.0]);
+        let numbers = numbers.map_err(failed("copying from the card"))?;
+        self.stream.synchronize().map_err(failed("a kernel"))?;
+        Ok(numbers)
+    }
+
+    fn record(&mut self, launches: &[Launch]) -> Result<Recording> {
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(failed("recording"))?;
+        let launched = launches.iter().try_for_each(|launch| self.launch(launch));
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
+        launched?;
+        match graph.map_err(failed("recording"))? {
+            Some(graph) => Ok(Recording(graph)),
+            None => Err(Error::Driver { what: "recording", message: "an empty graph".into() }),
+        }
+    }
+
+    fn replay(&mut self, recording: &Recording) -> Result<()> {
+        recording.0.launch().map_err(failed("replaying"))
     }
 }

@@ -45,6 +45,38 @@ pub enum Error {
         /// Pictures in a batch.
         batch: usize,
     },
+    /// Not one model for each run.
+    #[error("{models} models for a group of {runs} runs")]
+    Runs {
+        /// Models given.
+        models: usize,
+        /// Runs of the group.
+        runs: usize,
+    },
+    /// Orders that the group was not made for.
+    #[error(
+        "a group of {runs} runs takes as many orders of equal length, of at most {order} pictures, and scores those that leave the remainder it was made for"
+    )]
+    Order {
+        /// Most pictures of an order.
+        order: usize,
+        /// Runs of the group.
+        runs: usize,
+    },
+    /// A picture that is not there.
+    #[error("there is no picture {picture} among {there}")]
+    Picture {
+        /// The picture asked for.
+        picture: u32,
+        /// Pictures there are.
+        there: usize,
+    },
+    /// The model's tensors could not be read or written.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// The model could not be laid out.
+    #[error(transparent)]
+    Model(#[from] ganomaly_model::Error),
     /// The driver refused something.
     #[error("{what} failed on the card: {message}")]
     Driver {

@@ -620,21 +620,26 @@ KERNEL(discriminator_loss) {
     }
 }
 
-// Moves on to the next batch. p: position i32 [1].
+// Moves on behind a batch. p: position i32 [1]. n: pictures of the batch.
 KERNEL(advance) {
     EACH_THREAD {
-        if (t == 0) ((int *)a.p[0])[0] += 1;
+        if (t == 0) ((int *)a.p[0])[0] += a.n[0];
     }
 }
 
+// Adds up each run's losses over the steps of an epoch. p: losses [G, 8], sums [G, 8]. n: numbers.
+KERNEL(sum_losses) {
+    EACH_THREAD { ELEMENT(at) FLOATS(1)[at] += FLOATS(0)[at]; }
+}
+
 // A batch of each run from the data set's bytes. Grid: blocks of a batch's numbers, runs. p: pictures u8 [P, H, W, C], order i32 [G, P'], batch,
-// position i32 [1] (the number of the batch). n: numbers of a picture, pictures of a batch, P', C. f: mean and inverse deviation of bytes.
+// position i32 [1] (pictures taken so far). n: numbers of a picture, pictures of a batch, P', C. f: mean and inverse deviation of bytes.
 KERNEL(gather) {
     const int picture = a.n[0], pictures = a.n[1];
     EACH_THREAD {
         const int at = BLOCK_X * THREADS + t;
         if (at < picture * pictures) {
-            const int position = ((const int *)a.p[3])[0] * pictures + at / picture;
+            const int position = ((const int *)a.p[3])[0] + at / picture;
             const int from = ((const int *)a.p[1])[(Size)BLOCK_Y * a.n[2] + position];
             const float byte = ((const unsigned char *)a.p[0])[(Size)from * picture + at % picture];
             FLOATS(2)[(Size)BLOCK_Y * picture * pictures + at] = (byte - FACTOR(0)) * FACTOR(1);

@@ -4,12 +4,16 @@ mod chain;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod error;
+mod group;
 pub mod launch;
+mod machine;
 mod step;
 
 pub use error::{Error, Result};
+pub use group::{Group, Losses};
 pub use launch::{Args, Buffer, Launch};
-pub use step::{LOSS_STRIDE, LOSSES, Ports, Program, Size};
+pub use machine::Machine;
+pub use step::{LOSS_STRIDE, LOSSES, Pass, Ports, Program, Size};
 
 /// The source of every kernel, in the language that CUDA and C share.
 pub const KERNELS: &str = include_str!("kernels.cu");

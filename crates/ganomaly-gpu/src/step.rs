@@ -19,12 +19,14 @@ pub struct Ports {
     pub pictures: Buffer,
     /// Which pictures each run takes, in its order: i32 [G, P'].
     pub order: Buffer,
-    /// i32 [1]: the number of the next batch.
+    /// i32 [1]: how many pictures of its order each run has taken.
     pub position: Buffer,
     /// The batch, [G, N, S, S, C].
     pub batch: Buffer,
     /// [G, 8] in the order of [`LOSSES`], then `err_d`.
     pub losses: Buffer,
+    /// The losses of all steps since it was last zeroed, added up.
+    pub loss_sums: Buffer,
     /// The generator's parameters, [G, P].
     pub netg: Buffer,
     /// The discriminator's.
@@ -50,16 +52,27 @@ pub struct Ports {
 pub struct Program {
     /// Four-byte numbers in each buffer.
     pub buffers: Vec<usize>,
-    /// Fills the batch from the data set and moves the position on.
-    pub load: Vec<Launch>,
     /// One training step on the batch.
     pub step: Vec<Launch>,
-    /// Scores of the batch, batch normalisation by running statistics.
-    pub score: Vec<Launch>,
+    /// Loading and scoring a batch, and what is left at the end of a test set.
+    pub passes: Vec<Pass>,
     /// Where the host meets them.
     pub ports: Ports,
     /// What must be zero before the first step: the optimisers' moments and clocks.
     pub zeroed: Vec<Buffer>,
+}
+
+/// What is done with so many pictures of each run.
+#[derive(Debug)]
+pub struct Pass {
+    /// Pictures of each run.
+    pub pictures: usize,
+    /// Fills the batch from the data set and moves the position on.
+    pub load: Vec<Launch>,
+    /// Scores of the batch, batch normalisation by running statistics.
+    pub score_running: Vec<Launch>,
+    /// The same by the batch's own statistics.
+    pub score_batch: Vec<Launch>,
 }
 
 /// How many of what a [`Program`] is made for.
@@ -71,8 +84,10 @@ pub struct Size {
     pub batch: usize,
     /// Pictures in the data set.
     pub pictures: usize,
-    /// Pictures in each run's order.
+    /// Most pictures in a run's order.
     pub order: usize,
+    /// Pictures of a test set behind its last whole batch.
+    pub remainder: usize,
 }
 
 /// The four chains with their places in the arenas.
@@ -98,6 +113,12 @@ impl Chains {
 }
 
 impl Program {
+    /// Every launch.
+    pub fn launches(&self) -> impl Iterator<Item = &Launch> {
+        let passes = self.passes.iter().flat_map(|p| [&p.load, &p.score_running, &p.score_batch]);
+        self.step.iter().chain(passes.flatten())
+    }
+
     /// Plans a group of runs like `model`.
     pub fn new(model: &Ganomaly, size: Size) -> Result<Self> {
         let config = model.config();
@@ -118,6 +139,7 @@ impl Program {
             position: b.keep(1),
             batch: b.keep(runs * size.batch * picture),
             losses: b.keep(runs * LOSS_STRIDE),
+            loss_sums: b.keep(runs * LOSS_STRIDE),
             netg: b.keep(runs * netg),
             netd: b.keep(runs * netd),
             netg_running: b.keep(runs * netg_running),
@@ -144,21 +166,14 @@ impl Program {
             netd_gradients: arena(ports.netd_gradients, netd),
         };
 
-        b.launch(
-            "gather",
-            [(size.batch * picture).div_ceil(THREADS), runs, 1],
-            &[ports.pictures, ports.order, ports.batch, ports.position],
-            &[picture, size.batch, size.order, config.nc],
-            // Bytes to [-1, 1], as the transform's mean and deviation of one half.
-            &[127.5, 1.0 / 127.5],
-        );
-        b.launch("advance", [1, 1, 1], &[ports.position], &[], &[]);
-        let load = b.take_launches();
+        let passes = [size.batch, size.remainder]
+            .into_iter()
+            .filter(|&n| n > 0)
+            .map(|n| planner.pass(&mut b, n, size.order))
+            .collect();
         let zeroed = planner.step(&mut b);
         let step = b.take_launches();
-        planner.score(&mut b);
-        let score = b.take_launches();
-        Ok(Self { buffers: b.buffers().to_vec(), load, step, score, ports, zeroed })
+        Ok(Self { buffers: b.buffers().to_vec(), step, passes, ports, zeroed })
     }
 }
 
@@ -209,6 +224,8 @@ impl Planner<'_> {
         self.loss(b, (pred_real, pred_real, 2, 1.0), 3);
         self.loss(b, (pred_fake, pred_fake, 2, 0.0), 4);
         b.launch("discriminator_loss", [1, 1, 1], &[self.ports.losses], &[x.extent.runs], &[]);
+        let losses = [self.ports.losses, self.ports.loss_sums];
+        b.each("sum_losses", x.extent.runs * LOSS_STRIDE, &losses, &[], &[]);
 
         // The generator's gradients.
         let d_latent_o = self.pair(b, "mean_squared_backward", (latent_o, latent_i), config.w_enc);
@@ -284,15 +301,36 @@ impl Planner<'_> {
         zeroed
     }
 
-    /// x → z → x̂ → ẑ by running statistics, and the three scores.
-    fn score(&self, b: &mut Builder) {
-        let (c, weights) = (self.chains, (self.netg, self.netg_running));
-        let latent_i = c.encoder1.infer(b, weights, self.x);
-        let fake = c.decoder.infer(b, weights, latent_i);
-        let latent_o = c.encoder2.infer(b, weights, fake);
+    /// Loading and scoring `n` pictures of each run, whose order has room for `order`.
+    fn pass(&self, b: &mut Builder, n: usize, order: usize) -> Pass {
+        let (extent, ports) = (Extent { n, ..self.x.extent }, self.ports);
+        let picture = extent.run_len() / n;
+        b.launch(
+            "gather",
+            [extent.run_len().div_ceil(THREADS), extent.runs, 1],
+            &[ports.pictures, ports.order, ports.batch, ports.position],
+            &[picture, n, order],
+            // Bytes to [-1, 1], as the transform's mean and deviation of one half.
+            &[127.5, 1.0 / 127.5],
+        );
+        b.launch("advance", [1, 1, 1], &[ports.position], &[n], &[]);
+        let load = b.take_launches();
+        let x = Numbers { extent, ..self.x };
+        self.score(b, x, Some(self.netg_running));
+        let score_running = b.take_launches();
+        self.score(b, x, None);
+        Pass { pictures: n, load, score_running, score_batch: b.take_launches() }
+    }
+
+    /// x → z → x̂ → ẑ, and the three scores.
+    fn score(&self, b: &mut Builder, x: Numbers, running: Option<Arena>) {
+        let c = self.chains;
+        let latent_i = c.encoder1.infer(b, self.netg, running, x);
+        let fake = c.decoder.infer(b, self.netg, running, latent_i);
+        let latent_o = c.encoder2.infer(b, self.netg, running, fake);
         let [l2, l1, con] = self.ports.scores;
         for (one, other, kind, to) in
-            [(latent_i, latent_o, 0, l2), (latent_i, latent_o, 1, l1), (self.x, fake, 1, con)]
+            [(latent_i, latent_o, 0, l2), (latent_i, latent_o, 1, l1), (x, fake, 1, con)]
         {
             let pictures = one.extent.runs * one.extent.n;
             let len = one.extent.len() / pictures;

@@ -143,7 +143,7 @@ impl Discriminator {
     }
 }
 
-/// The same five methods for both networks, each chain in its order.
+/// The same methods for both networks, each chain in its order.
 macro_rules! chains {
     ($net:ty, $($chain:ident),+) => {
         impl $net {
@@ -160,7 +160,14 @@ macro_rules! chains {
                 all
             }
 
-            /// Their names in the same order.
+            /// Each batch normalisation's running mean and variance, `[C]`, chain after chain; they share their numbers with the layers.
+            pub fn running_statistics(&self) -> Vec<Tensor> {
+                let mut all = Vec::new();
+                $(all.extend(self.$chain.running_statistics());)+
+                all
+            }
+
+            /// The parameters' names in the same order.
             pub fn parameter_names(&self) -> Vec<String> {
                 let mut all = Vec::new();
                 $(all.extend(self.$chain.parameter_names());)+

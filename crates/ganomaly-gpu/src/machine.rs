@@ -1,0 +1,22 @@
+//! What a group of runs asks of whatever runs its launches.
+
+use crate::error::Result;
+use crate::launch::{Buffer, Launch};
+
+/// Runs a [`Program`](crate::Program)'s launches on its buffers: a card, or the host where no card is to be had.
+pub trait Machine {
+    /// Launches kept ready.
+    type Recording;
+
+    /// Writes the first numbers of a buffer.
+    fn set(&mut self, buffer: Buffer, numbers: &[f32]) -> Result<()>;
+
+    /// Reads a buffer, once all that was asked for before is done.
+    fn get(&mut self, buffer: Buffer) -> Result<Vec<f32>>;
+
+    /// Keeps launches ready; nothing runs yet.
+    fn record(&mut self, launches: &[Launch]) -> Result<Self::Recording>;
+
+    /// Runs what was recorded, behind all that was asked for before. Need not wait for its end.
+    fn replay(&mut self, recording: &Self::Recording) -> Result<()>;
+}

@@ -1,0 +1,113 @@
+//! Epochs of a group on the host against the CPU's loop.
+
+mod common;
+
+use candle_core::{DType, Device, Tensor};
+use common::{Host, all, check};
+use ganomaly_gpu::{Error, Group, Program, Result, Size};
+use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
+use ganomaly_model::{BatchNormMode, Detector, Scores};
+
+const SIZE: Size = Size { runs: 2, batch: 4, pictures: 9, order: 10, remainder: 2 };
+
+fn config() -> GanomalyConfig {
+    GanomalyConfig { isize: 16, nc: 1, nz: 6, ngf: 8, ..GanomalyConfig::default() }
+}
+
+fn models() -> Vec<Ganomaly> {
+    let model = |seed| Ganomaly::with_dtype(config(), seed, DType::F64).unwrap();
+    (0..SIZE.runs as u64).map(model).collect()
+}
+
+fn bytes() -> Vec<u8> {
+    let side = config().isize;
+    (0..SIZE.pictures * side * side).map(|i| (i * i % 251) as u8).collect()
+}
+
+/// Pictures `[N, 1, S, S]` in [-1, 1].
+fn batch(indices: &[u32]) -> Tensor {
+    let side = config().isize;
+    let pixels = bytes();
+    let picture = |&i: &u32| pixels[i as usize * side * side..][..side * side].to_vec();
+    let numbers: Vec<f64> =
+        indices.iter().flat_map(picture).map(|b| f64::from(b) / 127.5 - 1.0).collect();
+    Tensor::from_vec(numbers, (indices.len(), 1, side, side), &Device::Cpu).unwrap()
+}
+
+fn host(program: &Program) -> Result<Host> {
+    Host::new(&program.buffers).ok_or(Error::NoCompiler("cc"))
+}
+
+/// None where there is no C compiler.
+fn group(models: &[Ganomaly]) -> Option<Group<Host>> {
+    match Group::new(models, &bytes(), SIZE, host) {
+        Err(Error::NoCompiler(_)) => None,
+        group => Some(group.unwrap()),
+    }
+}
+
+fn column(scores: &Scores) -> Vec<f32> {
+    [&scores.l2, &scores.l1, &scores.con].into_iter().flatten().map(|&s| s as f32).collect()
+}
+
+#[test]
+fn epochs_and_scores_are_those_of_the_cpu() {
+    let mut models = models();
+    let Some(mut group) = group(&models) else { return };
+    for epoch in 0..2u32 {
+        // 8 of 9 pictures a run: two whole batches.
+        let order = |run: u32| (0..8).map(|i| (i * 2 + run + epoch) % 9).collect::<Vec<u32>>();
+        let orders = [order(0), order(1)];
+        let losses = group.train(&orders).unwrap();
+        for ((model, order), losses) in models.iter_mut().zip(&orders).zip(&losses) {
+            let steps: Vec<Vec<(&str, f64)>> =
+                order.chunks(4).map(|i| model.train_step(&batch(i)).unwrap()).collect();
+            for (name, mean) in losses {
+                let of = |step: &Vec<(&str, f64)>| step.iter().find(|l| l.0 == *name).unwrap().1;
+                let expected = steps.iter().map(of).sum::<f64>() / steps.len() as f64;
+                check(name, &[*mean as f32], &[expected as f32], 1e-5);
+            }
+        }
+    }
+    // 10 pictures in whole batches of 4 and a remainder of 2.
+    let orders = [vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 0], vec![8, 7, 6, 5, 4, 3, 2, 1, 0, 8]];
+    for mode in [BatchNormMode::Running, BatchNormMode::Batch] {
+        let scores = group.score(&orders, mode).unwrap();
+        for ((model, order), scores) in models.iter().zip(&orders).zip(&scores) {
+            let mut expected = Scores::default();
+            for indices in order.chunks(4) {
+                let more = model.score(&batch(indices), mode).unwrap();
+                expected.l2.extend(more.l2);
+                expected.l1.extend(more.l1);
+                expected.con.extend(more.con);
+            }
+            check("scores", &column(scores), &column(&expected), 1e-4);
+        }
+    }
+    // What comes back are the weights that the CPU has.
+    let fresh = self::models();
+    group.download(&fresh).unwrap();
+    for (ours, theirs) in fresh.iter().zip(&models) {
+        let (ours, theirs) = (ours.state().unwrap(), theirs.state().unwrap());
+        for ((name, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+            if !name.ends_with("num_batches_tracked") {
+                let flat = |t: &Tensor| all(std::slice::from_ref(t));
+                check(name, &flat(ours), &flat(theirs), 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_orders_are_errors() {
+    let models = models();
+    let Some(mut group) = group(&models) else { return };
+    let mut error =
+        |orders: &[Vec<u32>]| group.score(orders, BatchNormMode::Running).unwrap_err().to_string();
+    assert!(error(&[vec![0; 10]]).contains("2 runs"));
+    assert!(error(&[vec![0; 9], vec![0; 9]]).contains("remainder"));
+    assert!(error(&[vec![0; 12], vec![0; 12]]).contains("at most 10"));
+    assert!(error(&[vec![9; 10], vec![0; 10]]).contains("no picture 9"));
+    let unequal = Group::new(&models[..1], &bytes(), SIZE, host).err().map(|e| e.to_string());
+    assert_eq!(unequal.as_deref(), Some("1 models for a group of 2 runs"));
+}
