@@ -189,8 +189,8 @@ impl Chain {
         x
     }
 
-    /// Moves the running statistics towards those of a training pass.
-    pub fn track(&self, b: &mut Builder, running: Arena, tape: &Tape) {
+    /// Moves the active runs' running statistics towards those of a training pass.
+    pub fn track(&self, b: &mut Builder, (running, active): (Arena, Buffer), tape: &Tape) {
         for (&(kind, place), saved) in self.layers.iter().zip(&tape.0) {
             let (LayerKind::BatchNorm { .. }, Some(stats)) = (kind, saved.statistics) else {
                 continue;
@@ -199,7 +199,7 @@ impl Chain {
             b.launch(
                 "norm_track",
                 [extent.c.div_ceil(THREADS), extent.runs, 1],
-                &[stats, running.buffer],
+                &[stats, running.buffer, active],
                 &[extent.rows(), extent.c, place.running, running.distance],
                 &[MOMENTUM],
             );

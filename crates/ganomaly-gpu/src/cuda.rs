@@ -67,7 +67,7 @@ pub struct Recording(CudaGraph);
 
 impl Card {
     /// Puts a program on card `ordinal`. Every buffer starts as zeros.
-    pub fn new(ordinal: usize, program: &Program, size: Size) -> Result<Self> {
+    pub fn new(ordinal: usize, program: &Program, size: &Size) -> Result<Self> {
         let there = cards()?;
         if ordinal >= there {
             return Err(Error::NoCard { wanted: ordinal, there });

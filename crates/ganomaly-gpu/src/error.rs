@@ -54,15 +54,16 @@ pub enum Error {
         runs: usize,
     },
     /// Orders that the group was not made for.
-    #[error(
-        "a group of {runs} runs takes as many orders of equal length, of at most {order} pictures, and scores those that leave the remainder it was made for"
-    )]
-    Order {
+    #[error("a group of {runs} runs takes as many orders, of at most {room} pictures each")]
+    Orders {
         /// Most pictures of an order.
-        order: usize,
+        room: usize,
         /// Runs of the group.
         runs: usize,
     },
+    /// A test set that the group was not made for.
+    #[error("the group was not made for {0} pictures behind the last whole batch of a test set")]
+    Remainder(usize),
     /// A picture that is not there.
     #[error("there is no picture {picture} among {there}")]
     Picture {

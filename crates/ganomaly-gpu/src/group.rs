@@ -34,12 +34,12 @@ impl<M: Machine> Group<M> {
         models: &[Ganomaly],
         pictures: &[u8],
         size: Size,
-        make: impl FnOnce(&Program) -> Result<M>,
+        make: impl FnOnce(&Program, &Size) -> Result<M>,
     ) -> Result<Self> {
         let first = models.first().filter(|_| models.len() == size.runs);
         let first = first.ok_or(Error::Runs { models: models.len(), runs: size.runs })?;
-        let program = Program::new(first, size)?;
-        let mut machine = make(&program)?;
+        let program = Program::new(first, &size)?;
+        let mut machine = make(&program, &size)?;
         let step = machine.record(&program.step)?;
         let mut record = |pass: &Pass| {
             Ok(Recorded {
@@ -73,9 +73,7 @@ impl<M: Machine> Group<M> {
             }
         }
         let zeroed: Vec<Buffer> = self.program.zeroed.clone();
-        for buffer in
-            zeroed.into_iter().chain([ports.started_anew, ports.position, ports.loss_sums])
-        {
+        for buffer in zeroed.into_iter().chain([ports.started_anew]) {
             self.zero(buffer)?;
         }
         let word = |bytes: &[u8]| {
@@ -91,72 +89,92 @@ impl<M: Machine> Group<M> {
         self.machine.set(buffer, &vec![0.0; len])
     }
 
-    /// Tells each run its pictures, and starts at the first of them.
-    fn set_orders(&mut self, orders: &[Vec<u32>]) -> Result<usize> {
-        let len = orders.first().map_or(0, Vec::len);
-        let fits = orders.len() == self.size.runs && len <= self.size.order;
-        if !fits || orders.iter().any(|o| o.len() != len) {
-            return Err(Error::Order { order: self.size.order, runs: self.size.runs });
+    /// Tells each run its pictures, and puts it at the first of them.
+    fn set_orders(&mut self, orders: &[Vec<u32>]) -> Result<()> {
+        let Size { runs, order: room, pictures: there, .. } = self.size;
+        if orders.len() != runs || orders.iter().any(|o| o.len() > room) {
+            return Err(Error::Orders { room, runs });
         }
-        let mut numbers = vec![0.0; self.size.runs * self.size.order];
-        for (to, order) in numbers.chunks_mut(self.size.order).zip(orders) {
+        let mut numbers = vec![0.0; runs * room];
+        for (to, order) in numbers.chunks_mut(room.max(1)).zip(orders) {
             for (to, &picture) in to.iter_mut().zip(order) {
-                if picture as usize >= self.size.pictures {
-                    return Err(Error::Picture { picture, there: self.size.pictures });
+                if picture as usize >= there {
+                    return Err(Error::Picture { picture, there });
                 }
                 *to = f32::from_bits(picture);
             }
         }
         let ports = self.program.ports;
         self.machine.set(ports.order, &numbers)?;
-        self.zero(ports.position)?;
-        Ok(len)
+        let lengths: Vec<usize> = orders.iter().map(Vec::len).collect();
+        self.machine.set(ports.length, &words(&lengths))?;
+        self.zero(ports.position)
     }
 
-    /// One epoch: each run takes its pictures in its order, in whole batches. Returns each run's mean losses.
+    /// One epoch: each run takes its pictures in its order, in whole batches; one whose pictures are fewer than the others' learns nothing
+    /// from the last steps. Returns each run's mean losses.
     pub fn train(&mut self, orders: &[Vec<u32>]) -> Result<Vec<Losses>> {
-        let steps = self.set_orders(orders)? / self.size.batch;
+        self.set_orders(orders)?;
+        let steps: Vec<usize> = orders.iter().map(|o| o.len() / self.size.batch).collect();
         let ports = self.program.ports;
         self.zero(ports.loss_sums)?;
-        for _ in 0..steps {
+        for _ in 0..steps.iter().copied().max().unwrap_or(0) {
             self.machine.replay(&self.passes[0].load)?;
             self.machine.replay(&self.step)?;
         }
         let sums = self.machine.get(ports.loss_sums)?;
         let names = LOSSES.into_iter().chain(["err_d"]);
-        let mean = |sums: &[f32]| {
+        let mean = |(sums, &steps): (&[f32], &usize)| {
             names.clone().zip(sums).map(|(name, &s)| (name, f64::from(s) / steps as f64)).collect()
         };
-        Ok(sums.chunks(LOSS_STRIDE).map(mean).collect())
+        Ok(sums.chunks(LOSS_STRIDE).zip(&steps).map(mean).collect())
     }
 
-    /// Scores each run's pictures in its order.
+    /// Scores each run's pictures in its order, in whole batches and what is left of each order behind them.
     pub fn score(&mut self, orders: &[Vec<u32>], mode: BatchNormMode) -> Result<Vec<Scores>> {
-        let mut left = self.set_orders(orders)?;
-        if left % self.size.batch != self.size.remainder % self.size.batch {
-            return Err(Error::Order { order: self.size.order, runs: self.size.runs });
+        let batch = self.size.batch;
+        let lengths: Vec<usize> = orders.iter().map(Vec::len).collect();
+        let known = |left: &usize| *left == 0 || self.size.remainders.contains(left);
+        if let Some(left) = lengths.iter().map(|len| len % batch).find(|left| !known(left)) {
+            return Err(Error::Remainder(left));
         }
-        let ports = self.program.ports;
+        self.set_orders(orders)?;
         let mut all = vec![Scores::default(); self.size.runs];
-        while left > 0 {
-            let which = usize::from(left < self.size.batch);
-            let pass = &self.passes[which];
-            self.machine.replay(&pass.load)?;
-            self.machine.replay(match mode {
-                BatchNormMode::Running => &pass.score_running,
-                BatchNormMode::Batch => &pass.score_batch,
-            })?;
-            let n = pass.pictures;
-            for (kind, buffer) in ports.scores.into_iter().enumerate() {
-                let numbers = self.machine.get(buffer)?;
-                for (scores, numbers) in all.iter_mut().zip(numbers.chunks(n)) {
-                    let to = [&mut scores.l2, &mut scores.l1, &mut scores.con];
-                    to[kind].extend(numbers.iter().map(|&s| f64::from(s)));
-                }
-            }
-            left -= n;
+        for done in 0..lengths.iter().map(|len| len / batch).max().unwrap_or(0) {
+            self.score_pass(0, mode, &mut all, |run| done < lengths[run] / batch)?;
+        }
+        for which in 1..self.passes.len() {
+            let starts: Vec<usize> = lengths.iter().map(|len| len / batch * batch).collect();
+            self.machine.set(self.program.ports.position, &words(&starts))?;
+            let n = self.passes[which].pictures;
+            self.score_pass(which, mode, &mut all, |run| lengths[run] % batch == n)?;
         }
         Ok(all)
+    }
+
+    /// Scores the next pictures of all runs, and keeps those of the runs that `of` names.
+    fn score_pass(
+        &mut self,
+        which: usize,
+        mode: BatchNormMode,
+        all: &mut [Scores],
+        of: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        let pass = &self.passes[which];
+        self.machine.replay(&pass.load)?;
+        self.machine.replay(match mode {
+            BatchNormMode::Running => &pass.score_running,
+            BatchNormMode::Batch => &pass.score_batch,
+        })?;
+        for (kind, buffer) in self.program.ports.scores.into_iter().enumerate() {
+            let numbers = self.machine.get(buffer)?;
+            let runs = all.iter_mut().zip(numbers.chunks(pass.pictures)).enumerate();
+            for (_, (scores, numbers)) in runs.filter(|(run, _)| of(*run)) {
+                let to = [&mut scores.l2, &mut scores.l1, &mut scores.con];
+                to[kind].extend(numbers.iter().map(|&s| f64::from(s)));
+            }
+        }
+        Ok(())
     }
 
     /// Brings weights and running statistics back into `models`.
@@ -180,6 +198,11 @@ impl<M: Machine> Group<M> {
         }
         Ok(())
     }
+}
+
+/// Whole numbers as the buffers hold them.
+fn words(numbers: &[usize]) -> Vec<f32> {
+    numbers.iter().map(|&n| f32::from_bits(u32::try_from(n).unwrap_or(u32::MAX))).collect()
 }
 
 fn flat(tensors: &[Tensor]) -> Result<Vec<f32>> {

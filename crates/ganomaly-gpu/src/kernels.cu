@@ -321,13 +321,13 @@ KERNEL(norm_merge) {
 }
 
 // Running statistics move towards the batch's, with the unbiased variance, as in torch.nn.BatchNorm2d. Grid: blocks of channels, runs. p:
-// statistics [G, 2, C], running. n: rows, C, where they start in a run's running statistics (mean, then variance), distance of runs. f: momentum.
+// statistics [G, 2, C], running, active i32 [G]. n: rows, C, where they start in a run's running statistics (mean, then variance), distance of runs. f: momentum.
 KERNEL(norm_track) {
     const int c = a.n[1];
     const double momentum = a.f[0], unbias = a.n[0] > 1 ? (double)a.n[0] / (a.n[0] - 1) : 2.0 * a.n[0];
     EACH_THREAD {
         const int channel = BLOCK_X * THREADS + t;
-        if (channel < c) {
+        if (channel < c && ((const int *)a.p[2])[BLOCK_Y]) {
             const float *batch = FLOATS(0) + (Size)BLOCK_Y * 2 * c;
             float *running = FLOATS(1) + a.n[2] + (Size)BLOCK_Y * a.n[3];
             running[channel] = (float)((1.0 - momentum) * running[channel] + momentum * batch[channel]);
@@ -573,36 +573,42 @@ KERNEL(picture_error) {
 
 // ---------------------------------------------------------------------------------------------------------------- the rest
 
-// Counts a step of Adam, and from it the two factors of the step. p: clock: steps (i32), step size, scale of the second moment. f: lr,
-// beta1, beta2.
+// Counts each active run's step of Adam, and from it the two factors of the step. Grid: blocks of runs. p: clocks [G, 4]: steps (i32), step size,
+// scale of the second moment; active i32 [G]. n: runs. f: lr, beta1, beta2.
 KERNEL(adam_clock) {
     EACH_THREAD {
-        if (t == 0) {
-            const int steps = ++((int *)a.p[0])[0];
-            FLOATS(0)[1] = (float)(a.f[0] / (1.0 - pow(a.f[1], steps)));
-            FLOATS(0)[2] = (float)sqrt(1.0 - pow(a.f[2], steps));
+        ELEMENT(run) if (((const int *)a.p[1])[run]) {
+            float *clock = FLOATS(0) + run * 4;
+            const int steps = ++((int *)clock)[0];
+            clock[1] = (float)(a.f[0] / (1.0 - pow(a.f[1], steps)));
+            clock[2] = (float)sqrt(1.0 - pow(a.f[2], steps));
         }
     }
 }
 
-// torch.optim.Adam over all parameters of all runs. p: parameters, first moments, second moments, gradients, clock. f: beta1, beta2, eps.
+// torch.optim.Adam over all parameters of the active runs. Grid: blocks of a run's parameters, runs. p: parameters, first moments, second moments,
+// gradients, clocks, active. n: parameters of a run. f: beta1, beta2, eps.
 KERNEL(adam) {
     const float beta1 = FACTOR(0), beta2 = FACTOR(1), rest1 = (float)(1.0 - a.f[0]), rest2 = (float)(1.0 - a.f[1]);
+    const float *clock = FLOATS(4) + BLOCK_Y * 4;
+    const int active = ((const int *)a.p[5])[BLOCK_Y];
     EACH_THREAD {
-        ELEMENT(at) {
+        const int of_run = BLOCK_X * THREADS + t;
+        if (active && of_run < a.n[0]) {
+            const Size at = (Size)BLOCK_Y * a.n[0] + of_run;
             const float g = FLOATS(3)[at];
             const float m = beta1 * FLOATS(1)[at] + rest1 * g, v = beta2 * FLOATS(2)[at] + rest2 * g * g;
             FLOATS(1)[at] = m;
             FLOATS(2)[at] = v;
-            FLOATS(0)[at] -= FLOATS(4)[1] * m / (sqrtf(v) / FLOATS(4)[2] + FACTOR(2));
+            FLOATS(0)[at] -= clock[1] * m / (sqrtf(v) / clock[2] + FACTOR(2));
         }
     }
 }
 
 // A run whose discriminator's loss has vanished starts it anew from the weights kept for that. Grid: blocks of a run's parameters, runs. p:
-// parameters, fresh, losses [G, 8], whether it happened [G]. n: parameters of a run, which loss. f: threshold.
+// parameters, fresh, losses [G, 8], how often it happened [G], active. n: parameters of a run, which loss. f: threshold.
 KERNEL(start_anew) {
-    const int vanished = FLOATS(2)[BLOCK_Y * 8 + a.n[1]] < FACTOR(0);
+    const int vanished = ((const int *)a.p[4])[BLOCK_Y] && FLOATS(2)[BLOCK_Y * 8 + a.n[1]] < FACTOR(0);
     EACH_THREAD {
         const int at = BLOCK_X * THREADS + t;
         if (vanished && at < a.n[0]) FLOATS(0)[(Size)BLOCK_Y * a.n[0] + at] = FLOATS(1)[(Size)BLOCK_Y * a.n[0] + at];
@@ -620,27 +626,34 @@ KERNEL(discriminator_loss) {
     }
 }
 
-// Moves on behind a batch. p: position i32 [1]. n: pictures of the batch.
+// Moves each run on behind a batch; a run without a whole batch left is not active, and learns nothing. p: positions i32 [G], lengths i32 [G],
+// active i32 [G]. n: runs, pictures of the batch.
 KERNEL(advance) {
     EACH_THREAD {
-        if (t == 0) ((int *)a.p[0])[0] += a.n[0];
+        ELEMENT(run) {
+            int *position = (int *)a.p[0] + run;
+            *position += a.n[1];
+            ((int *)a.p[2])[run] = *position <= ((const int *)a.p[1])[run];
+        }
     }
 }
 
-// Adds up each run's losses over the steps of an epoch. p: losses [G, 8], sums [G, 8]. n: numbers.
+// Adds up each active run's losses over the steps of an epoch. p: losses [G, 8], sums [G, 8], active. n: numbers.
 KERNEL(sum_losses) {
-    EACH_THREAD { ELEMENT(at) FLOATS(1)[at] += FLOATS(0)[at]; }
+    EACH_THREAD {
+        ELEMENT(at) if (((const int *)a.p[2])[at / 8]) FLOATS(1)[at] += FLOATS(0)[at];
+    }
 }
 
 // A batch of each run from the data set's bytes. Grid: blocks of a batch's numbers, runs. p: pictures u8 [P, H, W, C], order i32 [G, P'], batch,
-// position i32 [1] (pictures taken so far). n: numbers of a picture, pictures of a batch, P', C. f: mean and inverse deviation of bytes.
+// positions i32 [G] (pictures taken so far). n: numbers of a picture, pictures of a batch, P', C. f: mean and inverse deviation of bytes.
 KERNEL(gather) {
     const int picture = a.n[0], pictures = a.n[1];
     EACH_THREAD {
         const int at = BLOCK_X * THREADS + t;
         if (at < picture * pictures) {
-            const int position = ((const int *)a.p[3])[0] + at / picture;
-            const int from = ((const int *)a.p[1])[(Size)BLOCK_Y * a.n[2] + position];
+            const int position = ((const int *)a.p[3])[BLOCK_Y] + at / picture;
+            const int from = position < a.n[2] ? ((const int *)a.p[1])[(Size)BLOCK_Y * a.n[2] + position] : 0;
             const float byte = ((const unsigned char *)a.p[0])[(Size)from * picture + at % picture];
             FLOATS(2)[(Size)BLOCK_Y * picture * pictures + at] = (byte - FACTOR(0)) * FACTOR(1);
         }

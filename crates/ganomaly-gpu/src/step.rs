@@ -2,6 +2,7 @@
 
 use crate::chain::{Arena, Chain, Extent, Numbers, Target};
 use crate::launch::{Buffer, Builder, Launch, THREADS};
+use ganomaly_kernels::AdamConfig;
 use ganomaly_model::Result;
 use ganomaly_model::ganomaly::{Adversarial, Ganomaly, GanomalyConfig, REINIT_BELOW};
 
@@ -19,8 +20,12 @@ pub struct Ports {
     pub pictures: Buffer,
     /// Which pictures each run takes, in its order: i32 [G, P'].
     pub order: Buffer,
-    /// i32 [1]: how many pictures of its order each run has taken.
+    /// i32 [G]: how many pictures of its order each run has taken.
     pub position: Buffer,
+    /// i32 [G]: how many pictures each run's order has.
+    pub length: Buffer,
+    /// i32 [G]: whether each run learns from the batch: not where it ran over the end of its order.
+    pub active: Buffer,
     /// The batch, [G, N, S, S, C].
     pub batch: Buffer,
     /// [G, 8] in the order of [`LOSSES`], then `err_d`.
@@ -54,7 +59,7 @@ pub struct Program {
     pub buffers: Vec<usize>,
     /// One training step on the batch.
     pub step: Vec<Launch>,
-    /// Loading and scoring a batch, and what is left at the end of a test set.
+    /// Loading and scoring a batch, then each remainder of a test set.
     pub passes: Vec<Pass>,
     /// Where the host meets them.
     pub ports: Ports,
@@ -76,7 +81,7 @@ pub struct Pass {
 }
 
 /// How many of what a [`Program`] is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Size {
     /// Runs side by side; their configs differ in seed and data alone.
     pub runs: usize,
@@ -86,8 +91,8 @@ pub struct Size {
     pub pictures: usize,
     /// Most pictures in a run's order.
     pub order: usize,
-    /// Pictures of a test set behind its last whole batch.
-    pub remainder: usize,
+    /// Pictures of the runs' test sets behind their last whole batches, each number once.
+    pub remainders: Vec<usize>,
 }
 
 /// The four chains with their places in the arenas.
@@ -120,7 +125,7 @@ impl Program {
     }
 
     /// Plans a group of runs like `model`.
-    pub fn new(model: &Ganomaly, size: Size) -> Result<Self> {
+    pub fn new(model: &Ganomaly, size: &Size) -> Result<Self> {
         let config = model.config();
         let chains = Chains::new(model)?;
         let mut b = Builder::default();
@@ -136,7 +141,9 @@ impl Program {
         let ports = Ports {
             pictures: b.keep((size.pictures * picture).div_ceil(4)),
             order: b.keep(runs * size.order),
-            position: b.keep(1),
+            position: b.keep(runs),
+            length: b.keep(runs),
+            active: b.keep(runs),
             batch: b.keep(runs * size.batch * picture),
             losses: b.keep(runs * LOSS_STRIDE),
             loss_sums: b.keep(runs * LOSS_STRIDE),
@@ -166,9 +173,8 @@ impl Program {
             netd_gradients: arena(ports.netd_gradients, netd),
         };
 
-        let passes = [size.batch, size.remainder]
-            .into_iter()
-            .filter(|&n| n > 0)
+        let passes = std::iter::once(size.batch)
+            .chain(size.remainders.iter().copied())
             .map(|n| planner.pass(&mut b, n, size.order))
             .collect();
         let zeroed = planner.step(&mut b);
@@ -204,11 +210,11 @@ impl Planner<'_> {
         let (logit_fake, classifier_fake) = c.classifier.forward(b, netd, feat_fake);
         let pred_real = self.sigmoid(b, logit_real);
         let pred_fake = self.sigmoid(b, logit_fake);
-        c.encoder1.track(b, self.netg_running, &encoder1);
-        c.decoder.track(b, self.netg_running, &decoder);
-        c.encoder2.track(b, self.netg_running, &encoder2);
+        c.encoder1.track(b, (self.netg_running, self.ports.active), &encoder1);
+        c.decoder.track(b, (self.netg_running, self.ports.active), &decoder);
+        c.encoder2.track(b, (self.netg_running, self.ports.active), &encoder2);
         for tape in [&features_real, &features_fake, &features_real, &features_fake] {
-            c.features.track(b, self.netd_running, tape);
+            c.features.track(b, (self.netd_running, self.ports.active), tape);
         }
 
         self.loss(
@@ -224,7 +230,7 @@ impl Planner<'_> {
         self.loss(b, (pred_real, pred_real, 2, 1.0), 3);
         self.loss(b, (pred_fake, pred_fake, 2, 0.0), 4);
         b.launch("discriminator_loss", [1, 1, 1], &[self.ports.losses], &[x.extent.runs], &[]);
-        let losses = [self.ports.losses, self.ports.loss_sums];
+        let losses = [self.ports.losses, self.ports.loss_sums, self.ports.active];
         b.each("sum_losses", x.extent.runs * LOSS_STRIDE, &losses, &[], &[]);
 
         // The generator's gradients.
@@ -273,28 +279,29 @@ impl Planner<'_> {
     /// Both optimisers' step, and the discriminator's fresh start where its loss has vanished.
     fn update(&self, b: &mut Builder) -> Vec<Buffer> {
         let (config, runs) = (self.config, self.x.extent.runs);
+        let Ports { netd_fresh, losses, started_anew, active, .. } = self.ports;
         let mut zeroed = Vec::new();
         for (weights, gradients) in
             [(self.netg, self.netg_gradients), (self.netd, self.netd_gradients)]
         {
             let len = runs * weights.distance;
-            let (first, second, clock) = (b.keep(len), b.keep(len), b.keep(3));
+            let (first, second, clock) = (b.keep(len), b.keep(len), b.keep(4 * runs));
+            let AdamConfig { eps, .. } = AdamConfig::default();
+            let factors = [config.lr, config.beta1, config.beta2];
+            b.each("adam_clock", runs, &[clock, active], &[], &factors);
             b.launch(
-                "adam_clock",
-                [1, 1, 1],
-                &[clock],
-                &[],
-                &[config.lr, config.beta1, config.beta2],
+                "adam",
+                [weights.distance.div_ceil(THREADS), runs, 1],
+                &[weights.buffer, first, second, gradients.buffer, clock, active],
+                &[weights.distance],
+                &[config.beta1, config.beta2, eps],
             );
-            let buffers = [weights.buffer, first, second, gradients.buffer, clock];
-            b.each("adam", len, &buffers, &[], &[config.beta1, config.beta2, 1e-8]);
             zeroed.extend([first, second, clock]);
         }
-        let Ports { netd_fresh, losses, started_anew, .. } = self.ports;
         b.launch(
             "start_anew",
             [self.netd.distance.div_ceil(THREADS), runs, 1],
-            &[self.netd.buffer, netd_fresh, losses, started_anew],
+            &[self.netd.buffer, netd_fresh, losses, started_anew, active],
             &[self.netd.distance, ERR_D],
             &[REINIT_BELOW],
         );
@@ -313,7 +320,7 @@ impl Planner<'_> {
             // Bytes to [-1, 1], as the transform's mean and deviation of one half.
             &[127.5, 1.0 / 127.5],
         );
-        b.launch("advance", [1, 1, 1], &[ports.position], &[n], &[]);
+        b.each("advance", extent.runs, &[ports.position, ports.length, ports.active], &[n], &[]);
         let load = b.take_launches();
         let x = Numbers { extent, ..self.x };
         self.score(b, x, Some(self.netg_running));

@@ -8,7 +8,11 @@ use ganomaly_gpu::{Error, Group, Program, Result, Size};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Detector, Scores};
 
-const SIZE: Size = Size { runs: 2, batch: 4, pictures: 9, order: 10, remainder: 2 };
+const SIZE: Size = Size { runs: 3, batch: 4, pictures: 9, order: 13, remainders: Vec::new() };
+
+fn size() -> Size {
+    Size { remainders: vec![2, 1], ..SIZE }
+}
 
 fn config() -> GanomalyConfig {
     GanomalyConfig { isize: 16, nc: 1, nz: 6, ngf: 8, ..GanomalyConfig::default() }
@@ -34,13 +38,13 @@ fn batch(indices: &[u32]) -> Tensor {
     Tensor::from_vec(numbers, (indices.len(), 1, side, side), &Device::Cpu).unwrap()
 }
 
-fn host(program: &Program) -> Result<Host> {
+fn host(program: &Program, _: &Size) -> Result<Host> {
     Host::new(&program.buffers).ok_or(Error::NoCompiler("cc"))
 }
 
 /// None where there is no C compiler.
 fn group(models: &[Ganomaly]) -> Option<Group<Host>> {
-    match Group::new(models, &bytes(), SIZE, host) {
+    match Group::new(models, &bytes(), size(), host) {
         Err(Error::NoCompiler(_)) => None,
         group => Some(group.unwrap()),
     }
@@ -55,13 +59,13 @@ fn epochs_and_scores_are_those_of_the_cpu() {
     let mut models = models();
     let Some(mut group) = group(&models) else { return };
     for epoch in 0..2u32 {
-        // 8 of 9 pictures a run: two whole batches.
-        let order = |run: u32| (0..8).map(|i| (i * 2 + run + epoch) % 9).collect::<Vec<u32>>();
-        let orders = [order(0), order(1)];
+        // Two, three and one whole batches: the runs do not end their epochs together.
+        let order = |run: u32, len: u32| (0..len).map(|i| (i * 2 + run + epoch) % 9).collect();
+        let orders: [Vec<u32>; 3] = [order(0, 8), order(1, 12), order(2, 7)];
         let losses = group.train(&orders).unwrap();
         for ((model, order), losses) in models.iter_mut().zip(&orders).zip(&losses) {
             let steps: Vec<Vec<(&str, f64)>> =
-                order.chunks(4).map(|i| model.train_step(&batch(i)).unwrap()).collect();
+                order.chunks_exact(4).map(|i| model.train_step(&batch(i)).unwrap()).collect();
             for (name, mean) in losses {
                 let of = |step: &Vec<(&str, f64)>| step.iter().find(|l| l.0 == *name).unwrap().1;
                 let expected = steps.iter().map(of).sum::<f64>() / steps.len() as f64;
@@ -69,8 +73,9 @@ fn epochs_and_scores_are_those_of_the_cpu() {
             }
         }
     }
-    // 10 pictures in whole batches of 4 and a remainder of 2.
-    let orders = [vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 0], vec![8, 7, 6, 5, 4, 3, 2, 1, 0, 8]];
+    // Whole batches of 4 and remainders of 2, none and 1.
+    let orders =
+        [vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 0], vec![8, 7, 6, 5, 4, 3, 2, 1], vec![4, 5, 6, 7, 0]];
     for mode in [BatchNormMode::Running, BatchNormMode::Batch] {
         let scores = group.score(&orders, mode).unwrap();
         for ((model, order), scores) in models.iter().zip(&orders).zip(&scores) {
@@ -104,10 +109,10 @@ fn wrong_orders_are_errors() {
     let Some(mut group) = group(&models) else { return };
     let mut error =
         |orders: &[Vec<u32>]| group.score(orders, BatchNormMode::Running).unwrap_err().to_string();
-    assert!(error(&[vec![0; 10]]).contains("2 runs"));
-    assert!(error(&[vec![0; 9], vec![0; 9]]).contains("remainder"));
-    assert!(error(&[vec![0; 12], vec![0; 12]]).contains("at most 10"));
-    assert!(error(&[vec![9; 10], vec![0; 10]]).contains("no picture 9"));
-    let unequal = Group::new(&models[..1], &bytes(), SIZE, host).err().map(|e| e.to_string());
-    assert_eq!(unequal.as_deref(), Some("1 models for a group of 2 runs"));
+    assert!(error(&[vec![0; 10]]).contains("3 runs"));
+    assert!(error(&[vec![0; 8], vec![0; 8], vec![0; 11]]).contains("not made for 3"));
+    assert!(error(&[vec![0; 16], vec![0; 8], vec![0; 8]]).contains("at most 13"));
+    assert!(error(&[vec![9; 10], vec![0; 8], vec![0; 8]]).contains("no picture 9"));
+    let unequal = Group::new(&models[..1], &bytes(), size(), host).err().map(|e| e.to_string());
+    assert_eq!(unequal.as_deref(), Some("1 models for a group of 3 runs"));
 }

@@ -15,7 +15,7 @@ fn parts(buffer: &[f32], runs: usize) -> Vec<&[f32]> {
     buffer.chunks(buffer.len() / runs).collect()
 }
 
-const SIZE: Size = Size { runs: 2, batch: 5, pictures: 7, order: 10, remainder: 0 };
+const SIZE: Size = Size { runs: 2, batch: 5, pictures: 7, order: 10, remainders: Vec::new() };
 
 /// In float64, so that a difference is the kernels' own. In float32 a rectifier's input within rounding of its kink may fall on either side.
 fn models(config: GanomalyConfig) -> Vec<Ganomaly> {
@@ -38,6 +38,8 @@ fn upload(host: &mut Host, program: &Program, models: &[Ganomaly]) {
     host.fill(ports.started_anew, 0);
     host.fill(ports.position, 0);
     host.fill(ports.loss_sums, 0);
+    host.fill(ports.length, 10);
+    host.fill(ports.active, 1);
     for &zeroed in &program.zeroed {
         host.fill(zeroed, 0);
     }
@@ -54,7 +56,7 @@ fn batch(config: &GanomalyConfig, seed: u64) -> Result<Tensor> {
 
 fn check_steps(config: GanomalyConfig) -> Result<()> {
     let mut models = models(config.clone());
-    let program = Program::new(&models[0], SIZE).unwrap();
+    let program = Program::new(&models[0], &SIZE).unwrap();
     let Some(mut host) = Host::new(&program.buffers) else { return Ok(()) };
     upload(&mut host, &program, &models);
     let ports = program.ports;
@@ -163,7 +165,7 @@ fn with_colours_extra_layers_and_cross_entropy_too() -> Result<()> {
 fn a_group_computes_what_each_run_computes_alone() -> Result<()> {
     let config = config();
     let models = models(config.clone());
-    let group = Program::new(&models[0], SIZE).unwrap();
+    let group = Program::new(&models[0], &SIZE).unwrap();
     let Some(mut host) = Host::new(&group.buffers) else { return Ok(()) };
     upload(&mut host, &group, &models);
     let batches: Vec<Vec<f32>> = (0..SIZE.runs as u64)
@@ -173,7 +175,7 @@ fn a_group_computes_what_each_run_computes_alone() -> Result<()> {
     host.run(&group.step);
     host.run(&group.passes[0].score_running);
     for (run, model) in models.iter().enumerate() {
-        let single = Program::new(model, Size { runs: 1, ..SIZE }).unwrap();
+        let single = Program::new(model, &Size { runs: 1, ..SIZE }).unwrap();
         let Some(mut alone) = Host::new(&single.buffers) else { return Ok(()) };
         upload(&mut alone, &single, std::slice::from_ref(model));
         alone.set(single.ports.batch, &batches[run]).unwrap();
@@ -195,7 +197,7 @@ fn a_group_computes_what_each_run_computes_alone() -> Result<()> {
 fn batches_come_from_the_bytes_in_each_runs_order() -> Result<()> {
     let config = config();
     let models = models(config.clone());
-    let program = Program::new(&models[0], SIZE).unwrap();
+    let program = Program::new(&models[0], &SIZE).unwrap();
     let Some(mut host) = Host::new(&program.buffers) else { return Ok(()) };
     upload(&mut host, &program, &models);
     let picture = config.isize * config.isize;
@@ -227,7 +229,7 @@ fn batches_come_from_the_bytes_in_each_runs_order() -> Result<()> {
 #[test]
 fn only_a_run_whose_discriminator_vanished_starts_it_anew() -> Result<()> {
     let models = models(config());
-    let program = Program::new(&models[0], SIZE).unwrap();
+    let program = Program::new(&models[0], &SIZE).unwrap();
     let Some(mut host) = Host::new(&program.buffers) else { return Ok(()) };
     upload(&mut host, &program, &models);
     let mut losses = [1.0; 2 * LOSS_STRIDE];
