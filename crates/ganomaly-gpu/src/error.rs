@@ -64,6 +64,16 @@ pub enum Error {
     /// A test set that the group was not made for.
     #[error("the group was not made for {0} pictures behind the last whole batch of a test set")]
     Remainder(usize),
+    /// Pictures of another size or number than the group was made for.
+    #[error(
+        "{got} bytes of pictures, or their table, where {expected} bytes and 256 numbers a channel are expected"
+    )]
+    Pictures {
+        /// Bytes given.
+        got: usize,
+        /// Bytes expected.
+        expected: usize,
+    },
     /// A picture that is not there.
     #[error("there is no picture {picture} among {there}")]
     Picture {

@@ -5,7 +5,7 @@ use crate::launch::Buffer;
 use crate::machine::Machine;
 use crate::step::{LOSS_STRIDE, LOSSES, Pass, Program, Size};
 use candle_core::{DType, Device, Tensor};
-use ganomaly_model::ganomaly::Ganomaly;
+use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Scores};
 
 /// Several runs on one machine. They differ in seed and in the order of their pictures alone.
@@ -13,8 +13,23 @@ pub struct Group<M: Machine> {
     machine: M,
     program: Program,
     size: Size,
+    config: GanomalyConfig,
+    load: M::Recording,
     step: M::Recording,
     passes: Vec<Recorded<M::Recording>>,
+    /// Steps of each run that its model has not counted yet.
+    steps: Vec<usize>,
+    /// How often each run's discriminator has started anew.
+    started_anew: Vec<u32>,
+}
+
+/// The data set that all runs draw from.
+#[derive(Clone, Copy, Debug)]
+pub struct Pictures<'a> {
+    /// u8 `[P, S, S, C]`, of the size that the network sees.
+    pub bytes: &'a [u8],
+    /// `[C, 256]`: the network's number for each byte of a channel.
+    pub table: &'a [f32],
 }
 
 /// A [`Pass`], recorded.
@@ -29,17 +44,18 @@ struct Recorded<R> {
 pub type Losses = Vec<(&'static str, f64)>;
 
 impl<M: Machine> Group<M> {
-    /// Puts `models`, one a run, and the data set's `pictures`, u8 `[P, S, S, C]`, on the machine that `make` makes for the program.
+    /// Puts `models`, one a run, and the data set's pictures on the machine that `make` makes for the program.
     pub fn new(
-        models: &[Ganomaly],
-        pictures: &[u8],
+        models: &mut [Ganomaly],
+        pictures: Pictures<'_>,
         size: Size,
         make: impl FnOnce(&Program, &Size) -> Result<M>,
     ) -> Result<Self> {
         let first = models.first().filter(|_| models.len() == size.runs);
         let first = first.ok_or(Error::Runs { models: models.len(), runs: size.runs })?;
-        let program = Program::new(first, &size)?;
+        let (program, config) = (Program::new(first, &size)?, first.config().clone());
         let mut machine = make(&program, &size)?;
+        let load = machine.record(&program.load)?;
         let step = machine.record(&program.step)?;
         let mut record = |pass: &Pass| {
             Ok(Recorded {
@@ -50,28 +66,28 @@ impl<M: Machine> Group<M> {
             })
         };
         let passes = program.passes.iter().map(&mut record).collect::<Result<Vec<_>>>()?;
-        let mut group = Self { machine, program, size, step, passes };
+        let (steps, started_anew) = (vec![0; size.runs], vec![0; size.runs]);
+        let mut group =
+            Self { machine, program, size, config, load, step, passes, steps, started_anew };
         group.upload(models, pictures)?;
         Ok(group)
     }
 
-    fn upload(&mut self, models: &[Ganomaly], pictures: &[u8]) -> Result<()> {
+    fn upload(&mut self, models: &mut [Ganomaly], pictures: Pictures<'_>) -> Result<()> {
         let ports = self.program.ports;
-        let arenas = |model: &Ganomaly| -> [Vec<Tensor>; 4] {
-            let (g, d) = (&model.netg, &model.netd);
-            [g.parameters(), d.parameters(), g.running_statistics(), d.running_statistics()]
-        };
-        let to = [ports.netg, ports.netd, ports.netg_running, ports.netd_running];
-        for (arena, buffer) in to.into_iter().enumerate() {
+        let Size { runs, pictures: there, .. } = self.size;
+        let bytes = there * self.config.isize.pow(2) * self.config.nc;
+        if pictures.bytes.len() != bytes || pictures.table.len() != self.config.nc * 256 {
+            return Err(Error::Pictures { got: pictures.bytes.len(), expected: bytes });
+        }
+        for (buffer, tensors) in arenas(&self.program) {
             let mut numbers = Vec::new();
-            for model in models {
-                numbers.extend(flat(&arenas(model)[arena])?);
+            for model in &*models {
+                numbers.extend(flat(&tensors(model))?);
             }
             self.machine.set(buffer, &numbers)?;
-            if buffer == ports.netd {
-                self.machine.set(ports.netd_fresh, &numbers)?;
-            }
         }
+        self.renew(models, &vec![true; runs])?;
         let zeroed: Vec<Buffer> = self.program.zeroed.clone();
         for buffer in zeroed.into_iter().chain([ports.started_anew]) {
             self.zero(buffer)?;
@@ -81,7 +97,21 @@ impl<M: Machine> Group<M> {
             word[..bytes.len()].copy_from_slice(bytes);
             f32::from_ne_bytes(word)
         };
-        self.machine.set(ports.pictures, &pictures.chunks(4).map(word).collect::<Vec<f32>>())
+        self.machine
+            .set(ports.pictures, &pictures.bytes.chunks(4).map(word).collect::<Vec<f32>>())?;
+        self.machine.set(ports.table, pictures.table)
+    }
+
+    /// Draws what some runs' discriminators start from the next time they start anew.
+    fn renew(&mut self, models: &mut [Ganomaly], which: &[bool]) -> Result<()> {
+        let buffer = self.program.ports.netd_fresh;
+        let mut numbers = self.machine.get(buffer)?;
+        let distance = numbers.len() / self.size.runs;
+        let runs = numbers.chunks_mut(distance).zip(models).zip(which);
+        for ((numbers, model), _) in runs.filter(|(_, wanted)| **wanted) {
+            numbers.copy_from_slice(&flat(&model.draw_discriminator()?)?);
+        }
+        self.machine.set(buffer, &numbers)
     }
 
     fn zero(&mut self, buffer: Buffer) -> Result<()> {
@@ -112,27 +142,51 @@ impl<M: Machine> Group<M> {
     }
 
     /// One epoch: each run takes its pictures in its order, in whole batches; one whose pictures are fewer than the others' learns nothing
-    /// from the last steps. Returns each run's mean losses.
-    pub fn train(&mut self, orders: &[Vec<u32>]) -> Result<Vec<Losses>> {
+    /// from the last steps. A discriminator that vanishes more than once within an epoch starts from the same weights each time. Returns each run's
+    /// mean losses.
+    pub fn train(&mut self, models: &mut [Ganomaly], orders: &[Vec<u32>]) -> Result<Vec<Losses>> {
         self.set_orders(orders)?;
         let steps: Vec<usize> = orders.iter().map(|o| o.len() / self.size.batch).collect();
         let ports = self.program.ports;
         self.zero(ports.loss_sums)?;
         for _ in 0..steps.iter().copied().max().unwrap_or(0) {
-            self.machine.replay(&self.passes[0].load)?;
+            self.machine.replay(&self.load)?;
             self.machine.replay(&self.step)?;
         }
         let sums = self.machine.get(ports.loss_sums)?;
-        let names = LOSSES.into_iter().chain(["err_d"]);
-        let mean = |(sums, &steps): (&[f32], &usize)| {
-            names.clone().zip(sums).map(|(name, &s)| (name, f64::from(s) / steps as f64)).collect()
-        };
+        for (counted, steps) in self.steps.iter_mut().zip(&steps) {
+            *counted += steps;
+        }
+        let counts = self.machine.get(ports.started_anew)?;
+        let counts: Vec<u32> = counts.into_iter().map(f32::to_bits).collect();
+        let which: Vec<bool> = counts.iter().zip(&self.started_anew).map(|(n, o)| n != o).collect();
+        if which.contains(&true) {
+            self.renew(models, &which)?;
+            self.started_anew = counts;
+        }
+        let mean = |(sums, &steps): (&[f32], &usize)| self.named(sums, steps);
         Ok(sums.chunks(LOSS_STRIDE).zip(&steps).map(mean).collect())
+    }
+
+    /// Mean losses in the order of the CPU's.
+    fn named(&self, sums: &[f32], steps: usize) -> Losses {
+        let mean = |at: usize| f64::from(sums[at]) / steps as f64;
+        let [adv, con, enc, real, fake] = [0, 1, 2, 3, 4].map(mean);
+        let GanomalyConfig { w_adv, w_con, w_enc, .. } = self.config;
+        vec![
+            ("err_g", w_adv * adv + w_con * con + w_enc * enc),
+            (LOSSES[0], adv),
+            (LOSSES[1], con),
+            (LOSSES[2], enc),
+            ("err_d", mean(5)),
+            (LOSSES[3], real),
+            (LOSSES[4], fake),
+        ]
     }
 
     /// Scores each run's pictures in its order, in whole batches and what is left of each order behind them.
     pub fn score(&mut self, orders: &[Vec<u32>], mode: BatchNormMode) -> Result<Vec<Scores>> {
-        let batch = self.size.batch;
+        let batch = self.size.score_batch;
         let lengths: Vec<usize> = orders.iter().map(Vec::len).collect();
         let known = |left: &usize| *left == 0 || self.size.remainders.contains(left);
         if let Some(left) = lengths.iter().map(|len| len % batch).find(|left| !known(left)) {
@@ -177,15 +231,9 @@ impl<M: Machine> Group<M> {
         Ok(())
     }
 
-    /// Brings weights and running statistics back into `models`.
+    /// Brings weights, running statistics and the count of batches back into `models`.
     pub fn download(&mut self, models: &[Ganomaly]) -> Result<()> {
-        let ports = self.program.ports;
-        for (buffer, tensors) in [
-            (ports.netg, (|m| m.netg.parameters()) as fn(&Ganomaly) -> Vec<Tensor>),
-            (ports.netd, |m| m.netd.parameters()),
-            (ports.netg_running, |m| m.netg.running_statistics()),
-            (ports.netd_running, |m| m.netd.running_statistics()),
-        ] {
+        for (buffer, tensors) in arenas(&self.program) {
             let numbers = self.machine.get(buffer)?;
             let mut at = 0;
             for tensor in models.iter().flat_map(tensors) {
@@ -196,8 +244,22 @@ impl<M: Machine> Group<M> {
                 at += len;
             }
         }
+        for (model, steps) in models.iter().zip(&mut self.steps) {
+            model.count_steps(std::mem::take(steps));
+        }
         Ok(())
     }
+}
+
+/// The buffers that hold all runs' tensors, and which tensors of a model they are.
+fn arenas(program: &Program) -> [(Buffer, fn(&Ganomaly) -> Vec<Tensor>); 4] {
+    let ports = program.ports;
+    [
+        (ports.netg, |m| m.netg.parameters()),
+        (ports.netd, |m| m.netd.parameters()),
+        (ports.netg_running, |m| m.netg.running_statistics()),
+        (ports.netd_running, |m| m.netd.running_statistics()),
+    ]
 }
 
 /// Whole numbers as the buffers hold them.

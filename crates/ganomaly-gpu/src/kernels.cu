@@ -645,17 +645,19 @@ KERNEL(sum_losses) {
     }
 }
 
-// A batch of each run from the data set's bytes. Grid: blocks of a batch's numbers, runs. p: pictures u8 [P, H, W, C], order i32 [G, P'], batch,
-// positions i32 [G] (pictures taken so far). n: numbers of a picture, pictures of a batch, P', C. f: mean and inverse deviation of bytes.
+// A batch of each run from the data set's bytes. Grid: blocks of a batch's numbers, runs. p: pictures u8 [P, S, S, C], order i32 [G, P'], batch,
+// positions i32 [G] (pictures taken so far), table [C, 256] (what each byte of a channel stands for). n: numbers of a picture, pictures of a
+// batch, P', C.
 KERNEL(gather) {
     const int picture = a.n[0], pictures = a.n[1];
     EACH_THREAD {
         const int at = BLOCK_X * THREADS + t;
         if (at < picture * pictures) {
             const int position = ((const int *)a.p[3])[BLOCK_Y] + at / picture;
+            // Behind its end a run's batch is any picture: nobody looks at it.
             const int from = position < a.n[2] ? ((const int *)a.p[1])[(Size)BLOCK_Y * a.n[2] + position] : 0;
-            const float byte = ((const unsigned char *)a.p[0])[(Size)from * picture + at % picture];
-            FLOATS(2)[(Size)BLOCK_Y * picture * pictures + at] = (byte - FACTOR(0)) * FACTOR(1);
+            const int byte = ((const unsigned char *)a.p[0])[(Size)from * picture + at % picture];
+            FLOATS(2)[(Size)BLOCK_Y * picture * pictures + at] = FLOATS(4)[at % picture % a.n[3] * 256 + byte];
         }
     }
 }

@@ -10,7 +10,7 @@ mod machine;
 mod step;
 
 pub use error::{Error, Result};
-pub use group::{Group, Losses};
+pub use group::{Group, Losses, Pictures};
 pub use launch::{Args, Buffer, Launch};
 pub use machine::Machine;
 pub use step::{LOSS_STRIDE, LOSSES, Pass, Ports, Program, Size};

@@ -26,6 +26,8 @@ pub struct Ports {
     pub length: Buffer,
     /// i32 [G]: whether each run learns from the batch: not where it ran over the end of its order.
     pub active: Buffer,
+    /// [C, 256]: what each byte of a channel stands for.
+    pub table: Buffer,
     /// The batch, [G, N, S, S, C].
     pub batch: Buffer,
     /// [G, 8] in the order of [`LOSSES`], then `err_d`.
@@ -57,9 +59,11 @@ pub struct Ports {
 pub struct Program {
     /// Four-byte numbers in each buffer.
     pub buffers: Vec<usize>,
-    /// One training step on the batch.
+    /// Fills the training batch from the data set, and moves the positions on.
+    pub load: Vec<Launch>,
+    /// One training step on it.
     pub step: Vec<Launch>,
-    /// Loading and scoring a batch, then each remainder of a test set.
+    /// Scoring a whole batch, then each remainder of a test set.
     pub passes: Vec<Pass>,
     /// Where the host meets them.
     pub ports: Ports,
@@ -85,8 +89,10 @@ pub struct Pass {
 pub struct Size {
     /// Runs side by side; their configs differ in seed and data alone.
     pub runs: usize,
-    /// Pictures in a batch.
+    /// Pictures in a training batch.
     pub batch: usize,
+    /// Pictures in a scoring batch.
+    pub score_batch: usize,
     /// Pictures in the data set.
     pub pictures: usize,
     /// Most pictures in a run's order.
@@ -121,7 +127,7 @@ impl Program {
     /// Every launch.
     pub fn launches(&self) -> impl Iterator<Item = &Launch> {
         let passes = self.passes.iter().flat_map(|p| [&p.load, &p.score_running, &p.score_batch]);
-        self.step.iter().chain(passes.flatten())
+        self.load.iter().chain(&self.step).chain(passes.flatten())
     }
 
     /// Plans a group of runs like `model`.
@@ -132,6 +138,7 @@ impl Program {
         let runs = size.runs;
         let side = config.isize;
         let picture = side * side * config.nc;
+        let most = size.batch.max(size.score_batch);
         let netg =
             chains.encoder1.parameters + chains.decoder.parameters + chains.encoder2.parameters;
         let netd = chains.features.parameters + chains.classifier.parameters;
@@ -144,7 +151,8 @@ impl Program {
             position: b.keep(runs),
             length: b.keep(runs),
             active: b.keep(runs),
-            batch: b.keep(runs * size.batch * picture),
+            table: b.keep(config.nc * 256),
+            batch: b.keep(runs * most * picture),
             losses: b.keep(runs * LOSS_STRIDE),
             loss_sums: b.keep(runs * LOSS_STRIDE),
             netg: b.keep(runs * netg),
@@ -155,7 +163,7 @@ impl Program {
             started_anew: b.keep(runs),
             netg_gradients: b.keep(runs * netg),
             netd_gradients: b.keep(runs * netd),
-            scores: [0; 3].map(|_| b.keep(runs * size.batch)),
+            scores: [0; 3].map(|_| b.keep(runs * size.score_batch)),
         };
         let extent = Extent { runs, n: size.batch, h: side, w: side, c: config.nc };
         let x = Numbers { buffer: ports.batch, extent };
@@ -173,13 +181,15 @@ impl Program {
             netd_gradients: arena(ports.netd_gradients, netd),
         };
 
-        let passes = std::iter::once(size.batch)
+        planner.load(&mut b, size.batch, size.order);
+        let load = b.take_launches();
+        let passes = std::iter::once(size.score_batch)
             .chain(size.remainders.iter().copied())
             .map(|n| planner.pass(&mut b, n, size.order))
             .collect();
         let zeroed = planner.step(&mut b);
         let step = b.take_launches();
-        Ok(Self { buffers: b.buffers().to_vec(), step, passes, ports, zeroed })
+        Ok(Self { buffers: b.buffers().to_vec(), load, step, passes, ports, zeroed })
     }
 }
 
@@ -308,19 +318,23 @@ impl Planner<'_> {
         zeroed
     }
 
-    /// Loading and scoring `n` pictures of each run, whose order has room for `order`.
-    fn pass(&self, b: &mut Builder, n: usize, order: usize) -> Pass {
+    /// Fills the batch with `n` pictures of each run, whose order has room for `order`, and moves on.
+    fn load(&self, b: &mut Builder, n: usize, order: usize) -> Extent {
         let (extent, ports) = (Extent { n, ..self.x.extent }, self.ports);
-        let picture = extent.run_len() / n;
         b.launch(
             "gather",
             [extent.run_len().div_ceil(THREADS), extent.runs, 1],
-            &[ports.pictures, ports.order, ports.batch, ports.position],
-            &[picture, n, order],
-            // Bytes to [-1, 1], as the transform's mean and deviation of one half.
-            &[127.5, 1.0 / 127.5],
+            &[ports.pictures, ports.order, ports.batch, ports.position, ports.table],
+            &[extent.run_len() / n, n, order, extent.c],
+            &[],
         );
         b.each("advance", extent.runs, &[ports.position, ports.length, ports.active], &[n], &[]);
+        extent
+    }
+
+    /// Loading and scoring `n` pictures of each run.
+    fn pass(&self, b: &mut Builder, n: usize, order: usize) -> Pass {
+        let extent = self.load(b, n, order);
         let load = b.take_launches();
         let x = Numbers { extent, ..self.x };
         self.score(b, x, Some(self.netg_running));

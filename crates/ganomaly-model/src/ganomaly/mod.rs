@@ -72,6 +72,22 @@ impl Ganomaly {
         &self.config
     }
 
+    /// The parameters that the discriminator would start from if it started anew now, in the order of its `parameters()`.
+    pub fn draw_discriminator(&mut self) -> Result<Vec<Tensor>> {
+        let netd = Discriminator::new(&self.config, self.dtype)?;
+        netd.initialise(&mut self.rng)?;
+        Ok(netd.parameters())
+    }
+
+    /// Counts steps that were taken elsewhere, in the batches that batch normalisation has tracked.
+    pub fn count_steps(&self, steps: usize) {
+        let steps = i64::try_from(steps).unwrap_or(i64::MAX);
+        for chain in [&self.netg.encoder1, &self.netg.decoder, &self.netg.encoder2] {
+            chain.count_batches(steps);
+        }
+        self.netd.features.count_batches(4 * steps);
+    }
+
     /// Checks a batch's shape and brings it to the network's type and layout.
     fn input(&self, x: &Tensor) -> Result<Tensor> {
         let GanomalyConfig { isize: size, nc, .. } = self.config;

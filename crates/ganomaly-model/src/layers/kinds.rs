@@ -4,6 +4,7 @@ use super::{Op, Sequential};
 use crate::Result;
 use candle_core::Tensor;
 use ganomaly_kernels::{Activation, Conv2d};
+use std::sync::atomic::Ordering;
 
 /// A layer's kind and sizes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +47,15 @@ impl Sequential {
             })
         };
         self.layers.iter().map(|layer| kind(&layer.op)).collect()
+    }
+
+    /// Counts batches that somebody else has tracked.
+    pub fn count_batches(&self, batches: i64) {
+        for layer in &self.layers {
+            if let Op::BatchNorm { norm, .. } = &layer.op {
+                norm.batches_tracked.fetch_add(batches, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Each batch normalisation's running mean and variance, `[C]`, first layer first; they share their numbers with the layers.
