@@ -16,11 +16,8 @@ pub enum Error {
         /// Cards there are.
         there: usize,
     },
-    /// The run-time compiler's library is not there.
-    #[error(
-        "NVIDIA's run-time compiler is missing: {0} is not found. \
-         `pip install nvidia-cuda-nvrtc` has it; set LD_LIBRARY_PATH to its folder nvidia/cu13/lib"
-    )]
+    /// No compiler for the kernels: NVIDIA's run-time compiler for a card, a C compiler for the host.
+    #[error("the kernels cannot be compiled: {0} is not found. {hint}", hint = compiler_hint(.0))]
     NoCompiler(&'static str),
     /// The kernels do not compile.
     #[error("the kernels do not compile for {architecture}:\n{log}")]
@@ -45,6 +42,9 @@ pub enum Error {
         /// Pictures in a batch.
         batch: usize,
     },
+    /// The host cannot stand in for a card.
+    #[error("the kernels cannot run on the host: {0}")]
+    Host(String),
     /// Not one model for each run.
     #[error("{models} models for a group of {runs} runs")]
     Runs {
@@ -96,6 +96,14 @@ pub enum Error {
         /// The driver's words.
         message: String,
     },
+}
+
+fn compiler_hint(compiler: &str) -> &'static str {
+    if compiler == "cc" {
+        "Install a C compiler, or name one in CC"
+    } else {
+        "`pip install nvidia-cuda-nvrtc` has it; set LD_LIBRARY_PATH to its folder nvidia/cu13/lib"
+    }
 }
 
 /// A result that may be an [`enum@Error`].

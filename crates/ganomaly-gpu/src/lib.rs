@@ -8,6 +8,7 @@ mod group;
 pub mod launch;
 mod machine;
 mod step;
+pub mod twin;
 
 pub use error::{Error, Result};
 pub use group::{Group, Losses, Pictures};

@@ -3,8 +3,9 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use common::{Host, all, check};
-use ganomaly_gpu::{Error, Group, Pictures, Program, Result, Size};
+use common::{all, check};
+use ganomaly_gpu::twin::Twin;
+use ganomaly_gpu::{Error, Group, Pictures, Result, Size};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Detector, Scores};
 
@@ -39,17 +40,15 @@ fn batch(indices: &[u32]) -> Tensor {
     Tensor::from_vec(numbers, (indices.len(), 1, side, side), &Device::Cpu).unwrap()
 }
 
-fn host(program: &Program, _: &Size) -> Result<Host> {
-    Host::new(&program.buffers).ok_or(Error::NoCompiler("cc"))
-}
-
-fn make(models: &mut [Ganomaly]) -> Result<Group<Host>> {
+fn make(models: &mut [Ganomaly]) -> Result<Group<Twin>> {
     let table: Vec<f32> = (0..256).map(|byte| byte as f32 / 127.5 - 1.0).collect();
-    Group::new(models, Pictures { bytes: &bytes(), table: &table }, size(), host)
+    Group::new(models, Pictures { bytes: &bytes(), table: &table }, size(), |program, _| {
+        Twin::new(&program.buffers)
+    })
 }
 
 /// None where there is no C compiler.
-fn group(models: &mut [Ganomaly]) -> Option<Group<Host>> {
+fn group(models: &mut [Ganomaly]) -> Option<Group<Twin>> {
     match make(models) {
         Err(Error::NoCompiler(_)) => None,
         group => Some(group.unwrap()),

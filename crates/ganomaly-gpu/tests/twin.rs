@@ -3,7 +3,8 @@
 mod common;
 
 use candle_core::{DType, Device, Result, Tensor};
-use common::{Host, all, check, flat};
+use common::{all, check, fill, flat, twin};
+use ganomaly_gpu::twin::Twin;
 use ganomaly_gpu::{Buffer, LOSS_STRIDE, LOSSES, Launch, Machine, Program, Size};
 use ganomaly_kernels::layout;
 use ganomaly_model::ganomaly::{Adversarial, Ganomaly, GanomalyConfig};
@@ -28,21 +29,21 @@ fn running(model: &Ganomaly) -> (Vec<f32>, Vec<f32>) {
     (all(&model.netg.running_statistics()), all(&model.netd.running_statistics()))
 }
 
-fn upload(host: &mut Host, program: &Program, models: &[Ganomaly]) {
+fn upload(host: &mut Twin, program: &Program, models: &[Ganomaly]) {
     let ports = program.ports;
     let each = |f: &dyn Fn(&Ganomaly) -> Vec<f32>| models.iter().flat_map(f).collect::<Vec<f32>>();
     host.set(ports.netg, &each(&|m| all(&m.netg.parameters()))).unwrap();
     host.set(ports.netd, &each(&|m| all(&m.netd.parameters()))).unwrap();
     host.set(ports.netg_running, &each(&|m| running(m).0)).unwrap();
     host.set(ports.netd_running, &each(&|m| running(m).1)).unwrap();
-    host.fill(ports.netd_fresh, 1.0f32.to_bits());
-    host.fill(ports.started_anew, 0);
-    host.fill(ports.position, 0);
-    host.fill(ports.loss_sums, 0);
-    host.fill(ports.length, 10);
-    host.fill(ports.active, 1);
+    fill(host, ports.netd_fresh, 1.0f32.to_bits());
+    fill(host, ports.started_anew, 0);
+    fill(host, ports.position, 0);
+    fill(host, ports.loss_sums, 0);
+    fill(host, ports.length, 10);
+    fill(host, ports.active, 1);
     for &zeroed in &program.zeroed {
-        host.fill(zeroed, 0);
+        fill(host, zeroed, 0);
     }
 }
 
@@ -58,7 +59,7 @@ fn batch(config: &GanomalyConfig, seed: u64) -> Result<Tensor> {
 fn check_steps(config: GanomalyConfig) -> Result<()> {
     let mut models = models(config.clone());
     let program = Program::new(&models[0], &SIZE).unwrap();
-    let Some(mut host) = Host::new(&program.buffers) else { return Ok(()) };
+    let Some(mut host) = twin(&program.buffers) else { return Ok(()) };
     upload(&mut host, &program, &models);
     let ports = program.ports;
     for step in 0..3 {
@@ -68,7 +69,7 @@ fn check_steps(config: GanomalyConfig) -> Result<()> {
         let nhwc: Vec<f32> =
             batches.iter().flat_map(|x| flat(&layout::nhwc_from_nchw(x).unwrap())).collect();
         host.set(ports.batch, &nhwc).unwrap();
-        host.run(&program.step);
+        host.run(&program.step).unwrap();
         let limit = 1e-5;
         for (run, (model, x)) in models.iter_mut().zip(&batches).enumerate() {
             let forward = model.forward(x).unwrap();
@@ -113,7 +114,7 @@ fn check_steps(config: GanomalyConfig) -> Result<()> {
         }
     }
     // Scores by the very weights that the program has now.
-    host.run(&program.passes[0].score_running);
+    host.run(&program.passes[0].score_running).unwrap();
     for (run, model) in models.iter().enumerate() {
         for (buffer, tensors) in [
             (ports.netg, model.netg.parameters()),
@@ -167,21 +168,21 @@ fn a_group_computes_what_each_run_computes_alone() -> Result<()> {
     let config = config();
     let models = models(config.clone());
     let group = Program::new(&models[0], &SIZE).unwrap();
-    let Some(mut host) = Host::new(&group.buffers) else { return Ok(()) };
+    let Some(mut host) = twin(&group.buffers) else { return Ok(()) };
     upload(&mut host, &group, &models);
     let batches: Vec<Vec<f32>> = (0..SIZE.runs as u64)
         .map(|run| Ok(flat(&layout::nhwc_from_nchw(&batch(&config, run)?)?)))
         .collect::<Result<_>>()?;
     host.set(group.ports.batch, &batches.concat()).unwrap();
-    host.run(&group.step);
-    host.run(&group.passes[0].score_running);
+    host.run(&group.step).unwrap();
+    host.run(&group.passes[0].score_running).unwrap();
     for (run, model) in models.iter().enumerate() {
         let single = Program::new(model, &Size { runs: 1, ..SIZE }).unwrap();
-        let Some(mut alone) = Host::new(&single.buffers) else { return Ok(()) };
+        let Some(mut alone) = twin(&single.buffers) else { return Ok(()) };
         upload(&mut alone, &single, std::slice::from_ref(model));
         alone.set(single.ports.batch, &batches[run]).unwrap();
-        alone.run(&single.step);
-        alone.run(&single.passes[0].score_running);
+        alone.run(&single.step).unwrap();
+        alone.run(&single.passes[0].score_running).unwrap();
         for (ours, theirs) in [
             (group.ports.netg, single.ports.netg),
             (group.ports.netd, single.ports.netd),
@@ -199,7 +200,7 @@ fn batches_come_from_the_bytes_in_each_runs_order() -> Result<()> {
     let config = config();
     let models = models(config.clone());
     let program = Program::new(&models[0], &SIZE).unwrap();
-    let Some(mut host) = Host::new(&program.buffers) else { return Ok(()) };
+    let Some(mut host) = twin(&program.buffers) else { return Ok(()) };
     upload(&mut host, &program, &models);
     let picture = config.isize * config.isize;
     let bytes: Vec<u8> = (0..SIZE.pictures * picture).map(|i| (i * 31 % 256) as u8).collect();
@@ -213,7 +214,7 @@ fn batches_come_from_the_bytes_in_each_runs_order() -> Result<()> {
     let number = |byte: usize| (byte as f32 / 255.0 - 0.5) / 0.5;
     host.set(program.ports.table, &(0..256).map(number).collect::<Vec<_>>()).unwrap();
     for batch in 0..2 {
-        host.run(&program.load);
+        host.run(&program.load).unwrap();
         for run in 0..SIZE.runs {
             let got = parts(&host.buffers[program.ports.batch.0], SIZE.runs)[run];
             for (at, got) in got.chunks(picture).enumerate() {
@@ -231,7 +232,7 @@ fn batches_come_from_the_bytes_in_each_runs_order() -> Result<()> {
 fn only_a_run_whose_discriminator_vanished_starts_it_anew() -> Result<()> {
     let models = models(config());
     let program = Program::new(&models[0], &SIZE).unwrap();
-    let Some(mut host) = Host::new(&program.buffers) else { return Ok(()) };
+    let Some(mut host) = twin(&program.buffers) else { return Ok(()) };
     upload(&mut host, &program, &models);
     let mut losses = [1.0; 2 * LOSS_STRIDE];
     losses[LOSS_STRIDE + 5] = 9e-6;
@@ -239,7 +240,7 @@ fn only_a_run_whose_discriminator_vanished_starts_it_anew() -> Result<()> {
     let anew: Vec<Launch> =
         program.step.iter().filter(|l| l.kernel == "start_anew").cloned().collect();
     assert_eq!(anew.len(), 1);
-    host.run(&anew);
+    host.run(&anew).unwrap();
     let netd = parts(&host.buffers[program.ports.netd.0], 2);
     assert_eq!(netd[0], all(&models[0].netd.parameters()));
     assert!(netd[1].iter().all(|&w| w == 1.0));

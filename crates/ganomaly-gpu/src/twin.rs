@@ -1,0 +1,96 @@
+//! The kernels' own source on the host: what a card would do, line by line, where there is none. Slow, and the same numbers but for
+//! the order in which a card's arithmetic units round.
+
+#![allow(unsafe_code)]
+
+use crate::KERNELS;
+use crate::error::{Error, Result};
+use crate::launch::{Args, Buffer, Launch};
+use crate::machine::Machine;
+use std::collections::HashMap;
+use std::process::Command;
+
+type Kernel = unsafe extern "C" fn(Args, i32, i32, i32);
+
+/// `kernels.cu` compiled by the C compiler (`CC`, else `cc`), and buffers in the host's memory.
+pub struct Twin {
+    library: libloading::Library,
+    /// Every buffer's numbers.
+    pub buffers: Vec<Vec<f32>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Twin {
+    /// Compiles the kernels. Every buffer starts as NaN, so that what is read before it has been written shows.
+    pub fn new(buffers: &[usize]) -> Result<Self> {
+        let failed = |e: &dyn std::fmt::Display| Error::Host(e.to_string());
+        let folder = tempfile::tempdir().map_err(|e| failed(&e))?;
+        let (source, library) = (folder.path().join("kernels.c"), folder.path().join("kernels.so"));
+        std::fs::write(&source, KERNELS).map_err(|e| failed(&e))?;
+        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+        let built = Command::new(&compiler)
+            .args(["-O2", "-Wall", "-Werror", "-ffp-contract=off", "-shared", "-fPIC", "-o"])
+            .args([&library, &source])
+            .arg("-lm")
+            .output()
+            .map_err(|_| Error::NoCompiler("cc"))?;
+        if !built.status.success() {
+            let log = String::from_utf8_lossy(&built.stderr).into_owned();
+            return Err(Error::Compile { architecture: compiler, log });
+        }
+        // SAFETY: the library is ours and has no initialisers.
+        let library = unsafe { libloading::Library::new(&library) }.map_err(|e| failed(&e))?;
+        let buffers = buffers.iter().map(|&len| vec![f32::NAN; len]).collect();
+        Ok(Self { library, buffers, _folder: folder })
+    }
+
+    /// Runs launches, the last block of each first: the order of blocks must not matter.
+    pub fn run(&mut self, launches: &[Launch]) -> Result<()> {
+        let mut kernels: HashMap<&str, Kernel> = HashMap::new();
+        let addresses: Vec<u64> = self.buffers.iter_mut().map(|b| b.as_mut_ptr() as u64).collect();
+        for launch in launches {
+            let kernel = match kernels.get(launch.kernel) {
+                Some(kernel) => *kernel,
+                None => {
+                    // SAFETY: every kernel has this signature on the host.
+                    let kernel = unsafe { self.library.get::<Kernel>(launch.kernel.as_bytes()) };
+                    let kernel = *kernel.map_err(|e| Error::Host(e.to_string()))?;
+                    kernels.insert(launch.kernel, kernel);
+                    kernel
+                }
+            };
+            let args = launch.args(|b| addresses[b.0]);
+            let [x, y, z] = launch.grid;
+            for z in (0..z).rev() {
+                for y in (0..y).rev() {
+                    for x in (0..x).rev() {
+                        // SAFETY: the program's sizes bound what a kernel touches, and the buffers have those sizes.
+                        unsafe { kernel(args, x as i32, y as i32, z as i32) };
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Machine for Twin {
+    type Recording = Vec<Launch>;
+
+    fn set(&mut self, buffer: Buffer, numbers: &[f32]) -> Result<()> {
+        self.buffers[buffer.0][..numbers.len()].copy_from_slice(numbers);
+        Ok(())
+    }
+
+    fn get(&mut self, buffer: Buffer) -> Result<Vec<f32>> {
+        Ok(self.buffers[buffer.0].clone())
+    }
+
+    fn record(&mut self, launches: &[Launch]) -> Result<Vec<Launch>> {
+        Ok(launches.to_vec())
+    }
+
+    fn replay(&mut self, recording: &Vec<Launch>) -> Result<()> {
+        self.run(recording)
+    }
+}
