@@ -23,7 +23,7 @@ pub use download::{FetchOptions, Progress, fetch};
 pub use error::{Error, Result};
 pub use images::LabeledImages;
 pub use split::{Split, SplitKind};
-pub use transform::{Normalization, Normalize, Transform};
+pub use transform::{Normalization, Normalize, Transform, resize};
 
 /// The guide's code is compiled and run with the tests.
 #[cfg(doctest)]

@@ -251,8 +251,11 @@ impl<M: Machine> Group<M> {
     }
 }
 
+/// Some of a model's tensors.
+type Tensors = fn(&Ganomaly) -> Vec<Tensor>;
+
 /// The buffers that hold all runs' tensors, and which tensors of a model they are.
-fn arenas(program: &Program) -> [(Buffer, fn(&Ganomaly) -> Vec<Tensor>); 4] {
+fn arenas(program: &Program) -> [(Buffer, Tensors); 4] {
     let ports = program.ports;
     [
         (ports.netg, |m| m.netg.parameters()),

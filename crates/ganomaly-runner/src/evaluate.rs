@@ -19,16 +19,7 @@ pub fn score_test_set(
     mode: ScoringMode,
     cancel: &Cancel,
 ) -> Result<Scores> {
-    let positions: Vec<u32> = (0..data.split.test.len() as u32).collect();
-    let order = match mode {
-        ScoringMode::BatchShuffled => shuffled(&positions, config.seed(), TEST_ORDER_STREAM),
-        ScoringMode::Running | ScoringMode::BatchSequential => positions,
-    };
-    let statistics = match mode {
-        ScoringMode::Running => BatchNormMode::Running,
-        ScoringMode::BatchShuffled | ScoringMode::BatchSequential => BatchNormMode::Batch,
-    };
-    let indices = order.iter().map(|&p| data.split.test[p as usize]).collect();
+    let order = test_order(data, config, mode);
     let options = BatchOptions {
         batch_size: config.score_batch_size,
         drop_last: false,
@@ -36,19 +27,54 @@ pub fn score_test_set(
         device: Device::Cpu,
         prefetch: 2,
     };
-    let n = order.len();
-    let mut all = Scores { l2: vec![0.0; n], l1: vec![0.0; n], con: vec![0.0; n] };
-    let mut done = 0;
-    for batch in Batches::new(data.images.clone(), indices, options)? {
+    let mut all = Scores::default();
+    for batch in Batches::new(data.images.clone(), order.pictures.clone(), options)? {
         cancel.check()?;
-        let scores = detector.score(&batch?.images, statistics)?;
-        for (i, ((l2, l1), con)) in scores.l2.iter().zip(&scores.l1).zip(&scores.con).enumerate() {
-            let position = order[done + i] as usize;
-            (all.l2[position], all.l1[position], all.con[position]) = (*l2, *l1, *con);
-        }
-        done += scores.l2.len();
+        let scores = detector.score(&batch?.images, order.statistics)?;
+        all.l2.extend(scores.l2);
+        all.l1.extend(scores.l1);
+        all.con.extend(scores.con);
     }
-    Ok(all)
+    Ok(order.restore(&all))
+}
+
+/// The test pictures in the order in which a mode scores them.
+pub struct Order {
+    /// Their numbers in the data set.
+    pub pictures: Vec<u32>,
+    /// Which statistics they are scored by.
+    pub statistics: BatchNormMode,
+    /// Where each lies in the split's order.
+    positions: Vec<u32>,
+}
+
+/// The order of a mode.
+pub fn test_order(data: &RunData, config: &RunConfig, mode: ScoringMode) -> Order {
+    let positions: Vec<u32> = (0..data.split.test.len() as u32).collect();
+    let positions = match mode {
+        ScoringMode::BatchShuffled => shuffled(&positions, config.seed(), TEST_ORDER_STREAM),
+        ScoringMode::Running | ScoringMode::BatchSequential => positions,
+    };
+    let statistics = match mode {
+        ScoringMode::Running => BatchNormMode::Running,
+        ScoringMode::BatchShuffled | ScoringMode::BatchSequential => BatchNormMode::Batch,
+    };
+    let pictures = positions.iter().map(|&p| data.split.test[p as usize]).collect();
+    Order { pictures, statistics, positions }
+}
+
+impl Order {
+    /// Scores in this order, brought into the split's.
+    pub fn restore(&self, scores: &Scores) -> Scores {
+        let restore = |scores: &[f64]| {
+            let mut all = vec![0.0; self.positions.len()];
+            for (&position, &score) in self.positions.iter().zip(scores) {
+                all[position as usize] = score;
+            }
+            all
+        };
+        Scores { l2: restore(&scores.l2), l1: restore(&scores.l1), con: restore(&scores.con) }
+    }
 }
 
 /// The column of scores that counts.

@@ -5,8 +5,10 @@
 
 pub mod config;
 pub mod data;
+pub mod device;
 pub mod evaluate;
 pub mod jobs;
+pub mod lockstep;
 pub mod parity;
 pub mod progress;
 pub mod record;

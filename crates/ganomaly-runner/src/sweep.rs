@@ -1,6 +1,6 @@
 //! An experiment: its runs, one or more at a time, and the tables over them.
 
-use crate::config::{Experiment, RunConfig};
+use crate::config::{DeviceName, Experiment, RunConfig};
 use crate::data::DataStore;
 use crate::jobs::{Jobs, side_by_side};
 use crate::progress::{Cancel, Interrupted, Progress};
@@ -8,7 +8,7 @@ use crate::record::{self, Metrics};
 use crate::report::plot::{self, ClassSeries};
 use crate::report::published::{PublishedColumn, published};
 use crate::report::table::{AurocTable, ClassRow};
-use crate::{registry, train};
+use crate::{lockstep, registry, train};
 use anyhow::{Context, Result, bail};
 use ganomaly_metrics::mean_std;
 use std::fs;
@@ -48,21 +48,28 @@ pub fn run(
     let named = named.collect::<Result<Vec<_>>>()?;
     let missing: Vec<_> = named.iter().filter(|(name, _)| !folder.join(name).exists()).collect();
     summary.present = named.len() - missing.len();
-    let configs: Vec<&RunConfig> = missing.iter().map(|(_, config)| *config).collect();
+    let on_processor = |run: &&Named<'_>| run.1.device.0 == DeviceName::Cpu;
+    let (here, on_cards): (Vec<_>, Vec<_>) = missing.iter().copied().partition(on_processor);
+    let configs: Vec<&RunConfig> = here.iter().map(|(_, config)| *config).collect();
     summary.jobs = jobs.resolve(&configs)?;
     let one = |index: usize| {
         // After Ctrl-C none begins, and each that has not says so.
         cancel.check()?;
-        let (name, config) = missing[index];
-        run_one(config, name, &folder.join(name), store, progress, cancel)
+        let (name, config) = here[index];
+        run_one(config, name, &folder.join(name), store, progress, cancel).map(drop)
     };
-    let outcomes = side_by_side(missing.len(), summary.jobs, one)?;
+    let mut outcomes: Vec<(String, Result<()>)> =
+        names(&here).zip(side_by_side(here.len(), summary.jobs, one)?).collect();
+    for group in alike(&on_cards, jobs) {
+        summary.jobs = summary.jobs.max(group.len());
+        outcomes.extend(names(&group).zip(in_lockstep(&group, &folder, store, progress, cancel)));
+    }
     let mut interrupted = None;
-    for ((name, _), outcome) in missing.iter().zip(outcomes) {
+    for (name, outcome) in outcomes {
         match outcome {
-            Ok(_) => summary.finished += 1,
+            Ok(()) => summary.finished += 1,
             Err(e) if e.is::<Interrupted>() => interrupted = Some(e),
-            Err(e) => summary.failed.push((name.clone(), format!("{e:#}"))),
+            Err(e) => summary.failed.push((name, format!("{e:#}"))),
         }
     }
     if let Some(e) = interrupted {
@@ -84,6 +91,57 @@ pub fn run(
     Ok(summary)
 }
 
+/// A run that is not there yet: its name and config.
+type Named<'a> = (String, &'a RunConfig);
+
+fn names(runs: &[&Named<'_>]) -> impl Iterator<Item = String> {
+    runs.iter().map(|(name, _)| name.clone())
+}
+
+/// Runs for cards in groups that train in lockstep, each no larger than the number of jobs.
+fn alike<'a, 'b>(runs: &[&'a Named<'b>], jobs: Jobs) -> Vec<Vec<&'a Named<'b>>> {
+    let most = match jobs {
+        Jobs::Auto => usize::MAX,
+        Jobs::Count(n) => n,
+    };
+    let mut groups: Vec<Vec<&Named<'_>>> = Vec::new();
+    for &run in runs {
+        let fits = |g: &&mut Vec<&Named<'_>>| g.len() < most && lockstep::alike(g[0].1, run.1);
+        match groups.iter_mut().find(fits) {
+            Some(group) => group.push(run),
+            None => groups.push(vec![run]),
+        }
+    }
+    groups
+}
+
+/// A group from configs to folders; one that does not fit a card is halved.
+fn in_lockstep(
+    group: &[&Named<'_>],
+    folder: &Path,
+    store: &DataStore,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Vec<Result<()>> {
+    let configs: Vec<&RunConfig> = group.iter().map(|(_, config)| *config).collect();
+    let run_names: Vec<&str> = group.iter().map(|(name, _)| name.as_str()).collect();
+    match lockstep::train(&configs, &run_names, store, progress, cancel) {
+        Ok(outcomes) => outcomes
+            .into_iter()
+            .zip(group)
+            .map(|(outcome, (name, config))| {
+                record::write(&folder.join(name), name, config, &outcome?).map(drop)
+            })
+            .collect(),
+        Err(e) if group.len() > 1 && lockstep::is_out_of_memory(&e) => {
+            let (left, right) = group.split_at(group.len() / 2);
+            let half = |group| in_lockstep(group, folder, store, progress, cancel);
+            half(left).into_iter().chain(half(right)).collect()
+        }
+        Err(e) => lockstep::for_each(e, group.len()),
+    }
+}
+
 /// One run from config to folder.
 pub fn run_one(
     config: &RunConfig,
@@ -93,7 +151,12 @@ pub fn run_one(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Metrics> {
-    let outcome = train::train(config, name, store, progress, cancel)?;
+    let outcome = if config.device.0 == DeviceName::Cpu {
+        train::train(config, name, store, progress, cancel)?
+    } else {
+        let outcomes = lockstep::train(&[config], &[name], store, progress, cancel)?;
+        outcomes.into_iter().next().context("no outcome")??
+    };
     record::write(folder, name, config, &outcome)
 }
 

@@ -51,13 +51,8 @@ pub fn train(
 ) -> Result<Outcome> {
     let data = store.prepare(config)?;
     let mut detector = registry::detector(config, data.images.shape()[0])?;
+    check_batches(config, &data)?;
     let steps_per_epoch = data.split.train.len() / config.batch_size;
-    ensure!(
-        steps_per_epoch > 0,
-        "batch_size = {}: there are only {} training pictures",
-        config.batch_size,
-        data.split.train.len()
-    );
     let bar = progress.run(name, (steps_per_epoch * config.epochs) as u64);
     let mut epochs = Vec::with_capacity(config.epochs);
     let mut scores = Vec::new();
@@ -72,26 +67,41 @@ pub fn train(
             .into_iter()
             .map(|mode| Ok((mode, score_test_set(&*detector, &data, config, mode, cancel)?)))
             .collect::<Result<Vec<_>>>()?;
-        let aurocs = scores
-            .iter()
-            .map(|(mode, s)| {
-                auroc(column(s, config.score.0), &data.split.test_is_anomaly)
-                    .with_context(|| format!("epoch {epoch}, scores in mode {mode}"))
-            })
-            .collect::<Result<Vec<f64>>>()?;
+        let auroc = aurocs(config, epoch, &scores, &data)?;
         let row = Epoch {
             epoch,
             losses,
             train_s,
             images_per_s: (steps_per_epoch * config.batch_size) as f64 / train_s,
             score_s: started.elapsed().as_secs_f64(),
-            auroc: aurocs,
+            auroc,
         };
         bar.say(&describe(&row, &scores));
         epochs.push(row);
     }
     drop(bar);
     Ok(Outcome { data, detector, epochs, scores })
+}
+
+/// Refuses a batch that is larger than the training set.
+pub(crate) fn check_batches(config: &RunConfig, data: &RunData) -> Result<()> {
+    let (batch, there) = (config.batch_size, data.split.train.len());
+    ensure!(there >= batch, "batch_size = {batch}: there are only {there} training pictures");
+    Ok(())
+}
+
+/// The AUROC of each mode's scores, by the score that counts.
+pub(crate) fn aurocs(
+    config: &RunConfig,
+    epoch: usize,
+    scores: &[(ScoringMode, Scores)],
+    data: &RunData,
+) -> Result<Vec<f64>> {
+    let of = |(mode, scores): &(ScoringMode, Scores)| {
+        auroc(column(scores, config.score.0), &data.split.test_is_anomaly)
+            .with_context(|| format!("epoch {epoch}, scores in mode {mode}"))
+    };
+    scores.iter().map(of).collect()
 }
 
 fn train_epoch(
@@ -136,7 +146,8 @@ fn train_epoch(
     Ok(sums.into_iter().map(|(name, sum)| (name, sum / steps as f64)).collect())
 }
 
-fn describe(row: &Epoch, scores: &[(ScoringMode, Scores)]) -> String {
+/// An epoch in a line.
+pub(crate) fn describe(row: &Epoch, scores: &[(ScoringMode, Scores)]) -> String {
     let aurocs: Vec<String> =
         scores.iter().zip(&row.auroc).map(|((mode, _), a)| format!("{mode} {a:.3}")).collect();
     let losses: Vec<String> = row

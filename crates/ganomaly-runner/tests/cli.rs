@@ -184,6 +184,60 @@ fn a_sweep_makes_tables_and_repeats_nothing() {
     assert!(no_leftovers(&folder));
 }
 
+/// The way of a sweep over a card, on the card's twin: classes of unequal length train in lockstep, and come to the same bytes one by one.
+#[test]
+fn a_sweep_on_the_cards_twin_is_the_same_in_groups_of_any_size() {
+    let sandbox = Sandbox::new();
+    sandbox.write("s.toml", &TINY.replace("epochs = 2", "epochs = 1"));
+    let classes = ["--set", "abnormal_class=[0,1,2]", "--set", "score_batch_size=48"];
+    let sweep = |device: &str, jobs: &str, results: &str| {
+        let device = format!("device={device}");
+        let mut args =
+            vec!["sweep", "s.toml", "--set", &device, "--jobs", jobs, "--results", results];
+        args.extend(classes);
+        let output = sandbox.run(&args);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if stderr.contains("Install a C compiler") {
+            println!("skipped: no C compiler");
+            return None;
+        }
+        assert!(output.status.success(), "{stderr}");
+        let mut runs: Vec<PathBuf> = fs::read_dir(sandbox.path(results).join("s"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
+        runs.retain(|p| p.join("scores.csv").is_file());
+        runs.sort();
+        assert_eq!(runs.len(), 3);
+        Some(runs)
+    };
+    let Some(together) = sweep("twin", "auto", "together") else { return };
+    let Some(alone) = sweep("twin", "1", "alone") else { return };
+    let Some(cpu) = sweep("cpu", "1", "cpu") else { return };
+    let read = |run: &Path, file: &str| fs::read(run.join(file)).unwrap();
+    let err_g = |run: &Path| -> f64 {
+        let csv = fs::read_to_string(run.join("epochs.csv")).unwrap();
+        let (names, values) = csv.split_once('\n').unwrap();
+        let at = names.split(',').position(|name| name == "err_g").unwrap();
+        values.lines().next().unwrap().split(',').nth(at).unwrap().parse().unwrap()
+    };
+    for ((together, alone), cpu) in together.iter().zip(&alone).zip(&cpu) {
+        for file in ["weights.safetensors", "scores.csv"] {
+            assert_eq!(read(together, file), read(alone, file), "{together:?}: {file}");
+        }
+        let (twin, cpu) = (err_g(together), err_g(cpu));
+        assert!((twin - cpu).abs() < 1e-3 * cpu, "err_g is {twin}, on the processor {cpu}");
+    }
+}
+
+#[test]
+fn a_card_that_is_not_there_is_an_error_that_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.write("c.toml", TINY);
+    sandbox.fails(&["train", "c.toml", "--set", "device=cuda:99"], &["cuda", "device = \"cpu\""]);
+    sandbox.fails(&["train", "c.toml", "--set", "device=tpu"], &["unknown device", "tpu"]);
+}
+
 fn no_leftovers(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().all(|e| {
         let name = e.unwrap().file_name().to_string_lossy().into_owned();

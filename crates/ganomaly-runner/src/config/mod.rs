@@ -6,7 +6,7 @@ mod experiment;
 mod values;
 
 pub use experiment::Experiment;
-pub use values::{Name, ScoreKind, ScoringMode};
+pub use values::{DeviceName, Name, ScoreKind, ScoringMode};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::SplitKind;
@@ -79,6 +79,10 @@ pub struct RunConfig {
     pub score: Name<ScoreKind>,
     /// Resamples of the bootstrap interval of the AUROC.
     pub bootstrap: usize,
+    /// Where the run trains: `auto` (the first card, else the processor), `cpu`, `cuda:0`, `cuda:1`, …, or `twin`. In a resolved run never `auto`, and
+    /// left out for the processor.
+    #[serde(skip_serializing_if = "is_cpu")]
+    pub device: Name<DeviceName>,
     /// Values to multiply out, by the name of the setting. Empty in a resolved run.
     #[serde(skip_serializing)]
     pub sweep: BTreeMap<String, toml::Spanned<Vec<toml::Value>>>,
@@ -115,6 +119,7 @@ impl Default for RunConfig {
             score_batch_size: 64,
             score: Name(ScoreKind::L2),
             bootstrap: 1000,
+            device: Name(DeviceName::Auto),
             sweep: BTreeMap::new(),
         }
     }
@@ -161,6 +166,7 @@ impl RunConfig {
             ensure!(!seen.contains(&mode.0), "also_score: {:?} is named twice", mode.0.to_string());
             seen.push(mode.0);
         }
+        self.device = Name(crate::device::resolve(self.device.0));
         Ok(self)
     }
 
@@ -226,6 +232,10 @@ impl RunConfig {
             self.split.0, self.epochs, self.score.0
         )
     }
+}
+
+fn is_cpu(device: &Name<DeviceName>) -> bool {
+    device.0 == DeviceName::Cpu
 }
 
 /// The index of a class given by name or number.

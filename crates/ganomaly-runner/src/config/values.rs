@@ -17,6 +17,48 @@ pub enum ScoringMode {
     BatchSequential,
 }
 
+/// Where a run trains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DeviceName {
+    /// The first card, or the processor where there is none.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A card, by the driver's number.
+    Cuda(usize),
+    /// A card's twin on the processor: its very kernels, slowly, for checking them where there is no card.
+    Twin,
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+            Self::Twin => f.write_str("twin"),
+        }
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match (name, name.strip_prefix("cuda:").map(str::parse)) {
+            ("auto", _) => Ok(Self::Auto),
+            ("cpu", _) => Ok(Self::Cpu),
+            ("twin", _) => Ok(Self::Twin),
+            ("cuda", _) => Ok(Self::Cuda(0)),
+            (_, Some(Ok(n))) => Ok(Self::Cuda(n)),
+            _ => Err(format!(
+                "unknown device {name:?}: use \"auto\", \"cpu\", \"cuda:0\" or \"twin\""
+            )),
+        }
+    }
+}
+
 /// Which of a picture's scores is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScoreKind {
