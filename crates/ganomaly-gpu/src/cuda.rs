@@ -6,7 +6,7 @@ use crate::KERNELS;
 use crate::error::{Error, Result};
 use crate::launch::{Args, Buffer, Launch, THREADS};
 use crate::machine::Machine;
-use crate::step::{Program, Size};
+use crate::program::{Program, Size};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DeviceRepr,

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::launch::Buffer;
 use crate::machine::Machine;
-use crate::step::{LOSS_STRIDE, LOSSES, Pass, Program, Size};
+use crate::program::{LOSS_STRIDE, LOSSES, Pass, Program, Size};
 use candle_core::{DType, Device, Tensor};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Scores};

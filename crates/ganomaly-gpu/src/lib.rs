@@ -6,7 +6,9 @@ pub mod cuda;
 mod error;
 mod group;
 pub mod launch;
+mod layers;
 mod machine;
+mod program;
 mod step;
 pub mod twin;
 
@@ -14,7 +16,7 @@ pub use error::{Error, Result};
 pub use group::{Group, Losses, Pictures};
 pub use launch::{Args, Buffer, Launch};
 pub use machine::Machine;
-pub use step::{LOSS_STRIDE, LOSSES, Pass, Ports, Program, Size};
+pub use program::{LOSS_STRIDE, LOSSES, Pass, Ports, Program, Size};
 
 /// The source of every kernel, in the language that CUDA and C share.
 pub const KERNELS: &str = include_str!("kernels.cu");
