@@ -5,10 +5,7 @@ use crate::layers::{
     CHUNK, activate, activate_backward, after, batch_statistics, convolution_weight, convolve,
     normalise, normalise_backward,
 };
-use ganomaly_model::layers::LayerKind;
-
-/// Momentum of the running statistics, PyTorch's default.
-const MOMENTUM: f64 = 0.1;
+use ganomaly_model::layers::{LayerKind, MOMENTUM};
 
 /// Sizes of activations: runs, pictures of a run, height, width, channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,29 +117,10 @@ impl Chain {
     pub fn forward(&self, b: &mut Builder, weights: Arena, x: Numbers) -> (Numbers, Tape) {
         let mut tape = Vec::with_capacity(self.layers.len());
         let mut x = x;
-        for &(kind, place) in &self.layers {
-            let extent = after(kind, x.extent);
-            let y = Numbers { buffer: b.borrow(extent.len()), extent };
-            let mut statistics = None;
-            match kind {
-                LayerKind::Conv { conv, transposed, .. } => {
-                    convolve(b, conv, transposed, (x, y), (weights, place.parameters));
-                }
-                LayerKind::BatchNorm { then, .. } => {
-                    let stats = batch_statistics(b, x);
-                    normalise(
-                        b,
-                        (x, y),
-                        (stats, 0, 2 * x.extent.c),
-                        (weights, place.parameters),
-                        then,
-                    );
-                    statistics = Some(stats);
-                }
-                LayerKind::Activation(f) => activate(b, f, x, y),
-            }
-            tape.push(Saved { x, y, statistics });
-            x = y;
+        for &layer in &self.layers {
+            let saved = layer_forward(b, weights, None, layer, x);
+            x = saved.y;
+            tape.push(saved);
         }
         (x, Tape(tape))
     }
@@ -157,27 +135,11 @@ impl Chain {
     ) -> Numbers {
         let input = x.buffer;
         let mut x = x;
-        for &(kind, place) in &self.layers {
-            let extent = after(kind, x.extent);
-            let y = Numbers { buffer: b.borrow(extent.len()), extent };
-            let learnt = (weights, place.parameters);
-            match (kind, running) {
-                (LayerKind::Conv { conv, transposed, .. }, _) => {
-                    convolve(b, conv, transposed, (x, y), learnt);
-                }
-                (LayerKind::BatchNorm { then, .. }, Some(running)) => {
-                    let stats = (running.buffer, place.running, running.distance);
-                    normalise(b, (x, y), stats, learnt, then);
-                }
-                (LayerKind::BatchNorm { then, .. }, None) => {
-                    let stats = batch_statistics(b, x);
-                    normalise(b, (x, y), (stats, 0, 2 * x.extent.c), learnt, then);
-                    b.release(stats);
-                }
-                (LayerKind::Activation(f), _) => activate(b, f, x, y),
-            }
-            if x.buffer != input {
-                b.release(x.buffer);
+        for &layer in &self.layers {
+            let Saved { y, statistics, .. } = layer_forward(b, weights, running, layer, x);
+            let done = (x.buffer != input).then_some(x.buffer);
+            for buffer in statistics.into_iter().chain(done) {
+                b.release(buffer);
             }
             x = y;
         }
@@ -247,6 +209,36 @@ impl Chain {
             }
         }
     }
+}
+
+/// What comes out of a layer, a normalisation's by running statistics or, without them, by its batch's own.
+fn layer_forward(
+    b: &mut Builder,
+    weights: Arena,
+    running: Option<Arena>,
+    (kind, place): (LayerKind, Place),
+    x: Numbers,
+) -> Saved {
+    let extent = after(kind, x.extent);
+    let y = Numbers { buffer: b.borrow(extent.len()), extent };
+    let learnt = (weights, place.parameters);
+    let mut statistics = None;
+    match (kind, running) {
+        (LayerKind::Conv { conv, transposed, .. }, _) => {
+            convolve(b, conv, transposed, (x, y), learnt);
+        }
+        (LayerKind::BatchNorm { then, .. }, Some(running)) => {
+            let stats = (running.buffer, place.running, running.distance);
+            normalise(b, (x, y), stats, learnt, then);
+        }
+        (LayerKind::BatchNorm { then, .. }, None) => {
+            let stats = batch_statistics(b, x);
+            normalise(b, (x, y), (stats, 0, 2 * x.extent.c), learnt, then);
+            statistics = Some(stats);
+        }
+        (LayerKind::Activation(f), _) => activate(b, f, x, y),
+    }
+    Saved { x, y, statistics }
 }
 
 /// The gradient of a convolution's weight. A normalisation's parameters get theirs on the way to its input's.

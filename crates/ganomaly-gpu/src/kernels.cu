@@ -74,6 +74,22 @@ INLINE int smaller(int x, int y) { return x < y ? x : y; }
         UNROLL for (int r = 0; r < 8; r++) UNROLL for (int c = 0; c < 4; c++) MINE(sums)[r * 4 + c] += x[r] * y[c];            \
     }
 
+// A tile of a row-major matrix of `width` columns, zeros from row `end` on.
+INLINE void load_columns(float columns[TK][TN + PAD], const float *matrix, int t, int k0, int end, int n0, int width) {
+    UNROLL for (int j = 0; j < 4; j++) {
+        const int k = k0 + t / TN + j * (THREADS / TN), n = n0 + t % TN;
+        columns[t / TN + j * (THREADS / TN)][t % TN] = k < end && n < width ? matrix[(Size)k * width + n] : 0.0f;
+    }
+}
+
+// A thread's sums, to a row-major matrix of `end` rows and `width` columns.
+INLINE void store_tile(float *matrix, const float *sums, int t, int m0, int end, int n0, int width) {
+    UNROLL for (int j = 0; j < 32; j++) {
+        const int m = m0 + t / 16 * 8 + j / 4, n = n0 + t % 16 * 4 + j % 4;
+        if (m < end && n < width) matrix[(Size)m * width + n] = sums[j];
+    }
+}
+
 // y = x * w. Grid: tiles of pixels, tiles of output channels, runs. p: x, w, y. n[10], n[11]: where w starts in a run's weights, and
 // the distance of runs there.
 KERNEL(conv_forward) {
@@ -104,20 +120,14 @@ KERNEL(conv_forward) {
                 rows[t % TK][t / TK + j * (THREADS / TK)] =
                     inside ? x[(((Size)picture * c.h + row) * c.w + column) * c.i + i] : 0.0f;
             }
-            UNROLL for (int j = 0; j < 4; j++) {
-                const int kk = k0 + t / TN + j * (THREADS / TN), o = n0 + t % TN;
-                columns[t / TN + j * (THREADS / TN)][t % TN] = kk < inner && o < c.o ? w[(Size)kk * c.o + o] : 0.0f;
-            }
+            load_columns(columns, w, t, k0, inner, n0, c.o);
         }
         BARRIER;
         EACH_THREAD { MULTIPLY(rows, columns, sums) }
         BARRIER;
     }
     EACH_THREAD {
-        UNROLL for (int j = 0; j < 32; j++) {
-            const int m = m0 + t / 16 * 8 + j / 4, o = n0 + t % 16 * 4 + j % 4;
-            if (m < pixels && o < c.o) y[(Size)m * c.o + o] = MINE(sums)[j];
-        }
+        store_tile(y, MINE(sums), t, m0, pixels, n0, c.o);
     }
 }
 
@@ -209,20 +219,14 @@ KERNEL(conv_backward_weight) {
                 rows[t / TM + j * (THREADS / TM)][t % TM] =
                     inside ? x[(((Size)(pixel / (c.oh * c.ow)) * c.h + row) * c.w + column) * c.i + i] : 0.0f;
             }
-            UNROLL for (int j = 0; j < 4; j++) {
-                const int pixel = k0 + t / TN + j * (THREADS / TN), o = n0 + t % TN;
-                columns[t / TN + j * (THREADS / TN)][t % TN] = pixel < end && o < c.o ? dy[(Size)pixel * c.o + o] : 0.0f;
-            }
+            load_columns(columns, dy, t, k0, end, n0, c.o);
         }
         BARRIER;
         EACH_THREAD { MULTIPLY(rows, columns, sums) }
         BARRIER;
     }
     EACH_THREAD {
-        UNROLL for (int j = 0; j < 32; j++) {
-            const int m = m0 + t / 16 * 8 + j / 4, o = n0 + t % 16 * 4 + j % 4;
-            if (m < height && o < c.o) part[(Size)m * c.o + o] = MINE(sums)[j];
-        }
+        store_tile(part, MINE(sums), t, m0, height, n0, c.o);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Numbers that kernels read and write, by its place in [`Plan::buffers`].
+/// Numbers that kernels read and write, by its place among a program's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Buffer(pub usize);
 
@@ -53,28 +53,21 @@ impl Launch {
     }
 }
 
-/// Launches in their order, and how large each buffer is.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
-    /// Four-byte numbers in each buffer.
-    pub buffers: Vec<usize>,
-    /// What is done with them.
-    pub launches: Vec<Launch>,
-}
-
-/// Writes a [`Plan`]. A buffer that is given back is used again by what comes later.
+/// Writes launches. A buffer that is given back is used again by what comes later.
 #[derive(Debug, Default)]
 pub struct Builder {
-    plan: Plan,
+    /// Four-byte numbers in each buffer.
+    buffers: Vec<usize>,
+    launches: Vec<Launch>,
     /// Sizes of spare buffers, and which they are.
     spare: BTreeMap<usize, Vec<Buffer>>,
 }
 
 impl Builder {
-    /// A buffer of its own for as long as the plan is used.
+    /// A buffer of its own for as long as the launches are used.
     pub fn keep(&mut self, len: usize) -> Buffer {
-        self.plan.buffers.push(len);
-        Buffer(self.plan.buffers.len() - 1)
+        self.buffers.push(len);
+        Buffer(self.buffers.len() - 1)
     }
 
     /// A buffer with unspecified contents, until [`Self::release`].
@@ -92,7 +85,7 @@ impl Builder {
 
     /// Gives back a borrowed buffer: what is launched from now on may overwrite it.
     pub fn release(&mut self, buffer: Buffer) {
-        self.spare.entry(self.plan.buffers[buffer.0]).or_default().push(buffer);
+        self.spare.entry(self.buffers[buffer.0]).or_default().push(buffer);
     }
 
     /// Appends a launch.
@@ -107,7 +100,7 @@ impl Builder {
         if grid.contains(&0) {
             return;
         }
-        self.plan.launches.push(Launch {
+        self.launches.push(Launch {
             kernel,
             grid,
             buffers: buffers.to_vec(),
@@ -131,11 +124,11 @@ impl Builder {
 
     /// The launches since the last call; buffers stay.
     pub fn take_launches(&mut self) -> Vec<Launch> {
-        std::mem::take(&mut self.plan.launches)
+        std::mem::take(&mut self.launches)
     }
 
     /// Sizes of all buffers so far.
     pub fn buffers(&self) -> &[usize] {
-        &self.plan.buffers
+        &self.buffers
     }
 }

@@ -58,10 +58,11 @@ impl Planner<'_> {
         b.each("sum_losses", x.extent.runs * LOSS_STRIDE, &losses, &[], &[]);
 
         // The generator's gradients.
-        let d_latent_o = self.pair(b, "mean_squared_backward", (latent_o, latent_i), config.w_enc);
+        let d_latent_o =
+            self.pair(b, "mean_squared_backward", (latent_o, latent_i), config.w_enc, None);
         let d_feat_fake = match config.adversarial {
             Adversarial::Feature => {
-                self.pair(b, "mean_squared_backward", (feat_fake, feat_real), config.w_adv)
+                self.pair(b, "mean_squared_backward", (feat_fake, feat_real), config.w_adv, None)
             }
             Adversarial::Bce => {
                 let d_logit = self.cross_entropy(b, pred_fake, true, config.w_adv);
@@ -72,10 +73,10 @@ impl Planner<'_> {
         let d_fake = c.encoder2.backward(b, netg, &encoder2, d_latent_o, Some(target));
         let adversarial = c.features.backward(b, netd, &features_fake, d_feat_fake, None);
         self.add(b, d_fake, adversarial);
-        self.pair_onto(b, "mean_absolute_backward", (fake, x), config.w_con, d_fake);
+        self.pair(b, "mean_absolute_backward", (fake, x), config.w_con, Some(d_fake));
         let d_latent_i = c.decoder.backward(b, netg, &decoder, d_fake, Some(target));
         // z meets the encoder term directly, too, as the reference does not detach it.
-        self.pair_onto(b, "mean_squared_backward", (latent_i, latent_o), config.w_enc, d_latent_i);
+        self.pair(b, "mean_squared_backward", (latent_i, latent_o), config.w_enc, Some(d_latent_i));
         c.encoder1.backward_parameters(b, netg, &encoder1, d_latent_i, target);
 
         // The discriminator's.
@@ -199,43 +200,20 @@ impl Planner<'_> {
         b.launch("mean_loss", [one.extent.runs, 1, 1], &buffers, &sizes, &[target]);
     }
 
-    /// The gradient of a loss of two tensors, for the first of them.
+    /// The gradient of a loss of two tensors for the first of them, added to what is in `onto` where that is given.
     fn pair(
         &self,
         b: &mut Builder,
         kernel: &'static str,
         (one, other): (Numbers, Numbers),
         factor: f64,
+        onto: Option<Numbers>,
     ) -> Numbers {
-        let to = Numbers { buffer: b.borrow(one.extent.len()), ..one };
-        self.pair_to(b, kernel, (one, other), factor, to, false);
-        to
-    }
-
-    /// Adds it to what is in `to`.
-    fn pair_onto(
-        &self,
-        b: &mut Builder,
-        kernel: &'static str,
-        pair: (Numbers, Numbers),
-        factor: f64,
-        to: Numbers,
-    ) {
-        self.pair_to(b, kernel, pair, factor, to, true);
-    }
-
-    fn pair_to(
-        &self,
-        b: &mut Builder,
-        kernel: &'static str,
-        (one, other): (Numbers, Numbers),
-        factor: f64,
-        to: Numbers,
-        add: bool,
-    ) {
+        let to = onto.unwrap_or_else(|| Numbers { buffer: b.borrow(one.extent.len()), ..one });
         let buffers = [one.buffer, other.buffer, to.buffer];
-        let sizes = [one.extent.run_len(), usize::from(add)];
+        let sizes = [one.extent.run_len(), usize::from(onto.is_some())];
         b.each(kernel, one.extent.len(), &buffers, &sizes, &[factor]);
+        to
     }
 
     fn cross_entropy(

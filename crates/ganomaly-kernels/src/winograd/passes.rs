@@ -8,7 +8,7 @@ use super::tiles::{
     FinishInput, FinishOutput, Finished, TransformInput, TransformOutput, point_stride,
 };
 use super::weights::{FinishWeights, Panels, SIDE, WeightsPart};
-use super::{Plan, Way};
+use super::{End, Plan, Way};
 use crate::fold::apply;
 use crate::product::{Piece, Product};
 use crate::rows::Rows;
@@ -16,6 +16,7 @@ use crate::simd::Instructions;
 use crate::storage::{Real, Shared, filled, with_buffer};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Numbers of transformed inputs and outputs that a weight's gradient holds at a time, so that they stay in the cache that
 /// all cores share.
@@ -93,7 +94,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                     }
                     let columns = (0, target.columns);
                     let finished = Finished { from: end, columns, tile: columns.1, pictures };
-                    let part = target.picture * pictures.0..target.picture * pictures.1;
+                    let part = self.numbers(block, target);
                     self.prepare(way, to.part(part.clone()));
                     self.leave::<I, T>(way, finished, to);
                     // SAFETY: `leave` has written what `prepare` has not.
@@ -126,8 +127,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                 .enumerate()
                 .for_each(|(block, (to_points, from))| {
                     self.enter::<I, T>(way, from, to_points);
-                    let (first, end) = self.pictures(block);
-                    self.prepare(way, to.part(first * target.picture..end * target.picture));
+                    self.prepare(way, to.part(self.numbers(block, target)));
                 });
             (0..target.columns.div_ceil(width)).into_par_iter().for_each(|panel| {
                 let columns = (panel * width, target.columns.min((panel + 1) * width));
@@ -170,17 +170,22 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         });
         if fold.is_some() {
             (0..blocks).into_par_iter().for_each(|block| {
-                let (first, end) = self.pictures(block);
-                let part = to.part(first * target.picture..end * target.picture);
+                let part = to.part(self.numbers(block, target));
                 // SAFETY: all have been written.
                 apply(fold, unsafe { part.assume_init_mut() });
             });
         }
     }
 
-    /// First and last but one picture of a block.
+    /// A block's first picture, and the one behind its last.
     fn pictures(&self, block: usize) -> (usize, usize) {
         (block * self.block, self.s.n.min((block + 1) * self.block))
+    }
+
+    /// Where a block's pictures lie at one end.
+    fn numbers(&self, block: usize, end: End) -> Range<usize> {
+        let (first, last) = self.pictures(block);
+        first * end.picture..last * end.picture
     }
 
     /// Transforms a block's pictures.

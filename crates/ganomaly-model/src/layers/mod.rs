@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Momentum of the running statistics, PyTorch's default.
-const MOMENTUM: f64 = 0.1;
+pub const MOMENTUM: f64 = 0.1;
 
 /// A layer with the name that the published code gives its parameters.
 #[derive(Debug)]
