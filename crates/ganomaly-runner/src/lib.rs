@@ -3,6 +3,7 @@
 //! [`config::Experiment`] reads a file and multiplies out its sweep, [`sweep::run`] does every run that is not
 //! there yet ([`train::train`], [`record::write`]), and writes the tables. The binary `ganomaly` is glue over this library.
 
+mod cards;
 pub mod config;
 pub mod data;
 pub mod device;

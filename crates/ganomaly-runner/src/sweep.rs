@@ -1,5 +1,6 @@
 //! An experiment: its runs, one or more at a time, and the tables over them.
 
+use crate::cards::Named;
 use crate::config::{DeviceName, Experiment, RunConfig};
 use crate::data::DataStore;
 use crate::jobs::{Jobs, side_by_side};
@@ -8,7 +9,7 @@ use crate::record::{self, Metrics};
 use crate::report::plot::{self, ClassSeries};
 use crate::report::published::{PublishedColumn, published};
 use crate::report::table::{AurocTable, ClassRow};
-use crate::{lockstep, registry, train};
+use crate::{cards, lockstep, registry, train};
 use anyhow::{Context, Result, bail};
 use ganomaly_metrics::mean_std;
 use std::fs;
@@ -60,10 +61,9 @@ pub fn run(
     };
     let mut outcomes: Vec<(String, Result<()>)> =
         names(&here).zip(side_by_side(here.len(), summary.jobs, one)?).collect();
-    for group in alike(&on_cards, jobs) {
-        summary.jobs = summary.jobs.max(group.len());
-        outcomes.extend(names(&group).zip(in_lockstep(&group, &folder, store, progress, cancel)));
-    }
+    let (groups, on_cards) = cards::run(&on_cards, jobs, &folder, store, progress, cancel);
+    summary.jobs = summary.jobs.max(groups);
+    outcomes.extend(on_cards);
     let mut interrupted = None;
     for (name, outcome) in outcomes {
         match outcome {
@@ -91,55 +91,8 @@ pub fn run(
     Ok(summary)
 }
 
-/// A run that is not there yet: its name and config.
-type Named<'a> = (String, &'a RunConfig);
-
 fn names(runs: &[&Named<'_>]) -> impl Iterator<Item = String> {
     runs.iter().map(|(name, _)| name.clone())
-}
-
-/// Runs for cards in groups that train in lockstep, each no larger than the number of jobs.
-fn alike<'a, 'b>(runs: &[&'a Named<'b>], jobs: Jobs) -> Vec<Vec<&'a Named<'b>>> {
-    let most = match jobs {
-        Jobs::Auto => usize::MAX,
-        Jobs::Count(n) => n,
-    };
-    let mut groups: Vec<Vec<&Named<'_>>> = Vec::new();
-    for &run in runs {
-        let fits = |g: &&mut Vec<&Named<'_>>| g.len() < most && lockstep::alike(g[0].1, run.1);
-        match groups.iter_mut().find(fits) {
-            Some(group) => group.push(run),
-            None => groups.push(vec![run]),
-        }
-    }
-    groups
-}
-
-/// A group from configs to folders; one that does not fit a card is halved.
-fn in_lockstep(
-    group: &[&Named<'_>],
-    folder: &Path,
-    store: &DataStore,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Vec<Result<()>> {
-    let configs: Vec<&RunConfig> = group.iter().map(|(_, config)| *config).collect();
-    let run_names: Vec<&str> = group.iter().map(|(name, _)| name.as_str()).collect();
-    match lockstep::train(&configs, &run_names, store, progress, cancel) {
-        Ok(outcomes) => outcomes
-            .into_iter()
-            .zip(group)
-            .map(|(outcome, (name, config))| {
-                record::write(&folder.join(name), name, config, &outcome?).map(drop)
-            })
-            .collect(),
-        Err(e) if group.len() > 1 && lockstep::is_out_of_memory(&e) => {
-            let (left, right) = group.split_at(group.len() / 2);
-            let half = |group| in_lockstep(group, folder, store, progress, cancel);
-            half(left).into_iter().chain(half(right)).collect()
-        }
-        Err(e) => lockstep::for_each(e, group.len()),
-    }
 }
 
 /// One run from config to folder.
