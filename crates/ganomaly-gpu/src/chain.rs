@@ -10,10 +10,15 @@ use ganomaly_model::layers::{LayerKind, MOMENTUM};
 /// Sizes of activations: runs, pictures of a run, height, width, channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
+    /// Runs side by side, G.
     pub runs: usize,
+    /// Pictures of a run.
     pub n: usize,
+    /// Height.
     pub h: usize,
+    /// Width.
     pub w: usize,
+    /// Channels.
     pub c: usize,
 }
 

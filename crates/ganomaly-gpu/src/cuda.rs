@@ -6,28 +6,33 @@ use crate::KERNELS;
 use crate::error::{Error, Result};
 use crate::launch::{Args, Buffer, Launch, THREADS};
 use crate::machine::Machine;
-use crate::program::{Program, Size};
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use crate::precision::Precision;
+use cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DeviceRepr,
-    DriverError, LaunchConfig, PushKernelArg,
+    CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr,
+    DeviceRepr, DriverError, LaunchConfig, PushKernelArg,
 };
 use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-// SAFETY: plain numbers in C's layout, the same as in `kernels.cu`.
+// SAFETY: plain numbers in C's layout, the same as in the kernels.
 unsafe impl DeviceRepr for Args {}
 
 /// Compiles the kernels to PTX for a compute capability, e.g. (9, 0). Needs the run-time compiler's library, but no card.
-pub fn compile((major, minor): (i32, i32)) -> Result<Ptx> {
+pub fn compile((major, minor): (i32, i32), precision: Precision) -> Result<Ptx> {
+    if precision != Precision::F32 && major < 8 {
+        return Err(Error::Precision { precision, capability: format!("{major}.{minor}") });
+    }
     // SAFETY: opens a library that has no business but to compile.
     if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
         return Err(Error::NoCompiler("libnvrtc.so"));
     }
     let architecture = format!("compute_{major}{minor}");
     let options = CompileOptions {
-        options: vec![format!("--gpu-architecture={architecture}")],
+        options: [vec![format!("--gpu-architecture={architecture}")], precision.defines().to_vec()]
+            .concat(),
         name: Some("kernels.cu".into()),
         ..CompileOptions::default()
     };
@@ -54,9 +59,10 @@ fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
     move |e| Error::Driver { what, message: format!("{e:?}") }
 }
 
-/// A [`Program`] with its buffers on a card.
+/// A program's buffers and kernels on a card.
 pub struct Card {
     stream: Arc<CudaStream>,
+    module: Arc<CudaModule>,
     functions: HashMap<&'static str, CudaFunction>,
     buffers: Vec<CudaSlice<f32>>,
     addresses: Vec<u64>,
@@ -66,8 +72,8 @@ pub struct Card {
 pub struct Recording(CudaGraph);
 
 impl Card {
-    /// Puts a program on card `ordinal`. Every buffer starts as zeros.
-    pub fn new(ordinal: usize, program: &Program, size: &Size) -> Result<Self> {
+    /// Compiles the kernels for card `ordinal`, and makes room there for buffers of so many four-byte numbers. Every buffer starts as zeros.
+    pub fn new(ordinal: usize, buffers: &[usize], precision: Precision) -> Result<Self> {
         let there = cards()?;
         if ordinal >= there {
             return Err(Error::NoCard { wanted: ordinal, there });
@@ -77,31 +83,24 @@ impl Card {
         unsafe { context.disable_event_tracking() };
         let capability =
             context.compute_capability().map_err(failed("asking for its capability"))?;
-        let module =
-            context.load_module(compile(capability)?).map_err(failed("loading the kernels"))?;
+        let module = context
+            .load_module(compile(capability, precision)?)
+            .map_err(failed("loading the kernels"))?;
         let stream = context.new_stream().map_err(failed("making a stream"))?;
         const MIB: usize = 1 << 20;
-        let needed = program.buffers.iter().sum::<usize>() * size_of::<f32>() / MIB;
+        let needed = buffers.iter().sum::<usize>() * size_of::<f32>() / MIB;
         let (free, _) = context.mem_get_info().map_err(failed("asking for free memory"))?;
         if needed > free / MIB {
-            let (runs, batch) = (size.runs, size.batch);
-            return Err(Error::Memory { free: free / MIB, needed, runs, batch });
-        }
-        let mut functions = HashMap::new();
-        for launch in program.launches() {
-            if !functions.contains_key(launch.kernel) {
-                let f = module.load_function(launch.kernel).map_err(failed("finding a kernel"))?;
-                functions.insert(launch.kernel, f);
-            }
+            return Err(Error::Memory { free: free / MIB, needed });
         }
         let zeros =
             |&len: &usize| stream.alloc_zeros::<f32>(len.max(1)).map_err(failed("allocating"));
-        let buffers = program.buffers.iter().map(zeros).collect::<Result<Vec<_>>>()?;
+        let buffers = buffers.iter().map(zeros).collect::<Result<Vec<_>>>()?;
         let addresses = buffers.iter().map(|b| b.device_ptr(&stream).0).collect();
-        Ok(Self { stream, functions, buffers, addresses })
+        Ok(Self { stream, module, functions: HashMap::new(), buffers, addresses })
     }
 
-    fn launch(&self, launch: &Launch) -> Result<()> {
+    fn launch(&mut self, launch: &Launch) -> Result<()> {
         let args = launch.args(|b| self.addresses[b.0]);
         let [x, y, z] = launch.grid.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         let config = LaunchConfig {
@@ -109,7 +108,13 @@ impl Card {
             block_dim: (THREADS as u32, 1, 1),
             shared_mem_bytes: 0,
         };
-        let mut builder = self.stream.launch_builder(&self.functions[launch.kernel]);
+        let function = match self.functions.entry(launch.kernel) {
+            Entry::Occupied(function) => function.into_mut(),
+            Entry::Vacant(place) => place.insert(
+                self.module.load_function(launch.kernel).map_err(failed("finding a kernel"))?,
+            ),
+        };
+        let mut builder = self.stream.launch_builder(function);
         builder.arg(&args);
         // SAFETY: the program's sizes bound what the kernels touch, as the tests on the host show; the buffers live as long as the card.
         unsafe { builder.launch(config) }.map_err(failed("launching"))?;
@@ -136,6 +141,7 @@ impl Machine for Card {
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed("recording"))?;
         let launched = launches.iter().try_for_each(|launch| self.launch(launch));
+        // Ended in any case: a stream that goes on recording is lost.
         let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
         launched?;
         match graph.map_err(failed("recording"))? {
@@ -146,5 +152,27 @@ impl Machine for Card {
 
     fn replay(&mut self, recording: &Recording) -> Result<()> {
         recording.0.launch().map_err(failed("replaying"))
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.stream.synchronize().map_err(failed("a kernel"))
+    }
+
+    fn seconds(&mut self, launches: &[Launch]) -> Result<Vec<f64>> {
+        let mark = |stream: &CudaStream| {
+            let flags = Some(CUevent_flags::CU_EVENT_DEFAULT);
+            stream.record_event(flags).map_err(failed("marking a time"))
+        };
+        let mut marks = vec![mark(&self.stream)?];
+        for launch in launches {
+            self.launch(launch)?;
+            marks.push(mark(&self.stream)?);
+        }
+        self.wait()?;
+        let between = |pair: &[CudaEvent]| {
+            let ms = pair[0].elapsed_ms(&pair[1]).map_err(failed("reading a time"))?;
+            Ok(f64::from(ms) / 1e3)
+        };
+        marks.windows(2).map(between).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong on a card.
 
+use crate::precision::Precision;
 use thiserror::Error;
 
 /// A failure on the way to a card, or on it.
@@ -8,6 +9,11 @@ pub enum Error {
     /// The driver's library is not there.
     #[error("no NVIDIA driver: {0} is not found. Install the driver, or use device = \"cpu\"")]
     NoDriver(&'static str),
+    /// A program without the part that talks to cards.
+    #[error(
+        "device = \"{0}\": this program was built without CUDA; build it with `--features cuda`, or use device = \"cpu\""
+    )]
+    NotBuilt(String),
     /// There is a driver, but not this card.
     #[error("there is no card {wanted}: the driver knows {there} (cuda:0 is the first)")]
     NoCard {
@@ -27,20 +33,26 @@ pub enum Error {
         /// What the compiler said.
         log: String,
     },
+    /// A card without the arithmetic asked for.
+    #[error(
+        "precision = {:?} needs compute capability 8.0, this card has {capability}: use \"f32\"",
+        precision.to_string()
+    )]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+        /// What the card has.
+        capability: String,
+    },
     /// The card has too little memory left.
     #[error(
-        "the card has {free} MiB free, but {runs} runs of {batch} pictures a batch take {needed} MiB: \
-         use fewer jobs or a smaller batch"
+        "the card has {free} MiB free, but this takes {needed} MiB: use fewer jobs or a smaller batch"
     )]
     Memory {
         /// MiB free.
         free: usize,
         /// MiB asked for.
         needed: usize,
-        /// Runs side by side.
-        runs: usize,
-        /// Pictures in a batch.
-        batch: usize,
     },
     /// The host cannot stand in for a card.
     #[error("the kernels cannot run on the host: {0}")]
@@ -72,6 +84,14 @@ pub enum Error {
         /// Bytes given.
         got: usize,
         /// Bytes expected.
+        expected: usize,
+    },
+    /// A batch of another size than the group was made for.
+    #[error("a batch of {got} numbers where {expected} are expected")]
+    Batch {
+        /// Numbers given.
+        got: usize,
+        /// Numbers expected.
         expected: usize,
     },
     /// A picture that is not there.

@@ -1,12 +1,13 @@
 //! Runs that train side by side: what a trainer calls.
 
 use crate::error::{Error, Result};
-use crate::launch::Buffer;
+use crate::launch::{Buffer, Launch};
 use crate::machine::Machine;
 use crate::program::{LOSS_STRIDE, LOSSES, Pass, Program, Size};
 use candle_core::{DType, Device, Tensor};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Scores};
+use std::time::Instant;
 
 /// Several runs on one machine. They differ in seed and in the order of their pictures alone.
 pub struct Group<M: Machine> {
@@ -44,17 +45,17 @@ struct Recorded<R> {
 pub type Losses = Vec<(&'static str, f64)>;
 
 impl<M: Machine> Group<M> {
-    /// Puts `models`, one a run, and the data set's pictures on the machine that `make` makes for the program.
+    /// Puts `models`, one a run, and the data set's pictures on the machine that `make` makes for buffers of so many numbers.
     pub fn new(
         models: &mut [Ganomaly],
         pictures: Pictures<'_>,
         size: Size,
-        make: impl FnOnce(&Program, &Size) -> Result<M>,
+        make: impl FnOnce(&[usize]) -> Result<M>,
     ) -> Result<Self> {
         let first = models.first().filter(|_| models.len() == size.runs);
         let first = first.ok_or(Error::Runs { models: models.len(), runs: size.runs })?;
         let (program, config) = (Program::new(first, &size)?, first.config().clone());
-        let mut machine = make(&program, &size)?;
+        let mut machine = make(&program.buffers)?;
         let load = machine.record(&program.load)?;
         let step = machine.record(&program.step)?;
         let mut record = |pass: &Pass| {
@@ -186,49 +187,127 @@ impl<M: Machine> Group<M> {
 
     /// Scores each run's pictures in its order, in whole batches and what is left of each order behind them.
     pub fn score(&mut self, orders: &[Vec<u32>], mode: BatchNormMode) -> Result<Vec<Scores>> {
-        let batch = self.size.score_batch;
+        let (batch, room) = (self.size.score_batch, self.size.order);
         let lengths: Vec<usize> = orders.iter().map(Vec::len).collect();
         let known = |left: &usize| *left == 0 || self.size.remainders.contains(left);
         if let Some(left) = lengths.iter().map(|len| len % batch).find(|left| !known(left)) {
             return Err(Error::Remainder(left));
         }
         self.set_orders(orders)?;
-        let mut all = vec![Scores::default(); self.size.runs];
-        for done in 0..lengths.iter().map(|len| len / batch).max().unwrap_or(0) {
-            self.score_pass(0, mode, &mut all, |run| done < lengths[run] / batch)?;
+        for _ in 0..lengths.iter().map(|len| len / batch).max().unwrap_or(0) {
+            self.score_pass(0, mode)?;
         }
+        // What is left behind each run's whole batches; a run with another number of pictures left scores beyond its order, where nothing is kept.
+        let starts: Vec<usize> = lengths.iter().map(|len| len / batch * batch).collect();
         for which in 1..self.passes.len() {
-            let starts: Vec<usize> = lengths.iter().map(|len| len / batch * batch).collect();
-            self.machine.set(self.program.ports.position, &words(&starts))?;
             let n = self.passes[which].pictures;
-            self.score_pass(which, mode, &mut all, |run| lengths[run] % batch == n)?;
+            let own = |(start, len): (&usize, &usize)| if len % batch == n { *start } else { room };
+            let starts: Vec<usize> = starts.iter().zip(&lengths).map(own).collect();
+            self.machine.set(self.program.ports.position, &words(&starts))?;
+            self.score_pass(which, mode)?;
+        }
+        self.scores(&lengths)
+    }
+
+    /// The first scores of each run's order.
+    fn scores(&mut self, lengths: &[usize]) -> Result<Vec<Scores>> {
+        let room = self.size.order.max(1);
+        let mut all = vec![Scores::default(); self.size.runs];
+        for (kind, buffer) in self.program.ports.scores.into_iter().enumerate() {
+            let numbers = self.machine.get(buffer)?;
+            for ((scores, numbers), len) in all.iter_mut().zip(numbers.chunks(room)).zip(lengths) {
+                let to = [&mut scores.l2, &mut scores.l1, &mut scores.con];
+                to[kind].extend(numbers[..*len].iter().map(|&s| f64::from(s)));
+            }
         }
         Ok(all)
     }
 
-    /// Scores the next pictures of all runs, and keeps those of the runs that `of` names.
-    fn score_pass(
-        &mut self,
-        which: usize,
-        mode: BatchNormMode,
-        all: &mut [Scores],
-        of: impl Fn(usize) -> bool,
-    ) -> Result<()> {
+    /// Scores the next pictures of all runs.
+    fn score_pass(&mut self, which: usize, mode: BatchNormMode) -> Result<()> {
+        self.machine.replay(&self.passes[which].load)?;
+        self.replay_score(which, mode)
+    }
+
+    fn replay_score(&mut self, which: usize, mode: BatchNormMode) -> Result<()> {
         let pass = &self.passes[which];
-        self.machine.replay(&pass.load)?;
         self.machine.replay(match mode {
             BatchNormMode::Running => &pass.score_running,
             BatchNormMode::Batch => &pass.score_batch,
-        })?;
-        for (kind, buffer) in self.program.ports.scores.into_iter().enumerate() {
+        })
+    }
+
+    /// One step of each run on given pictures, `[G, N, S, S, C]` as the network sees them. Returns each run's losses.
+    pub fn step(&mut self, batches: &[f32]) -> Result<Vec<Losses>> {
+        let ports = self.program.ports;
+        self.set_batch(batches, self.size.batch)?;
+        self.machine.set(ports.active, &words(&vec![1; self.size.runs]))?;
+        self.machine.replay(&self.step)?;
+        self.steps.iter_mut().for_each(|steps| *steps += 1);
+        let losses = self.machine.get(ports.losses)?;
+        Ok(losses.chunks(LOSS_STRIDE).map(|of_run| self.named(of_run, 1)).collect())
+    }
+
+    /// Each run's gradients of its last step, the generator's and the discriminator's, in the order of their `parameters()`.
+    pub fn gradients(&mut self) -> Result<[Vec<Vec<f32>>; 2]> {
+        let ports = self.program.ports;
+        let mut of = |buffer| {
             let numbers = self.machine.get(buffer)?;
-            let runs = all.iter_mut().zip(numbers.chunks(pass.pictures)).enumerate();
-            for (_, (scores, numbers)) in runs.filter(|(run, _)| of(*run)) {
-                let to = [&mut scores.l2, &mut scores.l1, &mut scores.con];
-                to[kind].extend(numbers.iter().map(|&s| f64::from(s)));
-            }
+            let distance = (numbers.len() / self.size.runs).max(1);
+            Ok::<_, Error>(numbers.chunks(distance).map(<[f32]>::to_vec).collect())
+        };
+        Ok([of(ports.netg_gradients)?, of(ports.netd_gradients)?])
+    }
+
+    /// Each run's scores of given pictures: a whole scoring batch of each, `[G, N, S, S, C]`.
+    pub fn score_batch(&mut self, batches: &[f32], mode: BatchNormMode) -> Result<Vec<Scores>> {
+        let n = self.size.score_batch.min(self.size.order);
+        self.set_batch(batches, self.size.score_batch)?;
+        self.machine.set(self.program.ports.position, &words(&vec![n; self.size.runs]))?;
+        self.replay_score(0, mode)?;
+        self.scores(&vec![n; self.size.runs])
+    }
+
+    fn set_batch(&mut self, batches: &[f32], pictures: usize) -> Result<()> {
+        let GanomalyConfig { isize, nc, .. } = self.config;
+        let expected = self.size.runs * pictures * isize * isize * nc;
+        if batches.len() != expected {
+            return Err(Error::Batch { got: batches.len(), expected });
         }
-        Ok(())
+        self.machine.set(self.program.ports.batch, batches)
+    }
+
+    /// Seconds of each of so many steps on what is in the batch, everything done before the next begins.
+    pub fn time_steps(&mut self, steps: usize) -> Result<Vec<f64>> {
+        self.time(steps, |group| group.machine.replay(&group.step))
+    }
+
+    /// Seconds of scoring a batch of each run, so many times; nothing is read back.
+    pub fn time_scores(&mut self, times: usize, mode: BatchNormMode) -> Result<Vec<f64>> {
+        let starts = words(&vec![self.size.score_batch.min(self.size.order); self.size.runs]);
+        self.machine.set(self.program.ports.position, &starts)?;
+        self.time(times, |group| group.replay_score(0, mode))
+    }
+
+    fn time(
+        &mut self,
+        times: usize,
+        mut f: impl FnMut(&mut Self) -> Result<()>,
+    ) -> Result<Vec<f64>> {
+        self.machine.wait()?;
+        let mut one = |_| {
+            let started = Instant::now();
+            f(self)?;
+            self.machine.wait()?;
+            Ok(started.elapsed().as_secs_f64())
+        };
+        (0..times).map(&mut one).collect()
+    }
+
+    /// Every launch of a step with its seconds, one by one.
+    pub fn profile_step(&mut self) -> Result<Vec<(Launch, f64)>> {
+        let seconds = self.machine.seconds(&self.program.step)?;
+        Ok(self.program.step.iter().cloned().zip(seconds).collect())
     }
 
     /// Brings weights, running statistics and the count of batches back into `models`.

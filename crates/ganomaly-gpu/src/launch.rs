@@ -9,7 +9,7 @@ pub struct Buffer(pub usize);
 /// Threads of every block.
 pub const THREADS: usize = 256;
 
-/// What a kernel is given: the same struct as in `kernels.cu`.
+/// What a kernel is given: the same struct as in the kernels.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Args {
@@ -24,7 +24,7 @@ pub struct Args {
 /// One kernel on one grid of blocks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
-    /// The kernel's name in `kernels.cu`.
+    /// The kernel's name in the kernels.
     pub kernel: &'static str,
     /// Blocks along each axis.
     pub grid: [usize; 3],
@@ -34,6 +34,17 @@ pub struct Launch {
     pub sizes: Vec<i32>,
     /// Its factors, in its order.
     pub factors: Vec<f64>,
+    /// What it has to do at least.
+    pub work: Work,
+}
+
+/// What a launch has to do at least: what a card's limits are held against.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Additions and multiplications of its products.
+    pub flops: f64,
+    /// Bytes that come from or go to memory, each number once.
+    pub bytes: f64,
 }
 
 impl Launch {
@@ -106,7 +117,15 @@ impl Builder {
             buffers: buffers.to_vec(),
             sizes: sizes.iter().map(|&n| i32::try_from(n).unwrap_or(i32::MAX)).collect(),
             factors: factors.to_vec(),
+            work: Work::default(),
         });
+    }
+
+    /// Says what the last launch has to do: operations, and four-byte numbers that it reads or writes.
+    pub fn work(&mut self, flops: usize, numbers: usize) {
+        if let Some(launch) = self.launches.last_mut() {
+            launch.work = Work { flops: flops as f64, bytes: (4 * numbers) as f64 };
+        }
     }
 
     /// Appends a launch with a thread for each of `len` numbers.

@@ -5,14 +5,16 @@ use crate::launch::{Buffer, Builder, THREADS};
 use ganomaly_kernels::{Activation, Conv2d};
 use ganomaly_model::layers::LayerKind;
 
-/// Rows that one block of a normalisation sums, as in `kernels.cu`.
+/// Rows that one block of a normalisation sums, as in the kernels.
 pub(crate) const CHUNK: usize = 256;
 /// Channels that it sums.
 const CHANNELS: usize = 32;
 /// A product's tile: rows, columns.
 const TILE: (usize, usize) = (128, 64);
-/// Blocks that a weight's gradient should have, so that a card is full.
-const BLOCKS: usize = 528;
+/// Blocks that one run's product should have, so that a card is full: as many as an H200 has multiprocessors.
+const BLOCKS: usize = 132;
+/// Inner numbers that are worth a share of their own.
+const SHARE: usize = 512;
 
 /// What comes out of a layer.
 pub(crate) fn after(kind: LayerKind, x: Extent) -> Extent {
@@ -34,6 +36,17 @@ fn sizes(conv: Conv2d, x: Extent, y: Extent) -> Vec<usize> {
     vec![x.n, x.h, x.w, x.c, y.h, y.w, y.c, conv.kernel, conv.stride, conv.padding]
 }
 
+/// Shares of a product whose `inner` numbers are cut up because it has few tiles. By the sizes of one run alone, so that a
+/// run's sums do not depend on its neighbours.
+fn shares(tiles: usize, inner: usize) -> usize {
+    (BLOCKS / tiles.max(1)).clamp(1, inner.div_ceil(SHARE).max(1))
+}
+
+/// Whether rows of `width` numbers start at multiples of four, from `start` on in parts `distance` apart.
+fn aligned(width: usize, (start, distance): (usize, usize)) -> usize {
+    usize::from([width, start, distance].iter().all(|n| n.is_multiple_of(4)))
+}
+
 /// `to` from `from`: the convolution, or, transposed, its input's gradient.
 pub(crate) fn convolve(
     b: &mut Builder,
@@ -43,20 +56,61 @@ pub(crate) fn convolve(
     (weights, start): (Arena, usize),
 ) {
     let (x, y) = if transposed { (to.extent, from.extent) } else { (from.extent, to.extent) };
-    let mut sizes = sizes(conv, x, y);
-    sizes.extend([start, weights.distance]);
-    let buffers = [from.buffer, weights.buffer, to.buffer];
-    if transposed {
-        // The largest phase decides; the others' spare blocks have nothing to do.
-        let across = |size: usize| size.div_ceil(conv.stride);
-        let pixels = x.n * across(x.h) * across(x.w);
-        let phases = conv.stride * conv.stride;
-        let grid = [pixels.div_ceil(TILE.0), x.c.div_ceil(TILE.1), x.runs * phases];
-        b.launch("conv_backward_input", grid, &buffers, &sizes, &[]);
+    // Backward there is a product for each phase of the pixels; the largest decides, the others' spare blocks have nothing to do.
+    let phases = if transposed { conv.stride * conv.stride } else { 1 };
+    let across = |size: usize| size.div_ceil(conv.stride);
+    let (pixels, inner) = if transposed {
+        let taps = across(conv.kernel) * across(conv.kernel);
+        (x.n * across(x.h) * across(x.w), taps * y.c)
     } else {
-        let grid = [y.rows().div_ceil(TILE.0), y.c.div_ceil(TILE.1), y.runs];
-        b.launch("conv_forward", grid, &buffers, &sizes, &[]);
+        (y.rows(), conv.kernel * conv.kernel * x.c)
+    };
+    let tiles = [pixels.div_ceil(TILE.0), to.extent.c.div_ceil(TILE.1)];
+    let shares = shares(tiles[0] * tiles[1] * phases, inner);
+    let place = (start, weights.distance);
+    let mut sizes = sizes(conv, x, y);
+    let weights_aligned = aligned(y.c, place);
+    sizes.extend([
+        start,
+        weights.distance,
+        shares,
+        aligned(from.extent.c, (0, 0)),
+        weights_aligned,
+    ]);
+    let len = to.extent.run_len();
+    let parts = if shares > 1 { b.borrow(x.runs * shares * len) } else { to.buffer };
+    let kernel = if transposed { "conv_backward_input" } else { "conv_forward" };
+    let grid = [tiles[0], tiles[1], x.runs * shares * phases];
+    b.launch(kernel, grid, &[from.buffer, weights.buffer, parts], &sizes, &[]);
+    let weight = conv.kernel * conv.kernel * x.c * y.c;
+    b.work(product(conv, x, y), x.len() + y.len() + x.runs * weight);
+    if shares > 1 {
+        add_shares(b, (parts, shares, len, x.runs), to.buffer, (0, len), false);
+        b.release(parts);
     }
+}
+
+/// Additions and multiplications of a convolution, forward or either way backward.
+fn product(conv: Conv2d, x: Extent, y: Extent) -> usize {
+    2 * y.len() * conv.kernel * conv.kernel * x.c
+}
+
+/// Adds up the shares of a product, `len` numbers each, to where (start, distance of runs) says in a buffer.
+fn add_shares(
+    b: &mut Builder,
+    (parts, shares, len, runs): (Buffer, usize, usize, usize),
+    to: Buffer,
+    (start, distance): (usize, usize),
+    add: bool,
+) {
+    b.launch(
+        "add_shares",
+        [len.div_ceil(THREADS), runs, 1],
+        &[parts, to],
+        &[len, shares, start, distance, usize::from(add)],
+        &[],
+    );
+    b.work(0, runs * len * (shares + 1 + usize::from(add)));
 }
 
 pub(crate) fn convolution_weight(
@@ -68,22 +122,17 @@ pub(crate) fn convolution_weight(
 ) {
     let (xe, ye) = (x.extent, dy.extent);
     let height = conv.kernel * conv.kernel * xe.c;
-    let tiles = height.div_ceil(TILE.0) * ye.c.div_ceil(TILE.1);
-    // By the sizes of one run alone, so that a run's sums do not depend on its neighbours.
-    let shares = (BLOCKS / 4 / tiles).clamp(1, ye.rows().div_ceil(64));
-    let parts = b.borrow(xe.runs * shares * height * ye.c);
-    let mut sizes = sizes(conv, xe, ye);
-    sizes.push(shares);
-    let grid = [height.div_ceil(TILE.0), ye.c.div_ceil(TILE.1), xe.runs * shares];
-    b.launch("conv_backward_weight", grid, &[x.buffer, dy.buffer, parts], &sizes, &[]);
+    let tiles = [height.div_ceil(TILE.0), ye.c.div_ceil(TILE.1)];
+    let shares = shares(tiles[0] * tiles[1], ye.rows());
     let len = height * ye.c;
-    b.launch(
-        "add_shares",
-        [len.div_ceil(THREADS), xe.runs, 1],
-        &[parts, target.gradients.buffer],
-        &[len, shares, start, target.gradients.distance, usize::from(target.add)],
-        &[],
-    );
+    let parts = b.borrow(xe.runs * shares * len);
+    let mut sizes = sizes(conv, xe, ye);
+    sizes.extend([0, 0, shares, aligned(xe.c, (0, 0)), aligned(ye.c, (0, 0))]);
+    let grid = [tiles[0], tiles[1], xe.runs * shares];
+    b.launch("conv_backward_weight", grid, &[x.buffer, dy.buffer, parts], &sizes, &[]);
+    b.work(product(conv, xe, ye), xe.len() + ye.len() + xe.runs * len);
+    let place = (start, target.gradients.distance);
+    add_shares(b, (parts, shares, len, xe.runs), target.gradients.buffer, place, target.add);
     b.release(parts);
 }
 
@@ -95,6 +144,7 @@ pub(crate) fn batch_statistics(b: &mut Builder, x: Numbers) -> Buffer {
     let sizes = [e.rows(), e.c];
     let grid = [e.c.div_ceil(CHANNELS), e.chunks(), e.runs];
     b.launch("norm_chunks", grid, &[x.buffer, chunks], &sizes, &[]);
+    b.work(0, e.len());
     b.launch("norm_merge", [e.c.div_ceil(THREADS), e.runs, 1], &[chunks, stats], &sizes, &[]);
     b.release(chunks);
     stats
@@ -120,6 +170,7 @@ pub(crate) fn normalise(
         &[e.rows(), e.c, start, weights.distance, stats_start, stats_distance],
         &[slope(f)],
     );
+    b.work(0, 2 * e.len());
 }
 
 pub(crate) fn normalise_backward(
@@ -140,6 +191,7 @@ pub(crate) fn normalise_backward(
         &sizes,
         &[slope(f)],
     );
+    b.work(0, 2 * e.len());
     let gradients = target.map_or(weights, |t| t.gradients);
     let (write, add) = (target.is_some(), target.is_some_and(|t| t.add));
     b.launch(
@@ -156,6 +208,7 @@ pub(crate) fn normalise_backward(
         &sizes,
         &[slope(f)],
     );
+    b.work(0, 3 * e.len());
     b.release(chunks);
     b.release(terms);
 }
@@ -166,6 +219,7 @@ pub(crate) fn activate(b: &mut Builder, f: Activation, x: Numbers, y: Numbers) {
         Activation::Tanh => b.each("tanh_forward", len, &buffers, &[], &[]),
         f => b.each("rectify", len, &buffers, &[], &[slope(f)]),
     }
+    b.work(0, 2 * len);
 }
 
 pub(crate) fn activate_backward(
@@ -180,4 +234,5 @@ pub(crate) fn activate_backward(
         Activation::Tanh => b.each("tanh_backward", len, &buffers, &[], &[]),
         f => b.each("rectify_backward", len, &buffers, &[], &[slope(f)]),
     }
+    b.work(0, 3 * len);
 }

@@ -6,17 +6,29 @@ pub mod cuda;
 mod error;
 mod group;
 pub mod launch;
+mod layer;
 mod layers;
 mod machine;
+mod precision;
 mod program;
 mod step;
 pub mod twin;
 
+pub use chain::Extent;
 pub use error::{Error, Result};
 pub use group::{Group, Losses, Pictures};
-pub use launch::{Args, Buffer, Launch};
+pub use launch::{Args, Buffer, Launch, Work};
+pub use layer::LayerProgram;
 pub use machine::Machine;
+pub use precision::Precision;
 pub use program::{LOSS_STRIDE, LOSSES, Pass, Ports, Program, Size};
 
 /// The source of every kernel, in the language that CUDA and C share.
-pub const KERNELS: &str = include_str!("kernels.cu");
+pub const KERNELS: &str = concat!(
+    include_str!("kernels/common.cu"),
+    include_str!("kernels/tiles.cu"),
+    include_str!("kernels/products.cu"),
+    include_str!("kernels/normalisation.cu"),
+    include_str!("kernels/pointwise.cu"),
+    include_str!("kernels/updates.cu"),
+);

@@ -19,4 +19,10 @@ pub trait Machine {
 
     /// Runs what was recorded, behind all that was asked for before. Need not wait for its end.
     fn replay(&mut self, recording: &Self::Recording) -> Result<()>;
+
+    /// Waits for the end of all that was asked for.
+    fn wait(&mut self) -> Result<()>;
+
+    /// Runs launches one by one, and says how long each took.
+    fn seconds(&mut self, launches: &[Launch]) -> Result<Vec<f64>>;
 }

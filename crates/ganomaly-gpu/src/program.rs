@@ -12,6 +12,8 @@ pub const LOSSES: [&str; 5] = ["err_g_adv", "err_g_con", "err_g_enc", "err_d_rea
 pub(crate) const ERR_D: usize = 5;
 /// Numbers kept for a run's losses.
 pub const LOSS_STRIDE: usize = 8;
+/// Parts that a run's losses are summed in, as in the kernels.
+pub(crate) const LOSS_PARTS: usize = 64;
 
 /// The buffers that the host fills or reads, each with all runs' parts side by side.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,8 @@ pub struct Ports {
     pub batch: Buffer,
     /// [G, 8] in the order of [`LOSSES`], then `err_d`.
     pub losses: Buffer,
+    /// f64 [G, 5, 64]: sums of parts of each loss.
+    pub loss_parts: Buffer,
     /// The losses of all steps since it was last zeroed, added up.
     pub loss_sums: Buffer,
     /// The generator's parameters, [G, P].
@@ -50,7 +54,7 @@ pub struct Ports {
     pub netg_gradients: Buffer,
     /// The discriminator's.
     pub netd_gradients: Buffer,
-    /// [G, N] each: l2, l1, con.
+    /// [G, P'] each, in the runs' orders: l2, l1, con.
     pub scores: [Buffer; 3],
 }
 
@@ -154,6 +158,7 @@ impl Program {
             table: b.keep(config.nc * 256),
             batch: b.keep(runs * most * picture),
             losses: b.keep(runs * LOSS_STRIDE),
+            loss_parts: b.keep(2 * runs * LOSSES.len() * LOSS_PARTS),
             loss_sums: b.keep(runs * LOSS_STRIDE),
             netg: b.keep(runs * netg),
             netd: b.keep(runs * netd),
@@ -163,7 +168,7 @@ impl Program {
             started_anew: b.keep(runs),
             netg_gradients: b.keep(runs * netg),
             netd_gradients: b.keep(runs * netd),
-            scores: [0; 3].map(|_| b.keep(runs * size.score_batch)),
+            scores: [0; 3].map(|_| b.keep(runs * size.order)),
         };
         let extent = Extent { runs, n: size.batch, h: side, w: side, c: config.nc };
         let x = Numbers { buffer: ports.batch, extent };

@@ -2,7 +2,7 @@
 
 use crate::chain::{Arena, Chain, Extent, Numbers, Target};
 use crate::launch::{Buffer, Builder, THREADS};
-use crate::program::{Chains, ERR_D, LOSS_STRIDE, Pass, Ports};
+use crate::program::{Chains, ERR_D, LOSS_PARTS, Pass, Ports};
 use ganomaly_kernels::AdamConfig;
 use ganomaly_model::ganomaly::{Adversarial, GanomalyConfig, REINIT_BELOW};
 
@@ -32,8 +32,6 @@ impl Planner<'_> {
         let (feat_fake, features_fake) = c.features.forward(b, netd, fake);
         let (logit_real, classifier_real) = c.classifier.forward(b, netd, feat_real);
         let (logit_fake, classifier_fake) = c.classifier.forward(b, netd, feat_fake);
-        let pred_real = self.sigmoid(b, logit_real);
-        let pred_fake = self.sigmoid(b, logit_fake);
         c.encoder1.track(b, (self.netg_running, self.ports.active), &encoder1);
         c.decoder.track(b, (self.netg_running, self.ports.active), &decoder);
         c.encoder2.track(b, (self.netg_running, self.ports.active), &encoder2);
@@ -41,51 +39,54 @@ impl Planner<'_> {
             c.features.track(b, (self.netd_running, self.ports.active), tape);
         }
 
-        self.loss(
-            b,
-            match config.adversarial {
-                Adversarial::Feature => (feat_fake, feat_real, 0, 0.0),
-                Adversarial::Bce => (pred_fake, pred_fake, 2, 1.0),
-            },
-            0,
-        );
-        self.loss(b, (fake, x, 1, 0.0), 1);
-        self.loss(b, (latent_o, latent_i, 0, 0.0), 2);
-        self.loss(b, (pred_real, pred_real, 2, 1.0), 3);
-        self.loss(b, (pred_fake, pred_fake, 2, 0.0), 4);
-        b.launch("discriminator_loss", [1, 1, 1], &[self.ports.losses], &[x.extent.runs], &[]);
-        let losses = [self.ports.losses, self.ports.loss_sums, self.ports.active];
-        b.each("sum_losses", x.extent.runs * LOSS_STRIDE, &losses, &[], &[]);
-
-        // The generator's gradients.
-        let d_latent_o =
-            self.pair(b, "mean_squared_backward", (latent_o, latent_i), config.w_enc, None);
+        // The losses, each with its gradient, in the order of LOSSES.
         let d_feat_fake = match config.adversarial {
-            Adversarial::Feature => {
-                self.pair(b, "mean_squared_backward", (feat_fake, feat_real), config.w_adv, None)
-            }
+            Adversarial::Feature => self.squared(b, (feat_fake, feat_real), 0, config.w_adv),
             Adversarial::Bce => {
-                let d_logit = self.cross_entropy(b, pred_fake, true, config.w_adv);
+                let d_logit = self.cross_entropy(b, logit_fake, (0, true), config.w_adv);
                 c.classifier.backward(b, netd, &classifier_fake, d_logit, None)
             }
         };
+        let d_latent_o = self.squared(b, (latent_o, latent_i), 2, config.w_enc);
+        let d_logit_real = self.cross_entropy(b, logit_real, (3, true), 0.5);
+        let d_logit_fake = self.cross_entropy(b, logit_fake, (4, false), 0.5);
+
+        // The generator's gradients.
         let target = Target { gradients: self.netg_gradients, add: false };
         let d_fake = c.encoder2.backward(b, netg, &encoder2, d_latent_o, Some(target));
         let adversarial = c.features.backward(b, netd, &features_fake, d_feat_fake, None);
-        self.add(b, d_fake, adversarial);
-        self.pair(b, "mean_absolute_backward", (fake, x), config.w_con, Some(d_fake));
+        self.absolute(b, (fake, x), (d_fake, adversarial), 1, config.w_con);
         let d_latent_i = c.decoder.backward(b, netg, &decoder, d_fake, Some(target));
         // z meets the encoder term directly, too, as the reference does not detach it.
-        self.pair(b, "mean_squared_backward", (latent_i, latent_o), config.w_enc, Some(d_latent_i));
+        let (len, run_len) = (latent_i.extent.len(), latent_i.extent.run_len());
+        let buffers = [latent_i.buffer, latent_o.buffer, d_latent_i.buffer];
+        b.each("add_squared_gradient", len, &buffers, &[run_len], &[config.w_enc]);
         c.encoder1.backward_parameters(b, netg, &encoder1, d_latent_i, target);
+        let means = [
+            match config.adversarial {
+                Adversarial::Feature => feat_fake,
+                Adversarial::Bce => logit_fake,
+            },
+            fake,
+            latent_o,
+            logit_real,
+            logit_fake,
+        ];
+        let ports = self.ports;
+        b.launch(
+            "losses_merge",
+            [x.extent.runs, 1, 1],
+            &[ports.loss_parts, ports.losses, ports.loss_sums, ports.active],
+            &means.map(|numbers| numbers.extent.run_len()),
+            &[],
+        );
 
         // The discriminator's.
-        for (add, real, prediction, features, classifier) in [
-            (false, true, pred_real, &features_real, &classifier_real),
-            (true, false, pred_fake, &features_fake, &classifier_fake),
+        for (add, d_logit, features, classifier) in [
+            (false, d_logit_real, &features_real, &classifier_real),
+            (true, d_logit_fake, &features_fake, &classifier_fake),
         ] {
             let target = Target { gradients: self.netd_gradients, add };
-            let d_logit = self.cross_entropy(b, prediction, real, 0.5);
             let d_features = c.classifier.backward(b, netd, classifier, d_logit, Some(target));
             c.features.backward_parameters(b, netd, features, d_features, target);
         }
@@ -96,8 +97,6 @@ impl Planner<'_> {
         Chain::release(b, features_fake);
         Chain::release(b, classifier_real);
         Chain::release(b, classifier_fake);
-        b.release(pred_real.buffer);
-        b.release(pred_fake.buffer);
         self.update(b)
     }
 
@@ -121,6 +120,7 @@ impl Planner<'_> {
                 &[weights.distance],
                 &[config.beta1, config.beta2, eps],
             );
+            b.work(0, 7 * len);
             zeroed.extend([first, second, clock]);
         }
         b.launch(
@@ -152,14 +152,14 @@ impl Planner<'_> {
         let extent = self.load(b, n, order);
         let load = b.take_launches();
         let x = Numbers { extent, ..self.x };
-        self.score(b, x, Some(self.netg_running));
+        self.score(b, x, Some(self.netg_running), order);
         let score_running = b.take_launches();
-        self.score(b, x, None);
+        self.score(b, x, None, order);
         Pass { pictures: n, load, score_running, score_batch: b.take_launches() }
     }
 
     /// x → z → x̂ → ẑ, and the three scores.
-    fn score(&self, b: &mut Builder, x: Numbers, running: Option<Arena>) {
+    fn score(&self, b: &mut Builder, x: Numbers, running: Option<Arena>, order: usize) {
         let c = self.chains;
         let latent_i = c.encoder1.infer(b, self.netg, running, x);
         let fake = c.decoder.infer(b, self.netg, running, latent_i);
@@ -168,13 +168,12 @@ impl Planner<'_> {
         for (one, other, kind, to) in
             [(latent_i, latent_o, 0, l2), (latent_i, latent_o, 1, l1), (x, fake, 1, con)]
         {
-            let pictures = one.extent.runs * one.extent.n;
-            let len = one.extent.len() / pictures;
+            let Extent { runs, n, .. } = one.extent;
             b.launch(
                 "picture_error",
-                [pictures, 1, 1],
-                &[one.buffer, other.buffer, to],
-                &[len, kind],
+                [n, runs, 1],
+                &[one.buffer, other.buffer, to, self.ports.position],
+                &[one.extent.run_len() / n, kind, n, order],
                 &[],
             );
         }
@@ -183,57 +182,61 @@ impl Planner<'_> {
         }
     }
 
-    fn sigmoid(&self, b: &mut Builder, logit: Numbers) -> Numbers {
-        let y = Numbers { buffer: b.borrow(logit.extent.len()), ..logit };
-        b.each("sigmoid", logit.extent.len(), &[logit.buffer, y.buffer], &[], &[]);
-        y
-    }
-
-    fn loss(
+    /// mean((one − other)²), and its gradient for `one`, borrowed.
+    fn squared(
         &self,
         b: &mut Builder,
-        (one, other, kind, target): (Numbers, Numbers, usize, f64),
-        which: usize,
-    ) {
-        let buffers = [one.buffer, other.buffer, self.ports.losses];
-        let sizes = [one.extent.run_len(), kind, which];
-        b.launch("mean_loss", [one.extent.runs, 1, 1], &buffers, &sizes, &[target]);
-    }
-
-    /// The gradient of a loss of two tensors for the first of them, added to what is in `onto` where that is given.
-    fn pair(
-        &self,
-        b: &mut Builder,
-        kernel: &'static str,
         (one, other): (Numbers, Numbers),
-        factor: f64,
-        onto: Option<Numbers>,
+        which: usize,
+        weight: f64,
     ) -> Numbers {
-        let to = onto.unwrap_or_else(|| Numbers { buffer: b.borrow(one.extent.len()), ..one });
-        let buffers = [one.buffer, other.buffer, to.buffer];
-        let sizes = [one.extent.run_len(), usize::from(onto.is_some())];
-        b.each(kernel, one.extent.len(), &buffers, &sizes, &[factor]);
+        let to = Numbers { buffer: b.borrow(one.extent.len()), ..one };
+        let buffers = [one.buffer, other.buffer, to.buffer, self.ports.loss_parts];
+        self.loss(b, "squared_loss", (one, 3), &buffers, which, &[weight]);
         to
     }
 
+    /// mean|one − other|; its gradient for `one` and the second of `sum` are added to the first, and the second is given back.
+    fn absolute(
+        &self,
+        b: &mut Builder,
+        (one, other): (Numbers, Numbers),
+        sum: (Numbers, Numbers),
+        which: usize,
+        weight: f64,
+    ) {
+        let buffers = [one.buffer, other.buffer, sum.0.buffer, self.ports.loss_parts, sum.1.buffer];
+        self.loss(b, "absolute_loss", (one, 5), &buffers, which, &[weight]);
+        b.release(sum.1.buffer);
+    }
+
+    /// BCE(sigmoid(logit), target), and its gradient for the logit, borrowed.
     fn cross_entropy(
         &self,
         b: &mut Builder,
-        prediction: Numbers,
-        target: bool,
-        factor: f64,
+        logit: Numbers,
+        (which, target): (usize, bool),
+        weight: f64,
     ) -> Numbers {
-        let e = prediction.extent;
-        let to = Numbers { buffer: b.borrow(e.len()), ..prediction };
-        let factors = [factor, f64::from(u8::from(target))];
-        let buffers = [prediction.buffer, to.buffer];
-        b.each("cross_entropy_backward", e.len(), &buffers, &[e.run_len()], &factors);
+        let to = Numbers { buffer: b.borrow(logit.extent.len()), ..logit };
+        let buffers = [logit.buffer, logit.buffer, to.buffer, self.ports.loss_parts];
+        let factors = [weight, f64::from(u8::from(target))];
+        self.loss(b, "cross_entropy_loss", (logit, 2), &buffers, which, &factors);
         to
     }
 
-    /// `one += other`, which is given back.
-    fn add(&self, b: &mut Builder, one: Numbers, other: Numbers) {
-        b.each("add", one.extent.len(), &[one.buffer, other.buffer, one.buffer], &[], &[]);
-        b.release(other.buffer);
+    /// A loss over `of`, which touches so many numbers for each of its own.
+    fn loss(
+        &self,
+        b: &mut Builder,
+        kernel: &'static str,
+        (of, touched): (Numbers, usize),
+        buffers: &[Buffer],
+        which: usize,
+        factors: &[f64],
+    ) {
+        let grid = [LOSS_PARTS, of.extent.runs, 1];
+        b.launch(kernel, grid, buffers, &[of.extent.run_len(), which], factors);
+        b.work(0, touched * of.extent.len());
     }
 }

@@ -7,41 +7,61 @@ use crate::KERNELS;
 use crate::error::{Error, Result};
 use crate::launch::{Args, Buffer, Launch};
 use crate::machine::Machine;
+use crate::precision::Precision;
+use libloading::Library;
 use std::collections::HashMap;
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 type Kernel = unsafe extern "C" fn(Args, i32, i32, i32);
 
-/// `kernels.cu` compiled by the C compiler (`CC`, else `cc`), and buffers in the host's memory.
+/// The kernels compiled by the C compiler (`CC`, else `cc`), and buffers in the host's memory.
 pub struct Twin {
-    library: libloading::Library,
+    library: Arc<Library>,
     /// Every buffer's numbers.
     pub buffers: Vec<Vec<f32>>,
-    _folder: tempfile::TempDir,
+}
+
+/// Compiles the kernels, once a process.
+fn compiled(precision: Precision) -> Result<Arc<Library>> {
+    static ALL: Mutex<Vec<(Precision, Arc<Library>)>> = Mutex::new(Vec::new());
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, there)) = all.iter().find(|(p, _)| *p == precision) {
+        return Ok(there.clone());
+    }
+    let made = Arc::new(compile(precision)?);
+    all.push((precision, made.clone()));
+    Ok(made)
+}
+
+fn compile(precision: Precision) -> Result<Library> {
+    let failed = |e: &dyn std::fmt::Display| Error::Host(e.to_string());
+    let folder = tempfile::tempdir().map_err(|e| failed(&e))?;
+    let (source, library) = (folder.path().join("kernels.c"), folder.path().join("kernels.so"));
+    std::fs::write(&source, KERNELS).map_err(|e| failed(&e))?;
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    let built = Command::new(&compiler)
+        .args(["-O2", "-Wall", "-Werror", "-Wno-unused-function", "-ffp-contract=off"])
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .args(precision.defines())
+        .arg("-lm")
+        .output()
+        .map_err(|_| Error::NoCompiler("cc"))?;
+    if !built.status.success() {
+        let log = String::from_utf8_lossy(&built.stderr).into_owned();
+        return Err(Error::Compile { architecture: compiler, log });
+    }
+    // SAFETY: the library is ours and has no initialisers.
+    unsafe { Library::new(&library) }.map_err(|e| failed(&e))
 }
 
 impl Twin {
     /// Compiles the kernels. Every buffer starts as NaN, so that what is read before it has been written shows.
-    pub fn new(buffers: &[usize]) -> Result<Self> {
-        let failed = |e: &dyn std::fmt::Display| Error::Host(e.to_string());
-        let folder = tempfile::tempdir().map_err(|e| failed(&e))?;
-        let (source, library) = (folder.path().join("kernels.c"), folder.path().join("kernels.so"));
-        std::fs::write(&source, KERNELS).map_err(|e| failed(&e))?;
-        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
-        let built = Command::new(&compiler)
-            .args(["-O2", "-Wall", "-Werror", "-ffp-contract=off", "-shared", "-fPIC", "-o"])
-            .args([&library, &source])
-            .arg("-lm")
-            .output()
-            .map_err(|_| Error::NoCompiler("cc"))?;
-        if !built.status.success() {
-            let log = String::from_utf8_lossy(&built.stderr).into_owned();
-            return Err(Error::Compile { architecture: compiler, log });
-        }
-        // SAFETY: the library is ours and has no initialisers.
-        let library = unsafe { libloading::Library::new(&library) }.map_err(|e| failed(&e))?;
+    pub fn new(buffers: &[usize], precision: Precision) -> Result<Self> {
         let buffers = buffers.iter().map(|&len| vec![f32::NAN; len]).collect();
-        Ok(Self { library, buffers, _folder: folder })
+        Ok(Self { library: compiled(precision)?, buffers })
     }
 
     /// Runs launches, the last block of each first: the order of blocks must not matter.
@@ -92,5 +112,18 @@ impl Machine for Twin {
 
     fn replay(&mut self, recording: &Vec<Launch>) -> Result<()> {
         self.run(recording)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn seconds(&mut self, launches: &[Launch]) -> Result<Vec<f64>> {
+        let one = |launch| {
+            let started = Instant::now();
+            self.run(std::slice::from_ref(launch))?;
+            Ok(started.elapsed().as_secs_f64())
+        };
+        launches.iter().map(one).collect()
     }
 }

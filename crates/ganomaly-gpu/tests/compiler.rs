@@ -2,16 +2,22 @@
 
 #![cfg(feature = "cuda")]
 
-use ganomaly_gpu::Error;
 use ganomaly_gpu::cuda::{cards, compile};
+use ganomaly_gpu::{Error, Precision};
 
 #[test]
-fn kernels_compile_for_every_card_since_volta() {
+fn kernels_compile_for_every_card_since_turing_in_every_precision() {
     for capability in [(7, 5), (8, 0), (9, 0), (10, 0)] {
-        match compile(capability) {
-            Ok(ptx) => assert!(!ptx.to_src().is_empty()),
-            Err(Error::NoCompiler(library)) => return println!("skipped: no {library}"),
-            Err(e) => panic!("{e}"),
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            match compile(capability, precision) {
+                Ok(ptx) => {
+                    let tensor_cores = ptx.to_src().contains("mma.sync");
+                    assert_eq!(tensor_cores, precision != Precision::F32);
+                }
+                Err(Error::NoCompiler(library)) => return println!("skipped: no {library}"),
+                Err(e @ Error::Precision { .. }) => assert_eq!(capability, (7, 5), "{e}"),
+                Err(e) => panic!("{e}"),
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use candle_core::{DType, Device, Tensor};
 use common::{all, check};
 use ganomaly_gpu::twin::Twin;
-use ganomaly_gpu::{Error, Group, Pictures, Result, Size};
+use ganomaly_gpu::{Error, Group, Pictures, Precision, Result, Size};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Detector, Scores};
 
@@ -42,8 +42,8 @@ fn batch(indices: &[u32]) -> Tensor {
 
 fn make(models: &mut [Ganomaly]) -> Result<Group<Twin>> {
     let table: Vec<f32> = (0..256).map(|byte| byte as f32 / 127.5 - 1.0).collect();
-    Group::new(models, Pictures { bytes: &bytes(), table: &table }, size(), |program, _| {
-        Twin::new(&program.buffers)
+    Group::new(models, Pictures { bytes: &bytes(), table: &table }, size(), |buffers| {
+        Twin::new(buffers, Precision::F32)
     })
 }
 

@@ -1,6 +1,8 @@
 //! Cards: whether there is one, and a group of runs on it.
 
 use crate::config::DeviceName;
+use ganomaly_gpu::twin::Twin;
+use ganomaly_gpu::{Error, Precision};
 use std::sync::OnceLock;
 
 /// Takes the place of `auto`: the first card, else the processor, with a word about why where this program could use a card.
@@ -28,4 +30,25 @@ fn cards() -> ganomaly_gpu::Result<usize> {
 #[cfg(not(feature = "cuda"))]
 fn cards() -> ganomaly_gpu::Result<usize> {
     Ok(0)
+}
+
+/// A card with room for buffers of so many numbers.
+#[cfg(feature = "cuda")]
+pub fn card(
+    ordinal: usize,
+    buffers: &[usize],
+    precision: Precision,
+) -> ganomaly_gpu::Result<ganomaly_gpu::cuda::Card> {
+    ganomaly_gpu::cuda::Card::new(ordinal, buffers, precision)
+}
+
+/// Without CUDA there is none; the type is only there for what is common to both.
+#[cfg(not(feature = "cuda"))]
+pub fn card(ordinal: usize, _: &[usize], _: Precision) -> ganomaly_gpu::Result<Twin> {
+    Err(Error::NotBuilt(format!("cuda:{ordinal}")))
+}
+
+/// A card's twin on the processor.
+pub fn twin(buffers: &[usize], precision: Precision) -> ganomaly_gpu::Result<Twin> {
+    Twin::new(buffers, precision)
 }

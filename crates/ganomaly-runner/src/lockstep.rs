@@ -2,12 +2,12 @@
 
 use crate::config::{DeviceName, RunConfig, ScoringMode};
 use crate::data::{DataStore, RunData};
+use crate::device;
 use crate::evaluate::{Order, test_order};
 use crate::progress::{Cancel, Interrupted, Progress};
 use crate::train::{Epoch, Outcome, aurocs, describe};
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{resize, shuffled};
-use ganomaly_gpu::twin::Twin;
 use ganomaly_gpu::{Group, Machine, Pictures, Size};
 use ganomaly_model::Scores;
 use ganomaly_model::ganomaly::Ganomaly;
@@ -63,16 +63,11 @@ pub fn train(
         crate::train::check_batches(config, d)?;
     }
     let runs = Runs { configs, names, data, models, progress, cancel };
+    let precision = config.precision.0;
     match config.device.0 {
-        DeviceName::Twin => runs.on(size, |program, _| Twin::new(&program.buffers)),
-        #[cfg(feature = "cuda")]
-        DeviceName::Cuda(card) => {
-            runs.on(size, |program, size| ganomaly_gpu::cuda::Card::new(card, program, size))
-        }
-        other => Err(anyhow!(
-            "device = {:?}: this program was built without CUDA; build it with `--features cuda`, or use device = \"cpu\"",
-            other.to_string()
-        )),
+        DeviceName::Twin => runs.on(size, |buffers| device::twin(buffers, precision)),
+        DeviceName::Cuda(card) => runs.on(size, |buffers| device::card(card, buffers, precision)),
+        other => bail!("device = \"{other}\" trains one run at a time"),
     }
 }
 
@@ -103,11 +98,16 @@ impl Runs<'_> {
     fn on<M: Machine>(
         mut self,
         size: Size,
-        make: impl FnOnce(&ganomaly_gpu::Program, &Size) -> ganomaly_gpu::Result<M>,
+        make: impl FnOnce(&[usize]) -> ganomaly_gpu::Result<M>,
     ) -> Result<Vec<Result<Outcome>>> {
         let (bytes, table) = pictures(&self.data[0])?;
         let pictures = Pictures { bytes: &bytes, table: &table };
-        let mut group = Group::new(&mut self.models, pictures, size, make)?;
+        let runs = format!("{} runs of {} pictures a batch", size.runs, size.batch);
+        let group = Group::new(&mut self.models, pictures, size, make);
+        let mut group = group.map_err(|e| match e {
+            e @ ganomaly_gpu::Error::Memory { .. } => anyhow::Error::from(e).context(runs),
+            e => e.into(),
+        })?;
         drop(bytes);
         let config = self.configs[0];
         let bars: Vec<_> = self

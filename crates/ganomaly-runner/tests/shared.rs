@@ -1,5 +1,6 @@
 //! Against the published implementation's traces and the real data, where `GANOMALY_SHARED` names their folder.
 
+use ganomaly_runner::config::DeviceName;
 use ganomaly_runner::parity::check_trace;
 use std::path::PathBuf;
 
@@ -15,11 +16,20 @@ fn shared() -> Option<PathBuf> {
 fn every_trace_is_matched() {
     let Some(shared) = shared() else { return };
     for name in ["mnist32", "mnist32_warm", "rgb64_extra1"] {
-        let parity = check_trace(&shared.join("golden").join(name)).unwrap();
+        let parity = check_trace(&shared.join("golden").join(name), DeviceName::Cpu).unwrap();
         assert!(parity.holds(), "{}", parity.table());
         if let Some((_, kinks)) = parity.free_run {
             assert!(kinks.moved * 100_000 < kinks.of, "{kinks:?}: too many sides were taken over");
         }
+    }
+}
+
+#[test]
+fn every_trace_is_matched_by_the_kernels_for_cards() {
+    let Some(shared) = shared() else { return };
+    for name in ["mnist32", "mnist32_warm", "rgb64_extra1"] {
+        let parity = check_trace(&shared.join("golden").join(name), DeviceName::Twin).unwrap();
+        assert!(parity.holds(), "{}", parity.table());
     }
 }
 
@@ -43,7 +53,7 @@ fn a_changed_trace_is_refused() {
         copy(suffix);
     }
     let json = copy(".json");
-    assert!(check_trace(&stem).unwrap().holds());
+    assert!(check_trace(&stem, DeviceName::Cpu).unwrap().holds());
 
     let text = std::fs::read_to_string(&json).unwrap();
     for (from, to) in [
@@ -55,7 +65,7 @@ fn a_changed_trace_is_refused() {
     ] {
         assert!(text.contains(from), "{from}");
         std::fs::write(&json, text.replacen(from, to, 1)).unwrap();
-        assert!(!check_trace(&stem).unwrap().holds(), "{to} went unnoticed");
+        assert!(!check_trace(&stem, DeviceName::Cpu).unwrap().holds(), "{to} went unnoticed");
     }
     std::fs::write(&json, &text).unwrap();
 
@@ -65,5 +75,5 @@ fn a_changed_trace_is_refused() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&twin, &bytes).unwrap();
-    assert!(!check_trace(&stem).unwrap().holds(), "a flipped bit went unnoticed");
+    assert!(!check_trace(&stem, DeviceName::Cpu).unwrap().holds(), "a flipped bit went unnoticed");
 }

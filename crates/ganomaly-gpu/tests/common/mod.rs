@@ -4,23 +4,89 @@
 
 use candle_core::{DType, Tensor};
 use ganomaly_gpu::twin::Twin;
-use ganomaly_gpu::{Buffer, Error, Machine};
+use ganomaly_gpu::{Buffer, Error, Launch, Machine, Precision, Result};
 
-/// None, with a word about it, where there is no C compiler.
-pub fn twin(buffers: &[usize]) -> Option<Twin> {
-    match Twin::new(buffers) {
+/// What runs the tests: the host, and the first card where there is one.
+pub enum Anywhere {
+    Host(Twin),
+    #[cfg(feature = "cuda")]
+    Card(Box<ganomaly_gpu::cuda::Card>),
+}
+
+/// Every machine there is, with room for `buffers`. Without a C compiler or a card, a word about it.
+pub fn machines(buffers: &[usize], precision: Precision) -> Vec<Anywhere> {
+    let mut all = Vec::new();
+    match Twin::new(buffers, precision) {
         Err(Error::NoCompiler(compiler)) => {
-            println!("skipped: no C compiler {compiler}");
-            None
+            println!("no C compiler {compiler}: the host is skipped")
         }
-        twin => Some(twin.unwrap()),
+        twin => all.push(Anywhere::Host(twin.unwrap())),
+    }
+    #[cfg(feature = "cuda")]
+    match ganomaly_gpu::cuda::Card::new(0, buffers, precision) {
+        Err(e @ (Error::NoDriver(_) | Error::NoCard { .. })) => {
+            println!("{e}: the card is skipped")
+        }
+        card => all.push(Anywhere::Card(Box::new(card.unwrap()))),
+    }
+    all
+}
+
+macro_rules! either {
+    ($machine:expr, $inner:ident => $body:expr) => {
+        match $machine {
+            Anywhere::Host($inner) => $body,
+            #[cfg(feature = "cuda")]
+            Anywhere::Card($inner) => $body,
+        }
+    };
+}
+
+impl Machine for Anywhere {
+    type Recording = Vec<Launch>;
+
+    fn set(&mut self, buffer: Buffer, numbers: &[f32]) -> Result<()> {
+        either!(self, m => m.set(buffer, numbers))
+    }
+
+    fn get(&mut self, buffer: Buffer) -> Result<Vec<f32>> {
+        either!(self, m => m.get(buffer))
+    }
+
+    fn record(&mut self, launches: &[Launch]) -> Result<Vec<Launch>> {
+        Ok(launches.to_vec())
+    }
+
+    fn replay(&mut self, launches: &Vec<Launch>) -> Result<()> {
+        either!(self, m => {
+            let recording = m.record(launches)?;
+            m.replay(&recording)?;
+            m.wait()
+        })
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        either!(self, m => m.wait())
+    }
+
+    fn seconds(&mut self, launches: &[Launch]) -> Result<Vec<f64>> {
+        either!(self, m => m.seconds(launches))
     }
 }
 
-/// Gives all numbers of a buffer the same bits.
-pub fn fill(twin: &mut Twin, buffer: Buffer, bits: u32) {
-    let len = twin.buffers[buffer.0].len();
-    twin.set(buffer, &vec![f32::from_bits(bits); len]).unwrap();
+impl Anywhere {
+    pub fn run(&mut self, launches: &[Launch]) {
+        self.replay(&launches.to_vec()).unwrap();
+    }
+
+    pub fn numbers(&mut self, buffer: Buffer) -> Vec<f32> {
+        self.get(buffer).unwrap()
+    }
+}
+
+/// Gives the first `len` numbers of a buffer the same bits.
+pub fn fill(host: &mut Anywhere, buffer: Buffer, len: usize, bits: u32) {
+    host.set(buffer, &vec![f32::from_bits(bits); len]).unwrap();
 }
 
 pub fn flat(t: &Tensor) -> Vec<f32> {

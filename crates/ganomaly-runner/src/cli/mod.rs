@@ -6,7 +6,7 @@ mod metrics;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use ganomaly_runner::config::Experiment;
+use ganomaly_runner::config::{DeviceName, Experiment};
 use ganomaly_runner::data::DataStore;
 use ganomaly_runner::jobs::Jobs;
 use ganomaly_runner::progress::{Cancel, for_people};
@@ -54,6 +54,9 @@ enum Command {
         /// Each trace's path without its extension.
         #[arg(required = true)]
         traces: Vec<PathBuf>,
+        /// What computes: cpu, cuda:0, ... or twin, a card's kernels on the processor.
+        #[arg(long, default_value_t = DeviceName::Cpu)]
+        device: DeviceName,
     },
     /// Time a training step and scoring: JSON.
     Bench(bench::BenchArgs),
@@ -86,7 +89,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(args) => train(&args),
         Command::Score { model, pictures } => score(&model, &pictures),
         Command::Metrics { file } => metrics::print(&file),
-        Command::Parity { traces } => check_parity(&traces),
+        Command::Parity { traces, device } => check_parity(&traces, device),
         Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
     }
@@ -189,10 +192,10 @@ fn score(model: &std::path::Path, pictures: &[PathBuf]) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn check_parity(traces: &[PathBuf]) -> Result<ExitCode> {
+fn check_parity(traces: &[PathBuf], device: DeviceName) -> Result<ExitCode> {
     let mut holds = true;
     for trace in traces {
-        let parity = parity::check_trace(trace)?;
+        let parity = parity::check_trace(trace, device)?;
         out(&format!("{}\n", parity.table()))?;
         holds &= parity.holds();
     }

@@ -10,6 +10,7 @@ pub use values::{DeviceName, Name, ScoreKind, ScoringMode};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::SplitKind;
+use ganomaly_gpu::Precision;
 use ganomaly_model::ganomaly::{Adversarial, GanomalyConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -79,10 +80,13 @@ pub struct RunConfig {
     pub score: Name<ScoreKind>,
     /// Resamples of the bootstrap interval of the AUROC.
     pub bootstrap: usize,
-    /// Where the run trains: `auto` (the first card, else the processor), `cpu`, `cuda:0`, `cuda:1`, …, or `twin`. In a resolved run never `auto`, and
-    /// left out for the processor.
-    #[serde(skip_serializing_if = "is_cpu")]
+    /// Where the run trains: `auto` (the first card, else the processor), `cpu`, `cuda:0`, `cuda:1`, …, or `twin`. In a resolved run never `auto`,
+    /// `cuda` for any card (which one makes no difference), and left out for the processor.
+    #[serde(skip_serializing_if = "is_cpu", serialize_with = "values::device_kind")]
     pub device: Name<DeviceName>,
+    /// How a card's products round their operands: `f32` (not at all), `tf32` or `bf16`. Left out in a resolved run for `f32`.
+    #[serde(skip_serializing_if = "is_f32")]
+    pub precision: Name<Precision>,
     /// Values to multiply out, by the name of the setting. Empty in a resolved run.
     #[serde(skip_serializing)]
     pub sweep: BTreeMap<String, toml::Spanned<Vec<toml::Value>>>,
@@ -120,6 +124,7 @@ impl Default for RunConfig {
             score: Name(ScoreKind::L2),
             bootstrap: 1000,
             device: Name(DeviceName::Auto),
+            precision: Name(Precision::F32),
             sweep: BTreeMap::new(),
         }
     }
@@ -167,6 +172,11 @@ impl RunConfig {
             seen.push(mode.0);
         }
         self.device = Name(crate::device::resolve(self.device.0));
+        ensure!(
+            self.precision.0 == Precision::F32 || self.device.0 != DeviceName::Cpu,
+            "precision = \"{}\": the processor computes in f32; use a card, or leave it out",
+            self.precision.0
+        );
         Ok(self)
     }
 
@@ -232,6 +242,10 @@ impl RunConfig {
             self.split.0, self.epochs, self.score.0
         )
     }
+}
+
+fn is_f32(precision: &Name<Precision>) -> bool {
+    precision.0 == Precision::F32
 }
 
 fn is_cpu(device: &Name<DeviceName>) -> bool {

@@ -1,6 +1,6 @@
 //! Values that a config writes by name.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
@@ -110,6 +110,17 @@ impl<T: fmt::Display> Serialize for Name<T> {
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Name<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map(Name).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Cards are alike: a run that is resolved names their kind alone.
+pub(super) fn device_kind<S: Serializer>(
+    device: &Name<DeviceName>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match device.0 {
+        DeviceName::Cuda(_) => serializer.serialize_str("cuda"),
+        other => serializer.collect_str(&other),
     }
 }
 

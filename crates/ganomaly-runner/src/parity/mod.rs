@@ -9,13 +9,15 @@
 //! therefore repeated with those sides, and those only, taken from the float64 run. The table shows both runs, and how many
 //! sides of how many were taken over; the limits stay.
 
+mod card;
 mod table;
 
 pub use table::{Deviation, Parity};
 
+use crate::config::DeviceName;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
-use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig, Losses};
+use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::kernels::layout;
 use ganomaly_model::layers::Kinks;
 use ganomaly_model::{BatchNormMode, Detector, NamedTensors, weights};
@@ -55,8 +57,9 @@ struct Float32Error {
     scores: HashMap<String, f64>,
 }
 
-/// Runs every comparison of the trace `stem`: `stem.json`, `stem.safetensors` and the two `.pth` files beside them.
-pub fn check_trace(stem: &Path) -> Result<Parity> {
+/// Runs every comparison of the trace `stem`: `stem.json`, `stem.safetensors` and the two `.pth` files beside them. On the processor in
+/// both precisions; on a card or its twin in float32.
+pub fn check_trace(stem: &Path, device: DeviceName) -> Result<Parity> {
     let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", stem.display()));
     let json = with(".json");
     let text = std::fs::read_to_string(&json).with_context(|| {
@@ -66,6 +69,11 @@ pub fn check_trace(stem: &Path) -> Result<Parity> {
         serde_json::from_str(&text).with_context(|| format!("{}: not a trace", json.display()))?;
     let tensors = weights::read_safetensors(&with(".safetensors"))?.into_iter().collect();
     let trace = Trace { file, tensors };
+    if device != DeviceName::Cpu {
+        let mut card = Tally::default();
+        trace.replay_on(device, &mut card)?;
+        return Ok(Parity { trace: stem.to_path_buf(), deviations: card.0, free_run: None });
+    }
     let mut float32 = Tally::default();
     trace.replay("f32", DType::F32, None, &mut float32)?;
     let mut free_run = None;
@@ -170,7 +178,7 @@ impl Trace {
                 let own = self.file.float32_error.losses.get(step).copied().unwrap_or(0.0);
                 ("losses, later steps", limits.blurred(own))
             };
-            for (name, deviation) in loss_deviations(&losses, expected)? {
+            for (name, deviation) in loss_deviations(losses.named(), expected)? {
                 note(kind, &format!("step {step} {name}"), deviation, limit);
             }
             if step == 0 {
@@ -283,11 +291,10 @@ fn bytes(t: &Tensor) -> Result<Vec<u8>> {
 }
 
 fn loss_deviations(
-    losses: &Losses,
+    losses: Vec<(&'static str, f64)>,
     expected: &HashMap<String, f64>,
 ) -> Result<Vec<(&'static str, f64)>> {
     losses
-        .named()
         .into_iter()
         .map(|(name, got)| {
             let expected = expected.get(name).with_context(|| format!("the trace lacks {name}"))?;

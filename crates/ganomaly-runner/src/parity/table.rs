@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// One comparison: the largest deviation of its kind and the limit it must keep.
 #[derive(Clone, Debug)]
 pub struct Deviation {
-    /// "f32" or "f64".
+    /// "f32" or "f64" on the processor, "card" for float32 on a card or its twin.
     pub precision: &'static str,
     /// What was compared.
     pub kind: String,
