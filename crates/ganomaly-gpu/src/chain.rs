@@ -24,7 +24,7 @@ pub struct Extent {
 
 impl Extent {
     /// Numbers of all runs.
-    pub fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.runs * self.run_len()
     }
 

@@ -5,9 +5,11 @@
 use crate::KERNELS;
 use crate::error::{Error, Result};
 use crate::launch::{Args, Buffer, Launch, THREADS};
-use crate::machine::Machine;
+use crate::machine::{Limits, Machine};
 use crate::precision::Precision;
-use cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::sys::{
+    CUdevice_attribute, CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode,
+};
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr,
     DeviceRepr, DriverError, LaunchConfig, PushKernelArg,
@@ -98,6 +100,34 @@ impl Card {
         let buffers = buffers.iter().map(zeros).collect::<Result<Vec<_>>>()?;
         let addresses = buffers.iter().map(|b| b.device_ptr(&stream).0).collect();
         Ok(Self { stream, module, functions: HashMap::new(), buffers, addresses })
+    }
+
+    /// The card's name, and what it can do at most by its own account.
+    pub fn limits(&self, precision: Precision) -> Result<Limits> {
+        let context = self.stream.context();
+        let ask = |what| {
+            let number = context.attribute(what).map_err(failed("asking for its limits"))?;
+            Ok::<_, Error>(f64::from(number))
+        };
+        use CUdevice_attribute as Ask;
+        let (major, _) = context.compute_capability().map_err(failed("asking for its limits"))?;
+        let clock = 1e3 * ask(Ask::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
+        let processors = ask(Ask::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        // Multiplications and additions in a clock of a multiprocessor (NVIDIA H100 white paper); other tensor cores do others.
+        let per_clock = match (precision, major) {
+            (Precision::F32, _) => Some(128.0),
+            (Precision::Tf32, 9) => Some(1024.0),
+            (Precision::Bf16, 9) => Some(2048.0),
+            _ => None,
+        };
+        let memory_clock = 1e3 * ask(Ask::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?;
+        let bus = ask(Ask::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)? / 8.0;
+        Ok(Limits {
+            name: context.name().map_err(failed("asking for its name"))?,
+            flops_per_s: per_clock.map(|n| 2.0 * n * processors * clock),
+            // Two transfers a clock.
+            bytes_per_s: 2.0 * memory_clock * bus,
+        })
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<()> {

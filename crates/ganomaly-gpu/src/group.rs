@@ -304,6 +304,11 @@ impl<M: Machine> Group<M> {
         (0..times).map(&mut one).collect()
     }
 
+    /// What the runs are on.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
     /// Every launch of a step with its seconds, one by one.
     pub fn profile_step(&mut self) -> Result<Vec<(Launch, f64)>> {
         let seconds = self.machine.seconds(&self.program.step)?;

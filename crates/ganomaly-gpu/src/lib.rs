@@ -19,7 +19,7 @@ pub use error::{Error, Result};
 pub use group::{Group, Losses, Pictures};
 pub use launch::{Args, Buffer, Launch, Work};
 pub use layer::LayerProgram;
-pub use machine::Machine;
+pub use machine::{Limits, Machine};
 pub use precision::Precision;
 pub use program::{LOSS_STRIDE, LOSSES, Pass, Ports, Program, Size};
 

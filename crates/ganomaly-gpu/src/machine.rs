@@ -26,3 +26,14 @@ pub trait Machine {
     /// Runs launches one by one, and says how long each took.
     fn seconds(&mut self, launches: &[Launch]) -> Result<Vec<f64>>;
 }
+
+/// What a card can do at most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// The card's name.
+    pub name: String,
+    /// Additions and multiplications of products, where they are known.
+    pub flops_per_s: Option<f64>,
+    /// To and from its memory.
+    pub bytes_per_s: f64,
+}

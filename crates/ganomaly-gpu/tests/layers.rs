@@ -58,8 +58,8 @@ fn check_layer(
     oracle: Oracle,
 ) -> Result<()> {
     let program = LayerProgram::new(kind, extent);
-    let x = noise(extent.len(), 1);
-    let dy = noise(program.extent.len(), 2);
+    let x = noise(extent.runs * extent.run_len(), 1);
+    let dy = noise(extent.runs * program.extent.run_len(), 2);
     let parameters = noise(extent.runs * program.len, 3);
     for mut machine in machines(&program.buffers, precision) {
         for (buffer, numbers) in

@@ -1,8 +1,10 @@
 //! Cards: whether there is one, and a group of runs on it.
 
 use crate::config::DeviceName;
+#[cfg(not(feature = "cuda"))]
+use ganomaly_gpu::Error;
 use ganomaly_gpu::twin::Twin;
-use ganomaly_gpu::{Error, Precision};
+use ganomaly_gpu::{Limits, Precision};
 use std::sync::OnceLock;
 
 /// Takes the place of `auto`: the first card, else the processor, with a word about why where this program could use a card.
@@ -51,4 +53,19 @@ pub fn card(ordinal: usize, _: &[usize], _: Precision) -> ganomaly_gpu::Result<T
 /// A card's twin on the processor.
 pub fn twin(buffers: &[usize], precision: Precision) -> ganomaly_gpu::Result<Twin> {
     Twin::new(buffers, precision)
+}
+
+/// By the card's own account.
+#[cfg(feature = "cuda")]
+pub fn limits(
+    card: &ganomaly_gpu::cuda::Card,
+    precision: Precision,
+) -> ganomaly_gpu::Result<Option<Limits>> {
+    card.limits(precision).map(Some)
+}
+
+/// Without CUDA there is no card to ask.
+#[cfg(not(feature = "cuda"))]
+pub fn limits(_: &Twin, _: Precision) -> ganomaly_gpu::Result<Option<Limits>> {
+    Ok(None)
 }

@@ -1,11 +1,15 @@
 //! `ganomaly bench`: the time of a training step and of scoring, as one JSON object.
 
+mod card;
+
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use clap::Args;
+use ganomaly_gpu::Precision;
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::kernels::cpu;
 use ganomaly_model::{BatchNormMode, Detector, random};
+use ganomaly_runner::config::DeviceName;
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -35,8 +39,32 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 20)]
     steps: usize,
     /// Scoring alone.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "profile")]
     score_only: bool,
+    /// What computes: cpu, cuda:0, ... or twin, a card's kernels on the processor.
+    #[arg(long, default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
+    /// Runs side by side on a card.
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+    /// How a card's products round: f32, tf32 or bf16.
+    #[arg(long, default_value_t)]
+    precision: Precision,
+    /// Each kernel's part of a card's step, as a table: time, operations and bytes a second.
+    #[arg(long)]
+    profile: bool,
+}
+
+impl BenchArgs {
+    fn config(&self) -> GanomalyConfig {
+        GanomalyConfig {
+            isize: self.isize,
+            nc: self.nc,
+            nz: self.nz,
+            ngf: self.ngf,
+            ..GanomalyConfig::default()
+        }
+    }
 }
 
 /// The medians. Times are of whole batches.
@@ -58,15 +86,16 @@ struct Times {
 /// Times a fresh network on noise and prints one line of JSON.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     ensure!(args.steps > 0 && args.batch > 0, "--steps and --batch: use 1 or more");
+    ensure!(args.runs > 0, "--runs: use 1 or more");
     super::use_threads(args.threads)?;
-    let config = GanomalyConfig {
-        isize: args.isize,
-        nc: args.nc,
-        nz: args.nz,
-        ngf: args.ngf,
-        ..GanomalyConfig::default()
-    };
-    let mut model = Ganomaly::new(config, 0)?;
+    if args.device != DeviceName::Cpu {
+        return card::run(args);
+    }
+    ensure!(
+        args.runs == 1 && args.precision == Precision::F32 && !args.profile,
+        "--runs, --precision and --profile are for --device cuda:0"
+    );
+    let mut model = Ganomaly::new(args.config(), 0)?;
     let shape = [args.batch, args.nc, args.isize, args.isize];
     let x = random::normal(&mut random::stream(0, 0), (0.0, 1.0), &shape, DType::F32)?;
     let train = match args.score_only {
@@ -100,9 +129,15 @@ fn median(steps: usize, mut f: impl FnMut() -> Result<()>) -> Result<f64> {
         f()?;
         times.push(start.elapsed().as_secs_f64());
     }
+    middle(times)
+}
+
+/// The median.
+fn middle(mut times: Vec<f64>) -> Result<f64> {
     times.sort_by(f64::total_cmp);
-    let middle = times.get(steps / 2).context("no steps")?;
-    Ok(if steps % 2 == 1 { *middle } else { (middle + times[steps / 2 - 1]) / 2.0 })
+    let half = times.len() / 2;
+    let upper = times.get(half).context("no steps")?;
+    Ok(if times.len() % 2 == 1 { *upper } else { (upper + times[half - 1]) / 2.0 })
 }
 
 fn round(value: f64, digits: i32) -> f64 {
