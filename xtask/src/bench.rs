@@ -20,6 +20,21 @@ pub struct Args {
     /// Only these: CHANNELSxSIZE for a batch of 64, or latency for the score of one picture.
     #[arg(long, value_delimiter = ',')]
     shapes: Vec<String>,
+    /// Where both compute: cpu, or cuda:0 for a card, where PyTorch's whole step is also captured in a CUDA graph.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// How both round a card's products: f32, tf32 or bf16.
+    #[arg(long, default_value = "f32")]
+    precision: String,
+    /// Runs of ours side by side on a card, one row each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 30])]
+    runs: Vec<usize>,
+    /// The program to time; else it is built.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// PyTorch's part; else benches/torch_step.py of this project.
+    #[arg(long, value_name = "SCRIPT")]
+    torch_step: Option<PathBuf>,
     /// Where the raw numbers go as JSON; else behind the table.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -43,15 +58,28 @@ const SHAPES: &[Shape] = &[
     Shape { name: "latency", nc: 1, size: 32, batch: 1, steps: 100 },
 ];
 
+/// Steps of one turn on a card, whose steps are a hundred times shorter.
+const CARD_STEPS: usize = 200;
+
+impl Args {
+    fn on_card(&self) -> bool {
+        self.device != "cpu"
+    }
+
+    /// Runs side by side, one row each; the processor has one.
+    fn side_by_side(&self) -> &[usize] {
+        if self.on_card() { &self.runs } else { &[1] }
+    }
+}
+
 impl Shape {
-    fn arguments(&self, threads: usize) -> Vec<String> {
-        let settings = [
-            ("isize", self.size),
-            ("nc", self.nc),
-            ("batch", self.batch),
-            ("threads", threads),
-            ("steps", self.steps),
-        ];
+    fn arguments(&self, args: &Args, threads: usize) -> Vec<String> {
+        let mut settings = vec![("isize", self.size), ("nc", self.nc), ("batch", self.batch)];
+        if args.on_card() {
+            settings.push(("steps", CARD_STEPS));
+        } else {
+            settings.extend([("threads", threads), ("steps", self.steps)]);
+        }
         settings.iter().flat_map(|(key, v)| [format!("--{key}"), v.to_string()]).collect()
     }
 
@@ -75,24 +103,36 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(python) = &args.against_torch {
         needs_torch(python)?;
     }
-    let binary = ganomaly::built()?;
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => ganomaly::built()?,
+    };
+    let torch_step = match &args.torch_step {
+        Some(script) => script.clone(),
+        None => ganomaly::root()?.join("benches/torch_step.py"),
+    };
     let chosen = |s: &&Shape| args.shapes.is_empty() || args.shapes.iter().any(|n| n == s.name);
     let mut rows = Vec::new();
     for shape in SHAPES.iter().filter(chosen) {
         let mut turns = Vec::new();
         for round in 1..=args.rounds {
             eprintln!("{}, turn {round} of {}", shape.name, args.rounds);
-            turns.extend(ours(&binary, shape, threads)?);
+            for &runs in args.side_by_side() {
+                turns.extend(ours(&binary, shape, args, threads, runs)?);
+            }
             if let Some(python) = &args.against_torch {
-                turns.extend(torchs(python, shape, threads)?);
+                turns.extend(torchs(python, &torch_step, shape, args, threads)?);
             }
         }
-        rows.push(summary(shape, turns));
+        for &runs in args.side_by_side() {
+            rows.push(summary(shape, runs, &turns));
+        }
     }
-    print_table(&rows, args.against_torch.is_some());
+    print_table(&rows, args);
     let all = json!({
         "threads": threads, "rounds": args.rounds,
-        "cpu": first(&rows, "cpu"), "torch": first(&rows, "torch"), "shapes": rows,
+        "cpu": first(&rows, "cpu"), "device": first(&rows, "device"), "precision": args.precision,
+        "torch": first(&rows, "torch"), "shapes": rows,
     });
     match &args.out {
         Some(path) => std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
@@ -122,9 +162,19 @@ fn first(rows: &[Value], key: &str) -> Value {
     turns.map(|turn| &turn[key]).find(|v| !v.is_null()).cloned().unwrap_or(Value::Null)
 }
 
-fn ours(binary: &Path, shape: &Shape, threads: usize) -> Result<Vec<Value>> {
+fn ours(
+    binary: &Path,
+    shape: &Shape,
+    args: &Args,
+    threads: usize,
+    runs: usize,
+) -> Result<Vec<Value>> {
     let mut command = Command::new(binary);
-    command.arg("bench").args(shape.arguments(threads));
+    command.arg("bench").args(shape.arguments(args, threads));
+    if args.on_card() {
+        command.args(["--device", &args.device, "--precision", &args.precision]);
+        command.args(["--runs", &runs.to_string()]);
+    }
     if shape.scores_only() {
         command.arg("--score-only");
     }
@@ -132,12 +182,31 @@ fn ours(binary: &Path, shape: &Shape, threads: usize) -> Result<Vec<Value>> {
         .with_context(|| format!("ganomaly bench failed at shape {}", shape.name))
 }
 
-fn torchs(python: &Path, shape: &Shape, threads: usize) -> Result<Vec<Value>> {
+fn torchs(
+    python: &Path,
+    script: &Path,
+    shape: &Shape,
+    args: &Args,
+    threads: usize,
+) -> Result<Vec<Value>> {
     let mut command = Command::new(python);
-    command.arg(ganomaly::root()?.join("benches/torch_step.py")).args(shape.arguments(threads));
-    command.args(["--variants", if shape.scores_only() { "shared" } else { "reference,shared" }]);
+    command.arg(script).args(shape.arguments(args, threads));
+    let variants = match (shape.scores_only(), args.on_card()) {
+        (true, _) => "shared",
+        (false, false) => "reference,shared",
+        (false, true) => "reference,shared,graph",
+    };
+    command.args(["--variants", variants]);
+    if args.on_card() {
+        command.args(["--device", &args.device]);
+    }
+    match args.precision.as_str() {
+        "tf32" => command.arg("--tf32"),
+        "bf16" => command.arg("--bf16"),
+        _ => &mut command,
+    };
     lines(&mut command, "torch")
-        .with_context(|| format!("benches/torch_step.py failed at shape {}", shape.name))
+        .with_context(|| format!("{} failed at shape {}", script.display(), shape.name))
 }
 
 /// The JSON objects that a command prints, one a line, marked with whose they are.
@@ -158,9 +227,11 @@ fn lines(command: &mut Command, by: &str) -> Result<Vec<Value>> {
 }
 
 /// The medians over all turns, and PyTorch's times over ours.
-fn summary(shape: &Shape, turns: Vec<Value>) -> Value {
+fn summary(shape: &Shape, runs: usize, turns: &[Value]) -> Value {
     let median = |by: &str, variant: Option<&str>, key: &str| {
-        let of = |t: &&Value| t["by"] == by && variant.is_none_or(|v| t["variant"] == v);
+        // Turns on the processor do not say how many runs they are of: one.
+        let same = |t: &Value| by != "ours" || t["runs"].is_null() || t["runs"] == runs;
+        let of = |t: &&Value| t["by"] == by && same(t) && variant.is_none_or(|v| t["variant"] == v);
         let mut times: Vec<f64> = turns.iter().filter(of).filter_map(|t| t[key].as_f64()).collect();
         times.sort_by(f64::total_cmp);
         let middle = times.len() / 2;
@@ -177,25 +248,31 @@ fn summary(shape: &Shape, turns: Vec<Value>) -> Value {
         (theirs, over(theirs, train))
     };
     let (reference, shared) = (training(Some("reference")), training(Some("shared")));
+    let graph = training(Some("graph"));
     let torch_score = median("torch", None, "score_ms");
+    // Of all our runs together, over that of one of PyTorch's.
+    let rate = median("ours", None, "train_images_per_s");
+    let torch_rate = median("torch", Some("graph"), "train_images_per_s");
     json!({
-        "shape": shape.name, "batch": shape.batch,
-        "train_ms": train, "train_images_per_s": median("ours", None, "train_images_per_s"),
+        "shape": shape.name, "batch": shape.batch, "runs": runs,
+        "train_ms": train, "train_images_per_s": rate,
         "score_ms": score,
         "torch_reference_ms": reference.0, "torch_shared_ms": shared.0, "torch_score_ms": torch_score,
         "times_reference": reference.1, "times_shared": shared.1,
         "times_score": over(torch_score, score),
+        "torch_graph_ms": graph.0, "times_graph": graph.1,
+        "times_graph_images_per_s": over(rate, torch_rate),
         "turns": turns,
     })
 }
 
-fn print_table(rows: &[Value], torch: bool) {
+fn print_table(rows: &[Value], args: &Args) {
     let mut columns = vec![
         ("train ms", "train_ms", 1),
         ("train images/s", "train_images_per_s", 1),
         ("score ms", "score_ms", 2),
     ];
-    if torch {
+    if args.against_torch.is_some() {
         columns.extend([
             ("PyTorch reference ms", "torch_reference_ms", 1),
             ("PyTorch shared ms", "torch_shared_ms", 1),
@@ -204,10 +281,17 @@ fn print_table(rows: &[Value], torch: bool) {
             ("× shared", "times_shared", 2),
             ("× score", "times_score", 2),
         ]);
+        if args.on_card() {
+            columns.extend([
+                ("PyTorch graph ms", "torch_graph_ms", 2),
+                ("× graph", "times_graph", 2),
+                ("× graph's images/s", "times_graph_images_per_s", 2),
+            ]);
+        }
     }
     let headings: Vec<&str> = columns.iter().map(|c| c.0).collect();
-    println!("| shape | batch | {} |", headings.join(" | "));
-    println!("|---|---:|{}", "---:|".repeat(columns.len()));
+    println!("| shape | batch | runs | {} |", headings.join(" | "));
+    println!("|---|---:|---:|{}", "---:|".repeat(columns.len()));
     for row in rows {
         let cell = |&(_, key, digits): &(&str, &str, usize)| match row[key].as_f64() {
             Some(value) => format!("{value:.digits$}"),
@@ -215,6 +299,6 @@ fn print_table(rows: &[Value], torch: bool) {
         };
         let cells: Vec<String> = columns.iter().map(cell).collect();
         let name = row["shape"].as_str().unwrap_or_default();
-        println!("| {name} | {} | {} |", row["batch"], cells.join(" | "));
+        println!("| {name} | {} | {} | {} |", row["batch"], row["runs"], cells.join(" | "));
     }
 }

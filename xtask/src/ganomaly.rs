@@ -29,20 +29,23 @@ pub fn run(command: &str, args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }
 
-/// Builds the binary and returns where it is.
+/// Builds the binary, with what it needs to use a card where there is one, and returns where it is.
 pub fn built() -> Result<PathBuf> {
+    let what = ["build", "--release", "--package", "ganomaly-runner", "--bin", "ganomaly"];
+    let built = executables(&[&what[..], &["--features", "cuda"]].concat())?;
+    built.into_iter().next().context("cargo did not say where it put ganomaly")
+}
+
+/// Runs cargo with these arguments in the workspace, and returns the programs that it built.
+pub fn executables(args: &[&str]) -> Result<Vec<PathBuf>> {
     let mut build = cargo();
-    build
-        .args(["build", "--release", "--quiet", "--manifest-path"])
-        .arg(root()?.join("Cargo.toml"));
-    build.args(["--package", "ganomaly-runner", "--bin", "ganomaly"]);
-    build.args(["--message-format", "json-render-diagnostics"]);
+    build.args(args).args(["--quiet", "--message-format", "json-render-diagnostics"]);
+    build.arg("--manifest-path").arg(root()?.join("Cargo.toml"));
     let output = build.stderr(Stdio::inherit()).output().context("cargo cannot be run")?;
-    ensure!(output.status.success(), "ganomaly does not build");
+    ensure!(output.status.success(), "cargo {}: failed", args.join(" "));
     let executable = |line: &str| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     };
-    let lines = String::from_utf8_lossy(&output.stdout);
-    lines.lines().find_map(executable).context("cargo did not say where it put ganomaly")
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(executable).collect())
 }

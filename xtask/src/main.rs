@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod ganomaly;
+mod gpu;
 mod reproduce;
 
 use anyhow::Result;
@@ -32,6 +33,8 @@ enum Command {
     Parity(Rest),
     /// Time a training step and scoring, alone or beside PyTorch's.
     Bench(bench::Args),
+    /// Build for cards, or pack for a machine that has one: gpu build|pack.
+    Gpu(gpu::Args),
     /// What every change must pass: formatting, lints, tests.
     Ci,
 }
@@ -50,6 +53,7 @@ fn main() -> Result<ExitCode> {
         Command::Data(rest) => ganomaly::run("data", &rest.args),
         Command::Parity(rest) => ganomaly::run("parity", &rest.args),
         Command::Bench(args) => bench::run(&args),
+        Command::Gpu(args) => gpu::run(&args),
         Command::Ci => ci::run(),
     }
 }

@@ -57,6 +57,39 @@ pub fn cards() -> Result<usize> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
+/// What there is to know about a card before it is used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its compute capability.
+    pub capability: (i32, i32),
+    /// MiB of memory, free and in all.
+    pub memory_mib: (usize, usize),
+    /// The newest CUDA that its driver knows, major and minor.
+    pub driver: (i32, i32),
+}
+
+/// Describes a card.
+pub fn describe(ordinal: usize) -> Result<Description> {
+    let there = cards()?;
+    if ordinal >= there {
+        return Err(Error::NoCard { wanted: ordinal, there });
+    }
+    let context = CudaContext::new(ordinal).map_err(failed("opening the card"))?;
+    let ask = failed("describing the card");
+    let (free, all) = context.mem_get_info().map_err(&ask)?;
+    let mut version = 0;
+    // SAFETY: writes one number.
+    unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) }.result().map_err(&ask)?;
+    Ok(Description {
+        name: context.name().map_err(&ask)?,
+        capability: context.compute_capability().map_err(&ask)?,
+        memory_mib: (free >> 20, all >> 20),
+        driver: (version / 1000, version % 1000 / 10),
+    })
+}
+
 fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
     move |e| Error::Driver { what, message: format!("{e:?}") }
 }

@@ -1,6 +1,7 @@
 //! The commands: each resolves its arguments and calls the library.
 
 mod bench;
+mod cards;
 mod data;
 mod metrics;
 
@@ -60,6 +61,8 @@ enum Command {
     },
     /// Time a training step and scoring: JSON.
     Bench(bench::BenchArgs),
+    /// Show the cards there are, and what is missing to train on them.
+    Cards,
     /// Fetch or check data sets.
     Data(data::DataArgs),
 }
@@ -91,6 +94,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Metrics { file } => metrics::print(&file),
         Command::Parity { traces, device } => check_parity(&traces, device),
         Command::Bench(args) => bench::run(&args),
+        Command::Cards => cards::run(),
         Command::Data(args) => data::run(&args),
     }
 }

@@ -1,0 +1,66 @@
+//! `ganomaly cards`: what a card needs, one by one, and whether it is there.
+
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// Prints every card, whether the driver and the run-time compiler are there, and whether that compiler takes the kernels. The code is 1 where one
+/// of them is missing.
+#[cfg(feature = "cuda")]
+pub fn run() -> Result<ExitCode> {
+    use ganomaly_gpu::Precision;
+    use ganomaly_gpu::cuda::{cards, compile, describe};
+    let mut missing = false;
+    let mut say = |line: String, well: bool| {
+        missing |= !well;
+        super::out(&format!("{} {line}\n", if well { "ok     " } else { "MISSING" }))
+    };
+    let there = match cards() {
+        Ok(there) => {
+            say(format!("driver: {there} cards"), there > 0)?;
+            there
+        }
+        Err(e) => {
+            say(format!("driver: {e}"), false)?;
+            0
+        }
+    };
+    let mut capabilities = Vec::new();
+    for ordinal in 0..there {
+        match describe(ordinal) {
+            Ok(d) => {
+                let (major, minor) = d.capability;
+                let (free, all) = d.memory_mib;
+                capabilities.push(d.capability);
+                say(
+                    format!(
+                        "cuda:{ordinal}: {}, compute capability {major}.{minor}, {free} of {all} MiB free, driver for CUDA {}.{}",
+                        d.name, d.driver.0, d.driver.1
+                    ),
+                    true,
+                )?;
+            }
+            Err(e) => say(format!("cuda:{ordinal}: {e}"), false)?,
+        }
+    }
+    if capabilities.is_empty() {
+        // So that the compiler can be tried before there is a card.
+        capabilities.push((9, 0));
+    }
+    capabilities.dedup();
+    for capability in capabilities {
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            let what = format!("kernels, {precision}, for {}.{}", capability.0, capability.1);
+            match compile(capability, precision) {
+                Ok(_) => say(format!("compiler: {what}"), true)?,
+                Err(e) => say(format!("compiler: {what}: {e}"), false)?,
+            }
+        }
+    }
+    Ok(ExitCode::from(u8::from(missing)))
+}
+
+/// Says that there is nothing to look for.
+#[cfg(not(feature = "cuda"))]
+pub fn run() -> Result<ExitCode> {
+    anyhow::bail!("this program was built without CUDA; build it with `--features cuda`")
+}

@@ -1,0 +1,234 @@
+//! `cargo xtask gpu`: building for cards, and an archive for machines that have a card but neither Rust nor a network.
+
+use crate::ganomaly::{executables, root};
+use anyhow::{Context, Result, ensure};
+use clap::Subcommand;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// What checks and measures on such a machine.
+const RUN: &str = include_str!("run.sh");
+/// NVIDIA's run-time compiler as a wheel: the driver must know CUDA 13.0 or later.
+const WHEEL: &str = "cuda-toolkit[nvrtc]==13.0.2";
+/// Traces of the published code that parity is checked on.
+const TRACES: [&str; 3] = ["mnist32", "mnist32_warm", "rgb64_extra1"];
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    /// Build ganomaly for cards; where the run-time compiler is missing, fetch it as a wheel and have it try the kernels.
+    Build,
+    /// Make one archive of programs, experiments, data and run.sh for a machine with a card.
+    Pack(Pack),
+}
+
+#[derive(Debug, clap::Args)]
+struct Pack {
+    /// Where the folder and the archive go.
+    #[arg(long, default_value = "target/gpu")]
+    out: PathBuf,
+    /// The data folder; what it has of MNIST and CIFAR-10 is packed.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Data sets to pack.
+    #[arg(long, value_delimiter = ',', default_value = "mnist")]
+    data: Vec<String>,
+    /// A folder of traces of the published code, for parity; else golden/ in GANOMALY_SHARED, where that is set.
+    #[arg(long)]
+    golden: Option<PathBuf>,
+    /// Cut the archive into parts of so many MiB.
+    #[arg(long)]
+    part_mib: Option<usize>,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    match &args.command {
+        Job::Build => build(),
+        Job::Pack(args) => pack(args),
+    }
+}
+
+fn build() -> Result<ExitCode> {
+    let binary = crate::ganomaly::built()?;
+    println!("built {}", binary.display());
+    let look = |library: Option<&Path>| {
+        let mut command = Command::new(&binary);
+        command.arg("cards");
+        if let Some(library) = library {
+            command.env("LD_LIBRARY_PATH", library);
+        }
+        let output = command.output().context("ganomaly cannot be run")?;
+        Ok::<_, anyhow::Error>(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let mut seen = look(None)?;
+    if seen.contains("libnvrtc.so is not found") {
+        let library = nvrtc()?;
+        seen = look(Some(&library))?;
+        println!("{seen}run it with\n    export LD_LIBRARY_PATH={}", library.display());
+    } else {
+        print!("{seen}");
+    }
+    // A card may be missing where one builds; a compiler that refuses the kernels is an error anywhere.
+    let refused = seen.lines().any(|line| line.starts_with("MISSING compiler"));
+    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The folder of the run-time compiler's library, from a wheel in a virtual environment below target/.
+fn nvrtc() -> Result<PathBuf> {
+    let venv = root()?.join("target/nvrtc");
+    if library_below(&venv).is_none() {
+        println!("fetching {WHEEL} into {}", venv.display());
+        let python = |args: &mut Command| -> Result<()> {
+            let status = args.status().with_context(|| format!("{args:?}: cannot be run"))?;
+            ensure!(
+                status.success(),
+                "{args:?}: failed; it needs python3 with venv, and a network"
+            );
+            Ok(())
+        };
+        python(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        python(Command::new(venv.join("bin/pip")).args(["install", "--quiet", WHEEL]))?;
+    }
+    library_below(&venv).with_context(|| format!("{}: no libnvrtc.so in it", venv.display()))
+}
+
+/// The folder below `folder` that holds the run-time compiler's library.
+fn library_below(folder: &Path) -> Option<PathBuf> {
+    for entry in fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with("libnvrtc.so") {
+            return Some(folder.to_path_buf());
+        }
+        // Links lead out of it (lib64), and round in circles.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Some(found) = library_below(&path)
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
+fn pack(args: &Pack) -> Result<ExitCode> {
+    let root = root()?;
+    let out = if args.out.is_absolute() { args.out.clone() } else { root.join(&args.out) };
+    let folder = out.join("ganomaly-gpu");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("{}: cannot be emptied", folder.display()))?;
+    }
+    fs::create_dir_all(folder.join("tests"))
+        .with_context(|| format!("{}: cannot be made", folder.display()))?;
+    program(&crate::ganomaly::built()?, &folder.join("ganomaly"))?;
+    for built in executables(&["build", "--release", "--package", "xtask"])? {
+        program(&built, &folder.join("xtask"))?;
+    }
+    let tests = ["test", "--release", "--no-run", "--package", "ganomaly-gpu"];
+    let features =
+        ["--features", "cuda", "--test", "layers", "--test", "program", "--test", "group"];
+    for built in executables(&[&tests[..], &features].concat())? {
+        let name = built.file_name().context("a test without a name")?.to_string_lossy();
+        // cargo puts a hash behind the name.
+        let name = name.split('-').next().unwrap_or_default();
+        program(&built, &folder.join("tests").join(name))?;
+    }
+    let script = folder.join("run.sh");
+    write(&script, RUN)?;
+    executable(&script)?;
+    copy(&root.join("benches/torch_step.py"), &folder.join("torch_step.py"))?;
+    copy_all(&root.join("experiments"), &folder.join("experiments"))?;
+    let golden = args.golden.clone().or_else(|| {
+        let shared = std::env::var_os("GANOMALY_SHARED")?;
+        Some(PathBuf::from(shared).join("golden"))
+    });
+    match golden {
+        Some(golden) => traces(&golden, &folder.join("golden"))?,
+        None => println!("without traces for parity: --golden names their folder"),
+    }
+    let data =
+        args.data_dir.clone().or_else(|| std::env::var_os("GANOMALY_DATA_DIR").map(PathBuf::from));
+    let data = data.unwrap_or_else(|| root.join("data"));
+    for name in args.data.iter().filter(|name| !name.is_empty()) {
+        copy_all(&data.join(name), &folder.join("data").join(name))
+            .with_context(|| format!("--data {name}: not in {}; --data-dir names the folder, and `cargo xtask data fetch {name}` fills it", data.display()))?;
+    }
+    archive(&out, args.part_mib)
+}
+
+/// Packs the folder, whole or in parts.
+fn archive(out: &Path, part_mib: Option<usize>) -> Result<ExitCode> {
+    let archive = out.join("ganomaly-gpu.tar.gz");
+    tool(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(out).arg("ganomaly-gpu"))?;
+    let bytes = fs::metadata(&archive)?.len();
+    println!("{}: {:.1} MiB", archive.display(), bytes as f64 / f64::from(1 << 20));
+    if let Some(mib) = part_mib {
+        ensure!(mib > 0, "--part-mib 0: use 1 or more");
+        let size = format!("{mib}M");
+        let prefix = format!("{}.", archive.display());
+        tool(Command::new("split").args(["-b", &size, "-d"]).arg(&archive).arg(&prefix))?;
+        println!("in parts {prefix}00, ...; put them together with cat");
+    }
+    println!("there: tar -xzf ganomaly-gpu.tar.gz && ganomaly-gpu/run.sh check");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Copies a program without what only a debugger reads.
+fn program(from: &Path, to: &Path) -> Result<()> {
+    copy(from, to)?;
+    // Where there is no strip, the archive is larger.
+    let _ = Command::new("strip").arg(to).status();
+    executable(to)
+}
+
+fn executable(path: &Path) -> Result<()> {
+    tool(Command::new("chmod").arg("755").arg(path))
+}
+
+fn traces(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for trace in TRACES {
+        for suffix in [".json", ".safetensors"] {
+            let name = format!("{trace}{suffix}");
+            copy(&from.join(&name), &to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_all(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("{}: cannot be made", to.display()))?;
+    let entries =
+        fs::read_dir(from).with_context(|| format!("{}: cannot be read", from.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &to)?;
+        } else {
+            copy(&entry.path(), &to)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .with_context(|| format!("{} to {}: cannot be copied", from.display(), to.display()))?;
+    Ok(())
+}
+
+fn write(to: &Path, text: &str) -> Result<()> {
+    fs::write(to, text).with_context(|| format!("{}: cannot be written", to.display()))
+}
+
+fn tool(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?}: cannot be run"))?;
+    ensure!(status.success(), "{command:?}: failed");
+    Ok(())
+}
