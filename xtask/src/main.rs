@@ -25,6 +25,12 @@ enum Command {
     /// Do every run of an experiment: sweep EXPERIMENT.toml [--set KEY=VALUE ...].
     #[command(disable_help_flag = true)]
     Sweep(Rest),
+    /// Tell how far experiments are: status [EXPERIMENT.toml ...].
+    #[command(disable_help_flag = true)]
+    Status(Rest),
+    /// Rebuild an experiment's tables from its results alone: collect results/EXPERIMENT ...
+    #[command(disable_help_flag = true)]
+    Collect(Rest),
     /// Fetch, verify or list data sets: data fetch|verify|list [NAME ...].
     #[command(disable_help_flag = true)]
     Data(Rest),
@@ -50,6 +56,8 @@ fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Sweep(rest) => ganomaly::run("sweep", &rest.args),
+        Command::Status(rest) => ganomaly::run("status", &rest.args),
+        Command::Collect(rest) => ganomaly::run("collect", &rest.args),
         Command::Data(rest) => ganomaly::run("data", &rest.args),
         Command::Parity(rest) => ganomaly::run("parity", &rest.args),
         Command::Bench(args) => bench::run(&args),

@@ -1,32 +1,42 @@
 //! The part of a sweep that runs on cards: groups of runs, and groups on cards.
 
 use crate::config::RunConfig;
-use crate::data::DataStore;
 use crate::jobs::Jobs;
-use crate::progress::{Cancel, Progress};
+use crate::sweep::{Ended, Work};
 use crate::{lockstep, record};
 use anyhow::Result;
-use std::path::Path;
 
 /// A run that is not there yet: its name and config.
 pub(crate) type Named<'a> = (String, &'a RunConfig);
 
-/// Does all runs, each into its folder in `folder`. Returns the most that went on at once, and what became of each.
+/// Does all runs that can be claimed. Returns the most that went on at once, and what became of each.
 pub(crate) fn run(
     runs: &[&Named<'_>],
     jobs: Jobs,
-    folder: &Path,
-    store: &DataStore,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> (usize, Vec<(String, Result<()>)>) {
-    let (mut most, mut outcomes) = (0, Vec::new());
+    work: &Work<'_>,
+) -> Result<(usize, Vec<(String, Ended)>)> {
+    let (mut most, mut ended) = (0, Vec::new());
     for group in alike(runs, jobs) {
-        most = most.max(group.len());
-        let names = group.iter().map(|(name, _)| name.clone());
-        outcomes.extend(names.zip(in_lockstep(&group, folder, store, progress, cancel)));
+        let (mut claimed, mut claims) = (Vec::new(), Vec::new());
+        for run in group {
+            match work.claim(&run.0)? {
+                Ok(claim) => {
+                    claimed.push(run);
+                    claims.push(claim);
+                }
+                Err(why) => ended.push((run.0.clone(), why)),
+            }
+        }
+        if claimed.is_empty() {
+            continue;
+        }
+        most = most.max(claimed.len());
+        let outcomes = in_lockstep(&claimed, work);
+        for ((run, claim), outcome) in claimed.iter().zip(claims).zip(outcomes) {
+            ended.push((run.0.clone(), work.end(&run.0, claim, outcome)?));
+        }
     }
-    (most, outcomes)
+    Ok((most, ended))
 }
 
 /// Runs for cards in groups that train in lockstep, each no larger than the number of jobs.
@@ -47,26 +57,20 @@ fn alike<'a, 'b>(runs: &[&'a Named<'b>], jobs: Jobs) -> Vec<Vec<&'a Named<'b>>> 
 }
 
 /// A group from configs to folders; one that does not fit a card is halved.
-fn in_lockstep(
-    group: &[&Named<'_>],
-    folder: &Path,
-    store: &DataStore,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Vec<Result<()>> {
+fn in_lockstep(group: &[&Named<'_>], work: &Work<'_>) -> Vec<Result<()>> {
     let configs: Vec<&RunConfig> = group.iter().map(|(_, config)| *config).collect();
     let run_names: Vec<&str> = group.iter().map(|(name, _)| name.as_str()).collect();
-    match lockstep::train(&configs, &run_names, store, progress, cancel) {
+    match lockstep::train(&configs, &run_names, work.store, work.progress, work.cancel) {
         Ok(outcomes) => outcomes
             .into_iter()
             .zip(group)
             .map(|(outcome, (name, config))| {
-                record::write(&folder.join(name), name, config, &outcome?).map(drop)
+                record::write(&work.folder.join(name), name, config, &outcome?).map(drop)
             })
             .collect(),
         Err(e) if group.len() > 1 && lockstep::is_out_of_memory(&e) => {
             let (left, right) = group.split_at(group.len() / 2);
-            let half = |group| in_lockstep(group, folder, store, progress, cancel);
+            let half = |group| in_lockstep(group, work);
             half(left).into_iter().chain(half(right)).collect()
         }
         Err(e) => lockstep::for_each(e, group.len()),

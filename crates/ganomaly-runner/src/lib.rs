@@ -4,17 +4,24 @@
 //! there yet ([`train::train`], [`record::write`]), and writes the tables. The binary `ganomaly` is glue over this library.
 
 mod cards;
+pub mod claim;
+pub mod collect;
 pub mod config;
 pub mod data;
 pub mod device;
 pub mod evaluate;
+pub mod failure;
+mod files;
+mod host;
 pub mod jobs;
 pub mod lockstep;
 pub mod parity;
+pub mod plan;
 pub mod progress;
 pub mod record;
 pub mod registry;
 pub mod report;
 pub mod score;
+pub mod status;
 pub mod sweep;
 pub mod train;

@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set by Ctrl-C; every loop asks it once a batch.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    own: Arc<AtomicBool>,
+    /// Others that it is set by.
+    others: Vec<Arc<AtomicBool>>,
+}
 
 /// The error of a run that was asked to end.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -18,12 +22,19 @@ pub struct Interrupted;
 impl Cancel {
     /// Sets it.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.own.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is set.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        std::iter::once(&self.own).chain(&self.others).any(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// One that is set when this one or the other is; setting it sets this one.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let others = self.others.iter().chain([&other.own]).chain(&other.others);
+        Self { own: self.own.clone(), others: others.cloned().collect() }
     }
 
     /// An [`Interrupted`] error once it is set.
@@ -39,6 +50,8 @@ impl Cancel {
 pub trait Progress: Send + Sync {
     /// A run of so many training steps begins.
     fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress>;
+    /// Something worth a line that is of no single run.
+    fn say(&self, line: &str);
 }
 
 /// Hears what one run does.
@@ -68,6 +81,10 @@ impl Progress for Bars {
         }
         bar.set_prefix(name.to_string());
         Box::new(Bar(bar, name.to_string()))
+    }
+
+    fn say(&self, line: &str) {
+        self.0.suspend(|| eprintln!("{line}"));
     }
 }
 
@@ -102,6 +119,10 @@ impl Progress for Lines {
         eprintln!("{name}: {steps} training steps");
         Box::new(Line(name.to_string()))
     }
+
+    fn say(&self, line: &str) {
+        eprintln!("{line}");
+    }
 }
 
 impl RunProgress for Line {
@@ -120,6 +141,8 @@ impl Progress for Silent {
     fn run(&self, _: &str, _: u64) -> Box<dyn RunProgress> {
         Box::new(Self)
     }
+
+    fn say(&self, _: &str) {}
 }
 
 impl RunProgress for Silent {

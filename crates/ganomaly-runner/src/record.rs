@@ -2,6 +2,7 @@
 
 use crate::config::{RunConfig, ScoringMode};
 use crate::evaluate::column;
+use crate::files::unique;
 use crate::report::{picture, plot};
 use crate::train::Outcome;
 use anyhow::{Context, Result};
@@ -76,6 +77,13 @@ pub fn read_metrics(folder: &Path) -> Result<Metrics> {
     serde_json::from_str(&text).with_context(|| format!("{}: not a run's metrics", path.display()))
 }
 
+/// How long a run's epochs took, in seconds, training and scoring; none where its record does not tell.
+pub(crate) fn read_seconds(folder: &Path) -> Option<f64> {
+    let text = fs::read_to_string(folder.join("run.json")).ok()?;
+    let provenance: Provenance = serde_json::from_str(&text).ok()?;
+    Some(provenance.train_s + provenance.score_s)
+}
+
 /// A folder under a temporary name, which takes its own name when everything is in it and vanishes otherwise.
 struct PartialFolder {
     path: PathBuf,
@@ -85,7 +93,7 @@ struct PartialFolder {
 impl PartialFolder {
     fn create(target: &Path) -> Result<Self> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let path = target.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+        let path = target.with_file_name(format!(".{name}.{}.partial", unique()));
         fs::create_dir_all(&path)
             .with_context(|| format!("{}: cannot create the results folder", path.display()))?;
         Ok(Self { path, done: false })

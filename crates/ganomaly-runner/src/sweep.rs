@@ -1,19 +1,44 @@
-//! An experiment: its runs, one or more at a time, and the tables over them.
+//! An experiment: its runs, one or more at a time, here and by other processes, and the tables over them.
 
-use crate::cards::Named;
+use crate::cards::{self, Named};
+use crate::claim::{Claim, Claims, STALE_AFTER, Taken};
+use crate::collect::write_tables;
 use crate::config::{DeviceName, Experiment, RunConfig};
 use crate::data::DataStore;
+use crate::failure::{self, Failure};
+use crate::files::{names_in, remove_partial, remove_temporary};
 use crate::jobs::{Jobs, side_by_side};
+use crate::plan::{Only, Plan, Run};
 use crate::progress::{Cancel, Interrupted, Progress};
-use crate::record::{self, Metrics};
-use crate::report::plot::{self, ClassSeries};
-use crate::report::published::{PublishedColumn, published};
-use crate::report::table::{AurocTable, ClassRow};
-use crate::{cards, lockstep, registry, train};
-use anyhow::{Context, Result, bail};
-use ganomaly_metrics::mean_std;
-use std::fs;
+use crate::record;
+use crate::{lockstep, train};
+use anyhow::{Context, Result, anyhow, bail};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How a sweep goes about its runs. The results do not depend on it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Runs at once.
+    pub jobs: Jobs,
+    /// Only these runs are done; the tables are over all that are there.
+    pub only: Option<Only>,
+    /// Without a heartbeat for so long, this process's runs may be taken over by others.
+    pub stale_after: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { jobs: Jobs::default(), only: None, stale_after: STALE_AFTER }
+    }
+}
+
+impl From<Jobs> for Options {
+    fn from(jobs: Jobs) -> Self {
+        Self { jobs, ..Self::default() }
+    }
+}
 
 /// What became of an experiment.
 #[derive(Debug, Default)]
@@ -24,6 +49,8 @@ pub struct Summary {
     pub finished: usize,
     /// Runs that were there already.
     pub present: usize,
+    /// Runs that other processes finished meanwhile.
+    pub elsewhere: usize,
     /// Runs that failed, with their errors.
     pub failed: Vec<(String, String)>,
     /// Runs that went on at once.
@@ -32,232 +59,241 @@ pub struct Summary {
     pub table: String,
 }
 
-/// Does every run of the experiment that is not there yet, `jobs` at a time with the threads shared out, then writes its tables and
-/// plots. A run that fails does not stop the others.
+/// What became of a run that was to be done.
+pub(crate) enum Ended {
+    /// It is done, by this process.
+    Finished,
+    /// It is done, by another one.
+    Elsewhere,
+    /// Another process is at it.
+    Claimed,
+    /// It failed, here or in another process meanwhile.
+    Failed(String),
+    /// It was asked to end.
+    Interrupted,
+}
+
+/// Does every run of the experiment that is not there yet, so many at a time as `options` say with the threads shared out, then writes its
+/// tables and plots. A run that fails does not stop the others. Other processes may do the same in the same folder: each run is
+/// done by one of them, and all wait for the last.
 pub fn run(
     experiment: &Experiment,
     results: &Path,
     store: &DataStore,
-    jobs: Jobs,
+    options: impl Into<Options>,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Summary> {
-    let folder = results.join(&experiment.name);
+    let Options { jobs, only, stale_after } = options.into();
+    let plan = Plan::new(experiment)?;
+    let chosen = plan.choose(only.as_ref())?;
+    let folder = results.join(&plan.name);
     record::check_writable(&folder)?;
+    plan.write(&folder)?;
+    let claims = Claims::open(&folder, stale_after)?;
+    remove_temporary(&folder, stale_after, |run| Ok(claims.alive(run)?.is_some()))?;
     let mut summary = Summary { folder: folder.clone(), ..Summary::default() };
-    let named = experiment.runs.iter().map(|c| Ok((c.run_name()?, c)));
-    let named = named.collect::<Result<Vec<_>>>()?;
-    let missing: Vec<_> = named.iter().filter(|(name, _)| !folder.join(name).exists()).collect();
-    summary.present = named.len() - missing.len();
-    let on_processor = |run: &&Named<'_>| run.1.device.0 == DeviceName::Cpu;
-    let (here, on_cards): (Vec<_>, Vec<_>) = missing.iter().copied().partition(on_processor);
-    let configs: Vec<&RunConfig> = here.iter().map(|(_, config)| *config).collect();
-    summary.jobs = jobs.resolve(&configs)?;
-    let one = |index: usize| {
-        // After Ctrl-C none begins, and each that has not says so.
-        cancel.check()?;
-        let (name, config) = here[index];
-        run_one(config, name, &folder.join(name), store, progress, cancel).map(drop)
-    };
-    let mut outcomes: Vec<(String, Result<()>)> =
-        names(&here).zip(side_by_side(here.len(), summary.jobs, one)?).collect();
-    let (groups, on_cards) = cards::run(&on_cards, jobs, &folder, store, progress, cancel);
-    summary.jobs = summary.jobs.max(groups);
-    outcomes.extend(on_cards);
-    let mut interrupted = None;
-    for (name, outcome) in outcomes {
-        match outcome {
-            Ok(()) => summary.finished += 1,
-            Err(e) if e.is::<Interrupted>() => interrupted = Some(e),
-            Err(e) => summary.failed.push((name, format!("{e:#}"))),
+    let mut left: Vec<&Run> = chosen.iter().copied().filter(|run| !run.is_done(&folder)).collect();
+    summary.present = chosen.len() - left.len();
+    let watching = claims.watching(progress);
+    let work = Work::new(&folder, &claims, &left, store, &watching, cancel)?;
+    let here = left.iter().map(|run| &run.config).filter(|c| c.device.0 == DeviceName::Cpu);
+    summary.jobs = jobs.resolve(&here.collect::<Vec<_>>())?;
+    let mut interrupted = false;
+    while !left.is_empty() && !interrupted {
+        let ended = work.pass(&left, jobs, &mut summary.jobs)?;
+        left.clear();
+        for (run, ended) in ended {
+            match ended {
+                Ended::Finished => summary.finished += 1,
+                Ended::Elsewhere => summary.elsewhere += 1,
+                Ended::Claimed => left.extend(chosen.iter().find(|r| r.name == run)),
+                Ended::Failed(error) => summary.failed.push((run, error)),
+                Ended::Interrupted => interrupted = true,
+            }
+        }
+        match work.wait(&left) {
+            Err(e) if e.is::<Interrupted>() => interrupted = true,
+            waited => waited?,
         }
     }
-    if let Some(e) = interrupted {
-        return Err(e.context(format!(
-            "{} of {} runs are done and kept; start again to go on with the others",
-            summary.present + summary.finished,
-            named.len()
+    if interrupted {
+        let done = chosen.iter().filter(|run| run.is_done(&folder)).count();
+        return Err(anyhow!(Interrupted).context(format!(
+            "{done} of {} runs are done and kept; start again to go on with the others",
+            chosen.len()
         )));
     }
-    let done = named.iter().filter(|(name, _)| folder.join(name).exists());
-    let finished = done
-        .map(|(name, config)| Ok(((*config).clone(), record::read_metrics(&folder.join(name))?)))
-        .collect::<Result<Vec<_>>>()?;
-    if finished.is_empty() {
+    if plan.runs.iter().all(|run| !run.is_done(&folder)) {
         let (name, error) = summary.failed.first().cloned().unwrap_or_default();
         bail!("all {} runs failed; the first, {name}: {error}", summary.failed.len());
     }
-    summary.table = write_tables(experiment, &folder, &finished)?;
+    summary.table = write_tables(&plan, &folder)?;
     Ok(summary)
 }
 
-fn names(runs: &[&Named<'_>]) -> impl Iterator<Item = String> {
-    runs.iter().map(|(name, _)| name.clone())
-}
-
-/// One run from config to folder.
+/// Does one run, in `results` of its experiment, and returns its folder. An error where another process is at it.
 pub fn run_one(
     config: &RunConfig,
-    name: &str,
-    folder: &Path,
+    results: &Path,
     store: &DataStore,
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<Metrics> {
-    let outcome = if config.device.0 == DeviceName::Cpu {
-        train::train(config, name, store, progress, cancel)?
-    } else {
-        let outcomes = lockstep::train(&[config], &[name], store, progress, cancel)?;
-        outcomes.into_iter().next().context("no outcome")??
-    };
-    record::write(folder, name, config, &outcome)
-}
-
-/// Runs that differ in class and seed alone, with the settings that set them apart from other groups.
-struct Group<'a> {
-    heading: String,
-    runs: Vec<(&'a RunConfig, &'a Metrics)>,
-}
-
-/// Writes `table.md`, `table.csv`, `runs.csv` and `plots/auroc.svg`; returns the Markdown.
-fn write_tables(
-    experiment: &Experiment,
-    folder: &Path,
-    runs: &[(RunConfig, Metrics)],
-) -> Result<String> {
-    let groups = groups(experiment, runs)?;
-    let (mut markdown, mut csv) = (format!("# {}\n", experiment.name), String::new());
-    let mut series: Vec<ClassSeries> = Vec::new();
-    let (classes, columns) = axes(&runs[0].0)?;
-    for group in &groups {
-        let table = table(group, &classes, &columns)?;
-        markdown += &format!("\n{}", table.to_markdown());
-        csv += &table.to_csv()?;
-        let name =
-            if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
-        let values = table.rows.iter().map(|row| {
-            let seeds: Vec<f64> = row.auroc.iter().flatten().copied().collect();
-            mean_std(&seeds).ok().map(|m| (m.mean, m.std))
-        });
-        series.push(ClassSeries { name, values: values.collect(), published: false });
+) -> Result<PathBuf> {
+    let run = Run { name: config.run_name()?, config: config.clone() };
+    let folder = results.join(&run.name);
+    if run.is_done(results) {
+        return Ok(folder);
     }
-    for column in &columns {
-        let of = |class: &String| {
-            column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| (*v, None))
+    record::check_writable(results)?;
+    let claims = Claims::open(results, STALE_AFTER)?;
+    let watching = claims.watching(progress);
+    let work = Work::new(results, &claims, &[&run], store, &watching, cancel)?;
+    match work.one(&run)? {
+        Ended::Finished | Ended::Elsewhere => Ok(folder),
+        Ended::Claimed => bail!("{}: another process is at this run", folder.display()),
+        Ended::Failed(error) => Err(anyhow!(error)),
+        Ended::Interrupted => Err(Interrupted.into()),
+    }
+}
+
+/// What every run of a sweep needs.
+pub(crate) struct Work<'a> {
+    pub(crate) folder: &'a Path,
+    claims: &'a Claims,
+    pub(crate) store: &'a DataStore,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) cancel: &'a Cancel,
+    /// How runs had failed before this sweep began.
+    before: HashMap<String, Failure>,
+}
+
+impl<'a> Work<'a> {
+    fn new(
+        folder: &'a Path,
+        claims: &'a Claims,
+        runs: &[&Run],
+        store: &'a DataStore,
+        progress: &'a dyn Progress,
+        cancel: &'a Cancel,
+    ) -> Result<Self> {
+        let mut before = HashMap::new();
+        for run in runs {
+            before.extend(failure::last(folder, &run.name)?.map(|f| (run.name.clone(), f)));
+        }
+        Ok(Self { folder, claims, store, progress, cancel, before })
+    }
+
+    /// Tries each run once.
+    fn pass(&self, runs: &[&Run], jobs: Jobs, most: &mut usize) -> Result<Vec<(String, Ended)>> {
+        let on_processor = |run: &&Run| run.config.device.0 == DeviceName::Cpu;
+        let (here, on_cards): (Vec<&Run>, Vec<_>) = runs.iter().copied().partition(on_processor);
+        let at_once = (*most).min(here.len()).max(1);
+        let ended = side_by_side(here.len(), at_once, |index| self.one(here[index]))?;
+        let mut all = Vec::new();
+        for (run, ended) in here.iter().zip(ended) {
+            all.push((run.name.clone(), ended?));
+        }
+        let on_cards: Vec<Named<'_>> =
+            on_cards.iter().map(|run| (run.name.clone(), &run.config)).collect();
+        let (groups, on_cards) = cards::run(&on_cards.iter().collect::<Vec<_>>(), jobs, self)?;
+        *most = (*most).max(groups);
+        all.extend(on_cards);
+        Ok(all)
+    }
+
+    /// One run from config to folder, if it can be claimed.
+    fn one(&self, run: &Run) -> Result<Ended> {
+        let claim = match self.claim(&run.name)? {
+            Ok(claim) => claim,
+            Err(ended) => return Ok(ended),
         };
-        series.push(ClassSeries {
-            name: format!("{} ({})", column.method, column.standing),
-            values: classes.iter().map(of).collect(),
-            published: true,
-        });
+        let done = self.train(run, &claim.cancel(self.cancel));
+        self.end(&run.name, claim, done)
     }
-    let plots = folder.join("plots");
-    fs::create_dir_all(&plots).with_context(|| format!("{}: cannot create", plots.display()))?;
-    let title = format!("{}: AUROC by {}", experiment.name, class_heading(&runs[0].0));
-    let files = [
-        ("table.md", markdown.clone()),
-        ("table.csv", csv),
-        ("runs.csv", runs_csv(experiment, runs)?),
-        ("plots/auroc.svg", plot::class_auroc(&title, &classes, &series)?),
-    ];
-    for (name, contents) in files {
-        let path = folder.join(name);
-        // Under another name first: a table is never half-written.
-        let temporary = path.with_added_extension("tmp");
-        fs::write(&temporary, contents)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .with_context(|| format!("{}: cannot write", path.display()))?;
+
+    fn train(&self, run: &Run, cancel: &Cancel) -> Result<()> {
+        let Run { name, config } = run;
+        let outcome = if config.device.0 == DeviceName::Cpu {
+            train::train(config, name, self.store, self.progress, cancel)?
+        } else {
+            let outcomes = lockstep::train(&[config], &[name], self.store, self.progress, cancel)?;
+            outcomes.into_iter().next().context("no outcome")??
+        };
+        record::write(&self.folder.join(name), name, config, &outcome).map(drop)
     }
-    Ok(markdown)
-}
 
-/// The classes and the published numbers of a run's data set.
-fn axes(config: &RunConfig) -> Result<(Vec<String>, Vec<PublishedColumn>)> {
-    let classes = registry::dataset(&config.dataset)?.class_names();
-    Ok((classes, published(&config.dataset)?))
-}
+    /// Claims a run, or says why it need not or cannot be done now.
+    pub(crate) fn claim(&self, run: &str) -> Result<Result<Claim, Ended>> {
+        // After Ctrl-C none begins, and each that has not says so.
+        if self.cancel.is_set() {
+            return Ok(Err(Ended::Interrupted));
+        }
+        if self.folder.join(run).exists() {
+            return Ok(Err(Ended::Elsewhere));
+        }
+        let Taken::Ours(claim) = self.claims.take(run)? else { return Ok(Err(Ended::Claimed)) };
+        // Asked again, as its last owner may have ended since; by the folder's list, which shared file systems read anew.
+        if names_in(self.folder)?.iter().any(|name| name == run) {
+            return Ok(Err(Ended::Elsewhere));
+        }
+        match failure::last(self.folder, run)? {
+            Some(failure) if self.before.get(run) != Some(&failure) => {
+                let Failure { host, pid, error, .. } = failure;
+                return Ok(Err(Ended::Failed(format!("{error} (on {host}, process {pid})"))));
+            }
+            _ => {}
+        }
+        // Whoever was writing them is dead, or has lost the run.
+        remove_partial(self.folder, run)?;
+        Ok(Ok(claim))
+    }
 
-fn groups<'a>(experiment: &Experiment, runs: &'a [(RunConfig, Metrics)]) -> Result<Vec<Group<'a>>> {
-    let mut groups: Vec<Group<'a>> = Vec::new();
-    for (config, metrics) in runs {
-        let heading = settings(experiment, config)?
-            .into_iter()
-            .filter(|(key, _)| !matches!(key.as_str(), "abnormal_class" | "normal_class" | "seed"))
-            .map(|(key, value)| format!("{key} = {value}"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        match groups.iter_mut().find(|g| g.heading == heading) {
-            Some(group) => group.runs.push((config, metrics)),
-            None => groups.push(Group { heading, runs: vec![(config, metrics)] }),
+    /// Keeps the error of a run that failed, and gives its claim back.
+    pub(crate) fn end(&self, run: &str, claim: Claim, outcome: Result<()>) -> Result<Ended> {
+        let ended = match outcome {
+            Ok(()) => {
+                failure::forget(self.folder, run)?;
+                Ended::Finished
+            }
+            // Held up for so long that another took over and was faster.
+            Err(_) if self.folder.join(run).exists() => Ended::Elsewhere,
+            Err(e) if e.is::<Interrupted>() && self.cancel.is_set() => Ended::Interrupted,
+            Err(_) if claim.is_lost() => Ended::Claimed,
+            Err(e) => {
+                let error = format!("{e:#}");
+                failure::keep(self.folder, run, &error)?;
+                Ended::Failed(error)
+            }
+        };
+        drop(claim);
+        Ok(ended)
+    }
+
+    /// Waits until all of the runs are done, or one of them can be claimed.
+    fn wait(&self, runs: &[&Run]) -> Result<()> {
+        let mut said = false;
+        loop {
+            self.cancel.check()?;
+            let mut waiting = Vec::new();
+            for run in runs.iter().filter(|run| !run.is_done(self.folder)) {
+                match self.claims.alive(&run.name)? {
+                    Some(found) => waiting.push((run, found.owner)),
+                    None => return Ok(()),
+                }
+            }
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            if !said {
+                self.progress.say(&format!("waiting for {} that others are at:", waiting.len()));
+                for (run, owner) in waiting {
+                    let owner = owner.map(|o| format!(" on {}, process {}", o.host, o.pid));
+                    self.progress.say(&format!("  {}{}", run.name, owner.unwrap_or_default()));
+                }
+                said = true;
+            }
+            std::thread::sleep(Duration::from_millis(300));
         }
     }
-    Ok(groups)
-}
-
-/// The swept settings of a run, as written in TOML.
-fn settings(experiment: &Experiment, config: &RunConfig) -> Result<Vec<(String, String)>> {
-    let table = toml::Table::try_from(config).context("the config cannot be written as TOML")?;
-    let value = |key: &String| table.get(key).map(ToString::to_string).unwrap_or_default();
-    Ok(experiment.swept.iter().map(|key| (key.clone(), value(key))).collect())
-}
-
-fn table(
-    group: &Group<'_>,
-    classes: &[String],
-    published: &[PublishedColumn],
-) -> Result<AurocTable> {
-    let (config, _) = group.runs.first().context("a group without runs")?;
-    let mut seeds: Vec<u64> = group.runs.iter().map(|(c, _)| c.seed()).collect();
-    seeds.sort_unstable();
-    seeds.dedup();
-    let find = |class: &str, seed: u64| {
-        let run = group.runs.iter().find(|(c, _)| c.class() == class && c.seed() == seed);
-        run.map(|(_, m)| m.auroc)
-    };
-    let rows = classes
-        .iter()
-        .map(|class| ClassRow {
-            class: class.clone(),
-            auroc: seeds.iter().map(|&seed| find(class, seed)).collect(),
-        })
-        .filter(|row| row.auroc.iter().any(Option::is_some))
-        .collect();
-    Ok(AurocTable {
-        title: [config.dataset.as_str(), &group.heading].join(" ").trim().to_string(),
-        protocol: config.protocol(),
-        class_heading: class_heading(config).to_string(),
-        rows,
-        seeds,
-        published: published.to_vec(),
-    })
-}
-
-fn class_heading(config: &RunConfig) -> &'static str {
-    if config.normal_class.is_some() { "normal class" } else { "abnormal class" }
-}
-
-/// One row a run: swept settings, the AUROC that counts, its interval, and each mode's last and best-on-test AUROC.
-fn runs_csv(experiment: &Experiment, runs: &[(RunConfig, Metrics)]) -> Result<String> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    let mut header = vec!["run".to_string()];
-    header.extend(experiment.swept.iter().cloned());
-    header.extend(["auroc", "auroc_low", "auroc_high"].map(String::from));
-    let modes = runs[0].0.modes();
-    let same_modes = runs.iter().all(|(config, _)| config.modes() == modes);
-    for mode in modes.iter().filter(|_| same_modes) {
-        header.extend([format!("auroc_{mode}_last"), format!("auroc_{mode}_best_on_test")]);
-    }
-    csv.write_record(&header)?;
-    for (config, m) in runs {
-        let mut row = vec![config.run_name()?];
-        // A text without the quotes it has in TOML.
-        let bare = |value: String| value.trim_matches('"').to_string();
-        row.extend(settings(experiment, config)?.into_iter().map(|(_, value)| bare(value)));
-        row.extend([m.auroc, m.auroc_interval[0], m.auroc_interval[1]].map(|v| v.to_string()));
-        for mode in m.modes.iter().filter(|_| same_modes) {
-            row.extend([mode.last.auroc, mode.best_on_test.auroc].map(|v| v.to_string()));
-        }
-        csv.write_record(&row)?;
-    }
-    Ok(String::from_utf8(csv.into_inner()?)?)
 }

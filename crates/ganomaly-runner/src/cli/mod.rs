@@ -4,15 +4,16 @@ mod bench;
 mod cards;
 mod data;
 mod metrics;
+mod sweep;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use ganomaly_runner::config::{DeviceName, Experiment};
 use ganomaly_runner::data::DataStore;
-use ganomaly_runner::jobs::Jobs;
 use ganomaly_runner::progress::{Cancel, for_people};
 use ganomaly_runner::score::Scorer;
-use ganomaly_runner::{parity, record, sweep};
+use ganomaly_runner::sweep::run_one;
+use ganomaly_runner::{parity, record};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,13 +29,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Do every run of an experiment and write its tables and plots.
-    Sweep {
-        #[command(flatten)]
-        args: RunArgs,
-        /// Runs at once, the threads shared out among them; auto measures what trains fastest. The results do not depend on it.
-        #[arg(long, default_value_t)]
-        jobs: Jobs,
-    },
+    Sweep(sweep::SweepArgs),
+    /// Tell what is done, running, failed and missing of experiments, and the time left.
+    Status(sweep::StatusArgs),
+    /// Rebuild an experiment's tables and plots from its results alone.
+    Collect(sweep::CollectArgs),
     /// Do the one run of a config; with a [sweep], choose it with --set.
     Train(RunArgs),
     /// Score pictures with a trained model: CSV, one row a picture.
@@ -88,7 +87,9 @@ struct RunArgs {
 /// Runs one command. The code is 1 where the command itself worked but what it checked does not hold.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Sweep { args, jobs } => sweep(&args, jobs),
+        Command::Sweep(args) => sweep::sweep(&args),
+        Command::Status(args) => sweep::status(&args),
+        Command::Collect(args) => sweep::collect(&args),
         Command::Train(args) => train(&args),
         Command::Score { model, pictures } => score(&model, &pictures),
         Command::Metrics { file } => metrics::print(&file),
@@ -130,25 +131,6 @@ fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     Ok((experiment, store, cancel))
 }
 
-fn sweep(args: &RunArgs, jobs: Jobs) -> Result<ExitCode> {
-    let (experiment, store, cancel) = prepare(args)?;
-    let progress = for_people();
-    let summary = sweep::run(&experiment, &args.results, &store, jobs, &*progress, &cancel)?;
-    out(&summary.table)?;
-    eprintln!(
-        "\n{} runs done now, {} were there, {} failed ({} at a time); results in {}",
-        summary.finished,
-        summary.present,
-        summary.failed.len(),
-        summary.jobs,
-        summary.folder.display()
-    );
-    for (name, error) in &summary.failed {
-        eprintln!("failed: {name}: {error}");
-    }
-    Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 fn train(args: &RunArgs) -> Result<ExitCode> {
     let (experiment, store, cancel) = prepare(args)?;
     let [config] = experiment.runs.as_slice() else {
@@ -158,16 +140,10 @@ fn train(args: &RunArgs) -> Result<ExitCode> {
             experiment.runs.len()
         );
     };
-    let name = config.run_name()?;
-    let folder = args.results.join(&experiment.name).join(&name);
-    if folder.exists() {
-        eprintln!("{} is there already", folder.display());
-    } else {
-        record::check_writable(&args.results.join(&experiment.name))?;
-        let progress = for_people();
-        sweep::run_one(config, &name, &folder, &store, &*progress, &cancel)?;
-        eprintln!("results in {}", folder.display());
-    }
+    let results = args.results.join(&experiment.name);
+    let progress = for_people();
+    let folder = run_one(config, &results, &store, &*progress, &cancel)?;
+    eprintln!("results in {}", folder.display());
     let metrics = record::read_metrics(&folder)?;
     out(&(serde_json::to_string_pretty(&metrics)? + "\n"))?;
     Ok(ExitCode::SUCCESS)

@@ -220,7 +220,15 @@ impl RunConfig {
 
     /// Reads a resolved config back.
     pub fn from_toml(text: &str) -> Result<Self> {
-        toml::from_str::<Self>(text).map_err(|e| anyhow!("{e}"))?.check()
+        toml::from_str::<Self>(text).map_err(|e| anyhow!("{e}"))?.resolved()
+    }
+
+    /// A config that was resolved before, perhaps on a machine with other cards: a device left out is the processor.
+    pub(crate) fn resolved(mut self) -> Result<Self> {
+        if self.device.0 == DeviceName::Auto {
+            self.device = Name(DeviceName::Cpu);
+        }
+        self.check()
     }
 
     /// The run's folder: its class and seed for people, and a hash of the whole config, so that another config never overwrites it.

@@ -1,0 +1,154 @@
+//! `ganomaly sweep|status|collect`.
+
+use super::{RunArgs, out, prepare};
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use ganomaly_runner::collect::collect as rebuild;
+use ganomaly_runner::config::Experiment;
+use ganomaly_runner::jobs::Jobs;
+use ganomaly_runner::plan::{Only, Plan};
+use ganomaly_runner::progress::for_people;
+use ganomaly_runner::status::{self, Status};
+use ganomaly_runner::sweep::{self, Options};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    #[command(flatten)]
+    args: RunArgs,
+    /// Runs at once, the threads shared out among them; auto measures what trains fastest. The results do not depend on it.
+    #[arg(long, default_value_t)]
+    jobs: Jobs,
+    /// Do only the runs with these values of swept settings; a setting named twice may have either.
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    only: Option<Only>,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Seconds without a sign of life after which other processes may take this one's runs over.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    stale_after: f64,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Experiments' TOML files, or folders of results; without any, everything that has results.
+    experiments: Vec<PathBuf>,
+    /// As for the sweep.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where results are, in folders of the experiments' names.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct CollectArgs {
+    /// Folders of experiments' results, such as results/mnist.
+    #[arg(required = true)]
+    folders: Vec<PathBuf>,
+}
+
+pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
+    if args.dry_run {
+        let RunArgs { config, set, results, .. } = &args.args;
+        let plan = Plan::new(&Experiment::read(config, set)?)?;
+        let folder = results.join(&plan.name);
+        let status = Status::read(plan, &folder)?;
+        out(&status.dry_run(&status.plan.choose(args.only.as_ref())?)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let seconds = args.stale_after;
+    ensure!(
+        (0.5..=86400.0).contains(&seconds),
+        "--stale-after {seconds}: use 0.5 to 86400 seconds"
+    );
+    let (experiment, store, cancel) = prepare(&args.args)?;
+    let options = Options {
+        jobs: args.jobs,
+        only: args.only.clone(),
+        stale_after: Duration::from_secs_f64(seconds),
+    };
+    let progress = for_people();
+    let results = &args.args.results;
+    let summary = sweep::run(&experiment, results, &store, options, &*progress, &cancel)?;
+    out(&summary.table)?;
+    let elsewhere = match summary.elsewhere {
+        0 => String::new(),
+        n => format!("{n} done by others meanwhile, "),
+    };
+    eprintln!(
+        "\n{} runs done now, {elsewhere}{} were there, {} failed ({} at a time); results in {}",
+        summary.finished,
+        summary.present,
+        summary.failed.len(),
+        summary.jobs,
+        summary.folder.display()
+    );
+    for (name, error) in &summary.failed {
+        eprintln!("failed: {name}: {error}");
+    }
+    Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub fn status(args: &StatusArgs) -> Result<ExitCode> {
+    if args.experiments.is_empty() {
+        ensure!(args.set.is_empty(), "--set: name the experiment that it is for");
+        return everything(&args.results);
+    }
+    for path in &args.experiments {
+        let (plan, folder) = if path.is_dir() {
+            let plan = match Plan::read(path)? {
+                Some(plan) => plan,
+                None => Plan::of_runs(path)?,
+            };
+            (plan, path.clone())
+        } else {
+            let plan = Plan::new(&Experiment::read(path, &args.set)?)?;
+            let folder = args.results.join(&plan.name);
+            (plan, folder)
+        };
+        out(&Status::read(plan, &folder)?.to_text())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn everything(results: &Path) -> Result<ExitCode> {
+    let experiments = Path::new("experiments");
+    let all = status::all(results, experiments)?;
+    if all.is_empty() {
+        bail!("{}: no results are there; ganomaly sweep makes them", results.display());
+    }
+    for (status, notes) in &all {
+        out(&status.to_text())?;
+        for note in notes {
+            out(&format!("  {note}\n"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn collect(args: &CollectArgs) -> Result<ExitCode> {
+    for folder in &args.folders {
+        let collected = rebuild(folder)?;
+        out(&collected.table)?;
+        let runs = collected.plan.runs.len();
+        let whose = if collected.planned { "the last sweep" } else { "what is there" };
+        eprintln!(
+            "\n{}: tables of {} runs rebuilt; the plan is that of {whose} and has {runs}",
+            folder.display(),
+            runs - collected.missing.len()
+        );
+        for (names, what) in [
+            (&collected.missing, "not done"),
+            (&collected.others, "of other configs, not in the plan and the tables"),
+        ] {
+            if !names.is_empty() {
+                eprintln!("{what}: {}", names.join(", "));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,184 @@
+//! The tables and plots of an experiment, from its plan and its runs' records.
+
+use crate::config::RunConfig;
+use crate::files::write_whole;
+use crate::plan::{Plan, Run};
+use crate::record::{self, Metrics};
+use crate::registry;
+use crate::report::plot::{self, ClassSeries};
+use crate::report::published::{PublishedColumn, published};
+use crate::report::table::{AurocTable, ClassRow};
+use anyhow::{Context, Result, ensure};
+use ganomaly_metrics::mean_std;
+use std::fs;
+use std::path::Path;
+
+/// What was rebuilt from an experiment's folder.
+#[derive(Debug)]
+pub struct Collected {
+    /// Tables in Markdown, as in `table.md`.
+    pub table: String,
+    /// The plan that the tables are of.
+    pub plan: Plan,
+    /// Whether it is the last sweep's; else it was made from the runs that are there.
+    pub planned: bool,
+    /// Runs of the plan that are not done.
+    pub missing: Vec<String>,
+    /// Runs in the folder that are not in the plan, nor in the tables: of another config.
+    pub others: Vec<String>,
+}
+
+/// Rebuilds an experiment's tables and plots from its folder alone.
+pub fn collect(folder: &Path) -> Result<Collected> {
+    ensure!(folder.is_dir(), "{}: no such folder", folder.display());
+    let read = Plan::read(folder)?;
+    let planned = read.is_some();
+    let plan = match read {
+        Some(plan) => plan,
+        None => Plan::of_runs(folder)?,
+    };
+    let table = write_tables(&plan, folder).with_context(|| format!("{}", folder.display()))?;
+    let missing = plan.runs.iter().filter(|run| !run.is_done(folder));
+    let missing = missing.map(|run| run.name.clone()).collect();
+    Ok(Collected { table, missing, others: plan.others(folder)?, plan, planned })
+}
+
+/// Runs that differ in class and seed alone, with the settings that set them apart from other groups.
+struct Group<'a> {
+    heading: String,
+    runs: Vec<(&'a RunConfig, &'a Metrics)>,
+}
+
+/// Writes `table.md`, `table.csv`, `runs.csv` and `plots/auroc.svg` from the runs of the plan that are in the folder, and returns the
+/// Markdown. The bytes depend on the plan and these runs alone.
+pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
+    let done = plan.runs.iter().filter(|run| run.is_done(folder));
+    let read = |run: &Run| Ok((run.clone(), record::read_metrics(&folder.join(&run.name))?));
+    let runs = &done.map(read).collect::<Result<Vec<_>>>()?;
+    let first = &runs.first().context("no run of the plan is done")?.0.config;
+    let groups = groups(plan, runs)?;
+    let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
+    let mut series: Vec<ClassSeries> = Vec::new();
+    let (classes, columns) = axes(first)?;
+    for group in &groups {
+        let table = table(group, &classes, &columns)?;
+        markdown += &format!("\n{}", table.to_markdown());
+        csv += &table.to_csv()?;
+        let name =
+            if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
+        let values = table.rows.iter().map(|row| {
+            let seeds: Vec<f64> = row.auroc.iter().flatten().copied().collect();
+            mean_std(&seeds).ok().map(|m| (m.mean, m.std))
+        });
+        series.push(ClassSeries { name, values: values.collect(), published: false });
+    }
+    for column in &columns {
+        let of = |class: &String| {
+            column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| (*v, None))
+        };
+        series.push(ClassSeries {
+            name: format!("{} ({})", column.method, column.standing),
+            values: classes.iter().map(of).collect(),
+            published: true,
+        });
+    }
+    let plots = folder.join("plots");
+    fs::create_dir_all(&plots).with_context(|| format!("{}: cannot create", plots.display()))?;
+    let title = format!("{}: AUROC by {}", plan.name, class_heading(first));
+    let files = [
+        ("table.md", markdown.clone()),
+        ("table.csv", csv),
+        ("runs.csv", runs_csv(plan, runs)?),
+        ("plots/auroc.svg", plot::class_auroc(&title, &classes, &series)?),
+    ];
+    for (name, contents) in files {
+        write_whole(&folder.join(name), contents)?;
+    }
+    Ok(markdown)
+}
+
+/// The classes and the published numbers of a run's data set.
+fn axes(config: &RunConfig) -> Result<(Vec<String>, Vec<PublishedColumn>)> {
+    let classes = registry::dataset(&config.dataset)?.class_names();
+    Ok((classes, published(&config.dataset)?))
+}
+
+fn groups<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Group<'a>>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for (run, metrics) in runs {
+        let config = &run.config;
+        let heading = run
+            .settings(&plan.swept)?
+            .into_iter()
+            .filter(|(key, _)| !matches!(key.as_str(), "abnormal_class" | "normal_class" | "seed"))
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        match groups.iter_mut().find(|g| g.heading == heading) {
+            Some(group) => group.runs.push((config, metrics)),
+            None => groups.push(Group { heading, runs: vec![(config, metrics)] }),
+        }
+    }
+    Ok(groups)
+}
+
+fn table(
+    group: &Group<'_>,
+    classes: &[String],
+    published: &[PublishedColumn],
+) -> Result<AurocTable> {
+    let (config, _) = group.runs.first().context("a group without runs")?;
+    let mut seeds: Vec<u64> = group.runs.iter().map(|(c, _)| c.seed()).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    let find = |class: &str, seed: u64| {
+        let run = group.runs.iter().find(|(c, _)| c.class() == class && c.seed() == seed);
+        run.map(|(_, m)| m.auroc)
+    };
+    let rows = classes
+        .iter()
+        .map(|class| ClassRow {
+            class: class.clone(),
+            auroc: seeds.iter().map(|&seed| find(class, seed)).collect(),
+        })
+        .filter(|row| row.auroc.iter().any(Option::is_some))
+        .collect();
+    Ok(AurocTable {
+        title: [config.dataset.as_str(), &group.heading].join(" ").trim().to_string(),
+        protocol: config.protocol(),
+        class_heading: class_heading(config).to_string(),
+        rows,
+        seeds,
+        published: published.to_vec(),
+    })
+}
+
+fn class_heading(config: &RunConfig) -> &'static str {
+    if config.normal_class.is_some() { "normal class" } else { "abnormal class" }
+}
+
+/// One row a run: swept settings, the AUROC that counts, its interval, and each mode's last and best-on-test AUROC.
+fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    let mut header = vec!["run".to_string()];
+    header.extend(plan.swept.iter().cloned());
+    header.extend(["auroc", "auroc_low", "auroc_high"].map(String::from));
+    let modes = runs[0].0.config.modes();
+    let same_modes = runs.iter().all(|(run, _)| run.config.modes() == modes);
+    for mode in modes.iter().filter(|_| same_modes) {
+        header.extend([format!("auroc_{mode}_last"), format!("auroc_{mode}_best_on_test")]);
+    }
+    csv.write_record(&header)?;
+    for (run, m) in runs {
+        let mut row = vec![run.name.clone()];
+        // A text without the quotes it has in TOML.
+        let bare = |value: String| value.trim_matches('"').to_string();
+        row.extend(run.settings(&plan.swept)?.into_iter().map(|(_, value)| bare(value)));
+        row.extend([m.auroc, m.auroc_interval[0], m.auroc_interval[1]].map(|v| v.to_string()));
+        for mode in m.modes.iter().filter(|_| same_modes) {
+            row.extend([mode.last.auroc, mode.best_on_test.auroc].map(|v| v.to_string()));
+        }
+        csv.write_record(&row)?;
+    }
+    Ok(String::from_utf8(csv.into_inner()?)?)
+}

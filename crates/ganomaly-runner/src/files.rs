@@ -1,0 +1,96 @@
+//! Files that are never seen half-written.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A word that no other process has, on this machine or another, and that is given once.
+pub(crate) fn unique() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Two machines that start a process with one number in one nanosecond are told apart by their names.
+    format!("{}-{}-{:x}-{next}", crate::host::name(), std::process::id(), since.as_nanos())
+}
+
+/// Writes a file under a temporary name and then gives it its own; several processes may do so at once.
+pub(crate) fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", unique()));
+    let written = fs::write(&temporary, contents).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("{}: cannot write", path.display()))
+}
+
+/// The time by the clock of the file system that the folder is on. Machines that share it may have clocks that differ.
+pub(crate) fn now_in(folder: &Path) -> Result<SystemTime> {
+    let probe = folder.join(format!(".clock.{}.tmp", unique()));
+    let time = fs::write(&probe, "t").and_then(|()| fs::metadata(&probe)?.modified());
+    let _ = fs::remove_file(&probe);
+    time.with_context(|| format!("{}: cannot write", probe.display()))
+}
+
+/// Removes files and folders under temporary names that have not changed for `age`, unless `keep` says otherwise of the name that they would
+/// have got.
+pub(crate) fn remove_temporary(
+    folder: &Path,
+    age: Duration,
+    keep: impl Fn(&str) -> Result<bool>,
+) -> Result<()> {
+    let now = now_in(folder)?;
+    for (name, target) in temporary(folder)? {
+        let path = folder.join(&name);
+        // What cannot be asked has just been removed or renamed by its owner.
+        let Ok(changed) = fs::metadata(&path).and_then(|m| m.modified()) else { continue };
+        if now.duration_since(changed).unwrap_or_default() > age && !keep(&target)? {
+            remove(&path);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the folders under temporary names that were to be called `target`.
+pub(crate) fn remove_partial(folder: &Path, target: &str) -> Result<()> {
+    for (name, of) in temporary(folder)? {
+        if of == target {
+            remove(&folder.join(name));
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) {
+    // Another process may do the same; what stays is found again by the next sweep.
+    let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+}
+
+/// Temporary names in the folder, each with the name that it was to become: `.NAME.UNIQUE.partial` or `.NAME.UNIQUE.tmp`.
+fn temporary(folder: &Path) -> Result<Vec<(String, String)>> {
+    let names = names_in(folder)?;
+    let parse = |name: String| {
+        let inner = name.strip_prefix('.')?;
+        let inner = inner.strip_suffix(".partial").or_else(|| inner.strip_suffix(".tmp"))?;
+        let target = inner.split_once('.').map_or(inner, |(target, _)| target).to_string();
+        Some((name, target))
+    };
+    Ok(names.into_iter().filter_map(parse).collect())
+}
+
+/// The names in a folder, sorted; none where there is no folder.
+pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("{}: cannot read", folder.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("{}: cannot read", folder.display()))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}

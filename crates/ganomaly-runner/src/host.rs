@@ -1,0 +1,38 @@
+//! This machine, and which of its processes are alive.
+
+/// The machine's name in the network.
+pub(crate) fn name() -> String {
+    #[cfg(unix)]
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").unwrap_or_default();
+    // It becomes part of file names.
+    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    if name.is_empty() { "unnamed".into() } else { name }
+}
+
+/// What tells apart the processes that process numbers here speak of: on Linux a boot of a machine and its namespace, since containers and
+/// cloned machines may share a name; elsewhere the name.
+pub(crate) fn machine() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let namespace = std::fs::read_link("/proc/self/ns/pid");
+    match (boot, namespace) {
+        (Ok(boot), Ok(namespace)) => format!("{} {}", boot.trim(), namespace.display()),
+        _ => name(),
+    }
+}
+
+/// Whether a process of this machine is alive; where that cannot be told, it is taken to be.
+#[cfg(unix)]
+pub(crate) fn is_alive(pid: u32) -> bool {
+    use rustix::io::Errno;
+    use rustix::process::{Pid, test_kill_process};
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+}
+
+/// Whether a process of this machine is alive; where that cannot be told, it is taken to be.
+#[cfg(not(unix))]
+pub(crate) fn is_alive(_: u32) -> bool {
+    true
+}

@@ -1,0 +1,332 @@
+//! The plan of an experiment: its runs by name, in order, as TOML and beside its results.
+
+use crate::config::{Experiment, RunConfig, class_index};
+use crate::files::{names_in, write_whole};
+use crate::registry;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// The plan's file in an experiment's results.
+const FILE: &str = "plan.toml";
+
+/// One run of a plan.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its folder: class, seed, and a hash of the config.
+    pub name: String,
+    /// Its resolved config.
+    pub config: RunConfig,
+}
+
+/// The runs that an experiment is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The experiment's name, that of its folder.
+    pub name: String,
+    /// The swept settings.
+    pub swept: Vec<String>,
+    /// Every run once, in the order of the tables.
+    pub runs: Vec<Run>,
+}
+
+impl Plan {
+    /// The plan of an experiment.
+    pub fn new(experiment: &Experiment) -> Result<Self> {
+        let mut runs: Vec<Run> = Vec::new();
+        for config in &experiment.runs {
+            let name = config.run_name()?;
+            if runs.iter().all(|run| run.name != name) {
+                runs.push(Run { name, config: config.clone() });
+            }
+        }
+        Ok(Self { name: experiment.name.clone(), swept: experiment.swept.clone(), runs })
+    }
+
+    /// The plan of the last sweep into the folder; none where there is none.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(FILE);
+        match fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).with_context(|| format!("{}: cannot read the plan", path.display())),
+            Ok(text) => {
+                let plan = Self::from_toml(&text);
+                plan.map(Some).with_context(|| format!("{}: not a plan", path.display()))
+            }
+        }
+    }
+
+    /// A plan of every run in a folder: for results without a plan. What differs from run to run counts as swept.
+    pub fn of_runs(folder: &Path) -> Result<Self> {
+        let mut runs = Vec::new();
+        for name in finished_in(folder)? {
+            let path = folder.join(&name).join("config.toml");
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("{}: cannot read", path.display()))?;
+            let config = RunConfig::from_toml(&text)
+                .with_context(|| format!("{}: not a run's config", path.display()))?;
+            runs.push(Run { name, config });
+        }
+        ensure!(!runs.is_empty(), "{}: neither a plan nor a run is there", folder.display());
+        let folder = folder.canonicalize()?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut plan = Self { name, swept: Vec::new(), runs };
+        plan.swept = plan.differing()?;
+        plan.swept.sort();
+        Ok(plan)
+    }
+
+    /// Keeps the plan beside the results, for status and tables.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        let text = self.to_toml()?;
+        let path = folder.join(FILE);
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        write_whole(&path, text)
+    }
+
+    /// The settings in which runs differ.
+    fn differing(&self) -> Result<Vec<String>> {
+        let tables = self.runs.iter().map(|run| table(&run.config)).collect::<Result<Vec<_>>>()?;
+        let keys = tables.iter().flat_map(Table::keys);
+        let mut differing: Vec<String> = Vec::new();
+        for key in keys {
+            let same = tables.iter().all(|t| t.get(key) == tables[0].get(key));
+            if !same && !differing.contains(key) {
+                differing.push(key.clone());
+            }
+        }
+        Ok(differing)
+    }
+
+    fn to_toml(&self) -> Result<String> {
+        let differing = self.differing()?;
+        let mut common = match self.runs.first() {
+            Some(run) => table(&run.config)?,
+            None => Table::new(),
+        };
+        common.retain(|key, _| !differing.iter().any(|d| d == key));
+        let mut text = String::from(
+            "# What the last sweep set out to do: written by `ganomaly sweep`, read by `ganomaly status` and `ganomaly collect`.\n",
+        );
+        let swept = self.swept.iter().cloned().map(Value::String).collect();
+        let name = Value::String(self.name.clone());
+        let _ = writeln!(text, "name = {name}\nswept = {}\n", Value::Array(swept));
+        let common = toml::to_string(&common).context("a plan cannot be written as TOML")?;
+        let _ = writeln!(text, "[common]\n{common}\n[runs]");
+        for run in &self.runs {
+            let mut own = table(&run.config)?;
+            own.retain(|key, _| differing.iter().any(|d| d == key));
+            let name = Value::String(run.name.clone());
+            let _ = writeln!(text, "{name} = {}", Value::Table(own));
+        }
+        Ok(text)
+    }
+
+    fn from_toml(text: &str) -> Result<Self> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            name: String,
+            swept: Vec<String>,
+            common: Table,
+            runs: Table,
+        }
+        let file: File = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
+        let run = |(name, own): (String, Value)| {
+            let mut all = file.common.clone();
+            all.extend(own.try_into::<Table>().with_context(|| format!("run {name}"))?);
+            let config = all.try_into::<RunConfig>();
+            let config = config.map_err(|e| anyhow!("run {name}: {}", e.message()))?;
+            let config = config.resolved().with_context(|| format!("run {name}"))?;
+            anyhow::Ok(Run { name, config })
+        };
+        let runs = file.runs.into_iter().map(run).collect::<Result<_>>()?;
+        Ok(Self { name: file.name, swept: file.swept, runs })
+    }
+
+    /// The finished runs of the folder that are not of this plan.
+    pub fn others(&self, folder: &Path) -> Result<Vec<String>> {
+        let mut names = finished_in(folder)?;
+        names.retain(|name| self.runs.iter().all(|run| run.name != *name));
+        Ok(names)
+    }
+
+    /// The runs that `only` chooses, else all.
+    pub fn choose(&self, only: Option<&Only>) -> Result<Vec<&Run>> {
+        let Some(only) = only else { return Ok(self.runs.iter().collect()) };
+        only.choose(self).with_context(|| format!("--only {:?}", only.text))
+    }
+}
+
+impl Run {
+    /// Settings as written in TOML, those of `keys` that the run has.
+    pub fn settings(&self, keys: &[String]) -> Result<Vec<(String, String)>> {
+        let table = table(&self.config)?;
+        let value = |key: &String| table.get(key).map(ToString::to_string).unwrap_or_default();
+        Ok(keys.iter().map(|key| (key.clone(), value(key))).collect())
+    }
+
+    /// Whether its results are there.
+    pub fn is_done(&self, folder: &Path) -> bool {
+        folder.join(&self.name).exists()
+    }
+}
+
+fn table(config: &RunConfig) -> Result<Table> {
+    Table::try_from(config).context("the config cannot be written as TOML")
+}
+
+/// The names of the run folders in an experiment's folder.
+fn finished_in(folder: &Path) -> Result<Vec<String>> {
+    let is_run =
+        |name: &String| !name.starts_with('.') && folder.join(name).join("config.toml").is_file();
+    Ok(names_in(folder)?.into_iter().filter(is_run).collect())
+}
+
+/// A choice among a plan's runs, by values of swept settings: `abnormal_class=2,seed=0`. A setting named twice may have either value.
+#[derive(Clone, Debug)]
+pub struct Only {
+    text: String,
+    pairs: Vec<(String, String)>,
+}
+
+impl std::str::FromStr for Only {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let pair = |pair: &str| match pair.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() && !value.trim().is_empty() => {
+                Ok((key.trim().to_string(), value.trim().to_string()))
+            }
+            _ => Err(format!("{pair:?}: expected key=value, several of them with commas between")),
+        };
+        let pairs = text.split(',').map(pair).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.to_string(), pairs })
+    }
+}
+
+impl Only {
+    fn choose<'a>(&self, plan: &'a Plan) -> Result<Vec<&'a Run>> {
+        let tables = plan.runs.iter().map(|run| Ok((run, table(&run.config)?)));
+        let mut chosen = tables.collect::<Result<Vec<_>>>()?;
+        let mut by_key: Vec<(&String, Vec<Value>)> = Vec::new();
+        for (key, text) in &self.pairs {
+            ensure!(!plan.swept.is_empty(), "{key}: the experiment sweeps no setting");
+            ensure!(
+                plan.swept.contains(key),
+                "{key}: not swept; the swept settings are {}",
+                plan.swept.join(", ")
+            );
+            let value = value(plan, key, text)?;
+            match by_key.iter_mut().find(|(k, _)| *k == key) {
+                Some((_, values)) => values.push(value),
+                None => by_key.push((key, vec![value])),
+            }
+        }
+        for (key, values) in by_key {
+            chosen.retain(|(_, table)| {
+                table.get(key).is_some_and(|there| values.iter().any(|v| same(there, v)))
+            });
+        }
+        ensure!(!chosen.is_empty(), "no run has all of this");
+        Ok(chosen.into_iter().map(|(run, _)| run).collect())
+    }
+}
+
+/// A value of a swept setting, which some run must have.
+fn value(plan: &Plan, key: &str, text: &str) -> Result<Value> {
+    let mut value = match toml::from_str::<Table>(&format!("v = {text}")) {
+        Ok(mut table) => table.remove("v").unwrap_or(Value::Boolean(false)),
+        // A word that is not a TOML value is a string.
+        Err(_) => Value::String(text.to_string()),
+    };
+    if matches!(key, "abnormal_class" | "normal_class") {
+        let config = &plan.runs.first().context("the plan is empty")?.config;
+        let classes = registry::dataset(&config.dataset)?.class_names();
+        let index = class_index(&classes, text.trim_matches(['"', '\'']))
+            .with_context(|| format!("{key} = {text}"))?;
+        value = Value::String(classes[index].clone());
+    }
+    let mut there: Vec<Value> = Vec::new();
+    for run in &plan.runs {
+        there.extend(table(&run.config)?.get(key).filter(|v| !there.contains(v)).cloned());
+    }
+    if !there.iter().any(|v| same(v, &value)) {
+        let there: Vec<String> = there.iter().map(ToString::to_string).collect();
+        bail!("{key} = {text}: no run has it; the values are {}", there.join(", "));
+    }
+    Ok(value)
+}
+
+/// Whether two values are the same; 50 is 50.0.
+fn same(a: &Value, b: &Value) -> bool {
+    let number = |v: &Value| v.as_float().or(v.as_integer().map(|i| i as f64));
+    match (number(a), number(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        let text = "dataset = \"synthetic\"\n[sweep]\nabnormal_class = [\"cross\", 1]\nseed = [0, 1]\nw_con = [10, 50]\n";
+        let mut plan = Plan::new(&Experiment::parse("p", text, &[]).unwrap()).unwrap();
+        // A run named twice is one.
+        let twice = Experiment::parse("p", text, &["seed=[0,0,1]".into()]).unwrap();
+        assert_eq!(Plan::new(&twice).unwrap().runs.len(), plan.runs.len());
+        plan.name = "it's \"p\"".into();
+        plan
+    }
+
+    #[test]
+    fn a_plan_is_read_as_it_was_written() {
+        let plan = plan();
+        let text = plan.to_toml().unwrap();
+        let again = Plan::from_toml(&text).unwrap();
+        assert_eq!((&again.name, &again.swept), (&plan.name, &plan.swept));
+        let runs = |p: &Plan| p.runs.iter().map(|r| r.config.clone()).collect::<Vec<_>>();
+        assert_eq!(runs(&again), runs(&plan));
+        for run in &again.runs {
+            assert_eq!(run.name, run.config.run_name().unwrap());
+        }
+        assert_eq!(again.to_toml().unwrap(), text);
+        assert!(Plan::from_toml(&text.replace("[common]\n", "[common]\nw_cno = 1\n")).is_err());
+    }
+
+    #[test]
+    fn only_chooses_by_swept_settings_and_refuses_what_is_not_there() {
+        let plan = plan();
+        let names = |only: &str| -> Result<Vec<String>> {
+            let only: Only = only.parse().map_err(anyhow::Error::msg)?;
+            let chosen = plan.choose(Some(&only))?;
+            let of = |run: &&Run| {
+                let c = &run.config;
+                format!("{} {} {}", c.class(), c.seed(), c.w_con)
+            };
+            Ok(chosen.iter().map(of).collect())
+        };
+        assert_eq!(plan.choose(None).unwrap().len(), 8);
+        assert_eq!(names("abnormal_class=cross,seed=0").unwrap(), ["cross 0 10", "cross 0 50"]);
+        assert_eq!(names("abnormal_class = \"bar\" , w_con=50").unwrap(), ["bar 0 50", "bar 1 50"]);
+        assert_eq!(names("abnormal_class=1,w_con=50.0,seed=1").unwrap(), ["bar 1 50"]);
+        assert_eq!(names("seed=0,seed=1").unwrap().len(), 8);
+        for (only, word) in [
+            ("w_adv=1", "the swept settings are abnormal_class, seed, w_con"),
+            ("seed=7", "no run has it; the values are 0, 1"),
+            ("abnormal_class=ring", "no run has it"),
+            ("abnormal_class=cat", "no such class"),
+            ("seed", "expected key=value"),
+            ("seed=0,", "expected key=value"),
+        ] {
+            let error = format!("{:#}", names(only).unwrap_err());
+            assert!(error.contains(word), "{only}: {error}");
+        }
+    }
+}

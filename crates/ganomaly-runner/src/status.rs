@@ -1,0 +1,292 @@
+//! How far an experiment is: what is done, under way, failed and missing, and the time left.
+
+use crate::claim::{self, Owner};
+use crate::config::Experiment;
+use crate::failure::{self, Failure};
+use crate::files::names_in;
+use crate::plan::{Plan, Run};
+use crate::record;
+use anyhow::{Context, Result};
+use indicatif::HumanDuration;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How far a run is.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// Its results are there.
+    Done,
+    /// A process is at it; its owner, where the claim can be read.
+    Running(Option<Owner>),
+    /// The last attempt failed.
+    Failed(Failure),
+    /// Not done; with the owner of a claim that is stale.
+    Missing(Option<Owner>),
+}
+
+/// How far an experiment is.
+#[derive(Debug)]
+pub struct Status {
+    /// The plan.
+    pub plan: Plan,
+    /// Where its results are.
+    pub folder: PathBuf,
+    /// How far each run of the plan is.
+    pub states: Vec<State>,
+    /// Finished runs in the folder that are not of the plan.
+    pub others: Vec<String>,
+}
+
+/// How long the rest will take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TimeLeft {
+    /// Nothing is left.
+    None,
+    /// No run is far enough to tell.
+    Unknown,
+    /// So long, with so many runs at once as there are now.
+    Running {
+        /// The time left.
+        left: Duration,
+        /// Runs under way.
+        at_once: usize,
+    },
+    /// Nothing is under way; so long, one run after another.
+    Idle(Duration),
+}
+
+impl Status {
+    /// Looks at the folder of the plan's results, writing nothing.
+    pub fn read(plan: Plan, folder: &Path) -> Result<Self> {
+        let states = plan.runs.iter().map(|run| state(run, folder)).collect::<Result<_>>()?;
+        let others = plan.others(folder)?;
+        Ok(Self { plan, folder: folder.to_path_buf(), states, others })
+    }
+
+    /// The runs with their states.
+    pub fn runs(&self) -> impl Iterator<Item = (&Run, &State)> {
+        self.plan.runs.iter().zip(&self.states)
+    }
+
+    fn count(&self, of: impl Fn(&State) -> bool) -> usize {
+        self.states.iter().filter(|state| of(state)).count()
+    }
+
+    /// From the times of the runs that are done and how far the running ones are, an epoch of one run counting as much as that of another.
+    pub fn time_left(&self) -> TimeLeft {
+        let (mut known_s, mut known_epochs, mut left_epochs, mut at_once) = (0.0, 0.0, 0.0, 0);
+        for (run, state) in self.runs() {
+            let epochs = run.config.epochs as f64;
+            match state {
+                State::Done => {
+                    if let Some(seconds) = record::read_seconds(&self.folder.join(&run.name)) {
+                        known_s += seconds;
+                        known_epochs += epochs;
+                    }
+                }
+                State::Running(owner) => {
+                    at_once += 1;
+                    let done = owner.as_ref().map_or(0.0, |o| share(o) * epochs);
+                    if let Some(owner) = owner.as_ref().filter(|_| done > 0.0) {
+                        known_s += owner.running_s;
+                        known_epochs += done;
+                    }
+                    left_epochs += epochs - done;
+                }
+                State::Failed(_) | State::Missing(_) => left_epochs += epochs,
+            }
+        }
+        if self.count(|s| !matches!(s, State::Done)) == 0 {
+            return TimeLeft::None;
+        }
+        let left = known_s / known_epochs * left_epochs / at_once.max(1) as f64;
+        match (Duration::try_from_secs_f64(left), at_once) {
+            (Err(_), _) => TimeLeft::Unknown,
+            (Ok(left), 0) => TimeLeft::Idle(left),
+            (Ok(left), at_once) => TimeLeft::Running { left, at_once },
+        }
+    }
+
+    /// For people: the counts, a line a run that is not done, the time left, and what is not of the plan.
+    pub fn to_text(&self) -> String {
+        let counts = [
+            (self.count(|s| matches!(s, State::Done)), "done"),
+            (self.count(|s| matches!(s, State::Running(_))), "running"),
+            (self.count(|s| matches!(s, State::Failed(_))), "failed"),
+            (self.count(|s| matches!(s, State::Missing(_))), "missing"),
+        ];
+        let counts = counts.map(|(n, what)| format!("{n} {what}")).join(", ");
+        let mut text = format!("{}: {} runs: {counts}\n", self.plan.name, self.states.len());
+        let width = self.plan.runs.iter().map(|run| run.name.len()).max().unwrap_or(0);
+        for (run, state) in self.runs() {
+            let line = match state {
+                State::Done => continue,
+                State::Running(owner) => {
+                    format!("running  {:width$}  {}", run.name, at_work(run, owner))
+                }
+                State::Failed(failure) => {
+                    let error = failure.error.lines().next().unwrap_or_default();
+                    format!(
+                        "failed   {:width$}  {} ago: {error}",
+                        run.name,
+                        ago(failure.time_unix_s)
+                    )
+                }
+                State::Missing(None) => format!("missing  {}", run.name),
+                State::Missing(Some(o)) => format!(
+                    "missing  {:width$}  left by process {} on {}, which is gone",
+                    run.name, o.pid, o.host
+                ),
+            };
+            let _ = writeln!(text, "  {line}");
+        }
+        let left = match self.time_left() {
+            TimeLeft::None => None,
+            TimeLeft::Unknown => Some("time left: not known, as no run is far enough".to_string()),
+            TimeLeft::Running { left, at_once } => {
+                Some(format!("time left: about {}, {at_once} at once", HumanDuration(left)))
+            }
+            TimeLeft::Idle(left) => Some(format!(
+                "nothing is running; what is left takes about {}, one run after another",
+                HumanDuration(left)
+            )),
+        };
+        text.extend(left.map(|left| format!("  {left}\n")));
+        if !self.others.is_empty() {
+            let _ = writeln!(
+                text,
+                "  {} finished with other configs, not in this plan: {}",
+                self.others.len(),
+                self.others.join(", ")
+            );
+        }
+        text
+    }
+
+    /// For people: what a sweep would do, a line a run of `chosen`.
+    pub fn dry_run(&self, chosen: &[&Run]) -> Result<String> {
+        let mut text = String::new();
+        let mut to_do = 0;
+        for (run, state) in self.runs() {
+            if chosen.iter().all(|c| c.name != run.name) {
+                continue;
+            }
+            let what = match state {
+                State::Done => "there already".to_string(),
+                State::Running(owner) => format!("under way: {}", at_work(run, owner)),
+                State::Failed(failure) => format!("would be tried again, after: {}", failure.error),
+                State::Missing(_) => "would be done".to_string(),
+            };
+            to_do += usize::from(matches!(state, State::Failed(_) | State::Missing(_)));
+            let settings = run.settings(&self.plan.swept)?;
+            let settings: Vec<_> = settings.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+            let settings = settings.join(", ");
+            let _ = writeln!(
+                text,
+                "{}  {settings}{}{what}",
+                run.name,
+                if settings.is_empty() { "" } else { "; " }
+            );
+        }
+        let _ = writeln!(
+            text,
+            "{to_do} of {} runs would be done, into {}; nothing has been written",
+            chosen.len(),
+            self.folder.display()
+        );
+        Ok(text)
+    }
+}
+
+/// Every experiment that has a plan, runs or claims in `results`. Where one has no plan, it is that of its file in `experiments`, else of the runs
+/// that are there. With it, what the reader should know besides.
+pub fn all(results: &Path, experiments: &Path) -> Result<Vec<(Status, Vec<String>)>> {
+    let mut all = Vec::new();
+    for name in names_in(results)? {
+        let folder = results.join(&name);
+        if name.starts_with('.') || !folder.is_dir() {
+            continue;
+        }
+        let file = experiments.join(format!("{name}.toml"));
+        let written = if file.is_file() { Some(of_file(&file)) } else { None };
+        let mut notes = Vec::new();
+        let plan = match (Plan::read(&folder)?, written) {
+            (Some(plan), Some(Ok(now))) => {
+                let new = now.runs.iter().filter(|n| plan.runs.iter().all(|r| r.name != n.name));
+                let new = new.count();
+                if new > 0 {
+                    notes.push(format!(
+                        "this is the plan of the last sweep; {} as it stands makes {new} runs that are not in it",
+                        file.display()
+                    ));
+                }
+                plan
+            }
+            (Some(plan), _) => plan,
+            (None, Some(Ok(now))) => now,
+            (None, written) => {
+                if let Some(Err(e)) = written {
+                    notes.push(format!("{e:#}"));
+                }
+                // Tables alone, or nothing of a sweep's.
+                let Ok(plan) = Plan::of_runs(&folder) else { continue };
+                notes.push("there is no plan; it is taken to be the runs that are there".into());
+                plan
+            }
+        };
+        all.push((Status::read(plan, &folder)?, notes));
+    }
+    Ok(all)
+}
+
+/// The plan of an experiment's file.
+fn of_file(file: &Path) -> Result<Plan> {
+    Plan::new(&Experiment::read(file, &[])?)
+}
+
+fn state(run: &Run, folder: &Path) -> Result<State> {
+    if run.is_done(folder) {
+        return Ok(State::Done);
+    }
+    let claim = claim::look(folder, &run.name)?;
+    if let Some((found, false)) = claim {
+        return Ok(State::Running(found.owner));
+    }
+    // Looked at last: a run may have ended meanwhile, which is no gap.
+    if run.is_done(folder) {
+        return Ok(State::Done);
+    }
+    let failure = failure::last(folder, &run.name).context("the last failure")?;
+    Ok(match failure {
+        Some(failure) => State::Failed(failure),
+        None => State::Missing(claim.and_then(|(found, _)| found.owner)),
+    })
+}
+
+/// How much of its training a running run has behind it, from 0 to 1.
+fn share(owner: &Owner) -> f64 {
+    match owner.steps {
+        0 => 0.0,
+        steps => (owner.steps_done as f64 / steps as f64).min(1.0),
+    }
+}
+
+fn at_work(run: &Run, owner: &Option<Owner>) -> String {
+    let Some(owner) = owner else { return "just begun".into() };
+    let epoch = match owner.epoch {
+        0 => "before its first step".to_string(),
+        epoch => {
+            let percent = 100.0 * share(owner);
+            format!("epoch {epoch} of {} ({percent:.0} %)", run.config.epochs)
+        }
+    };
+    let running = HumanDuration(Duration::try_from_secs_f64(owner.running_s).unwrap_or_default());
+    format!("{epoch}, for {running}, by process {} on {}", owner.pid, owner.host)
+}
+
+/// Time since then, by this machine's clock.
+fn ago(unix_s: u64) -> HumanDuration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    HumanDuration(now.saturating_sub(Duration::from_secs(unix_s)))
+}
