@@ -69,7 +69,7 @@ impl Sandbox {
         let runs: Vec<PathBuf> = fs::read_dir(self.path("results").join(name))
             .unwrap()
             .map(|e| e.unwrap().path())
-            .filter(|p| p.is_dir() && p.file_name().unwrap() != "plots")
+            .filter(|p| p.join("config.toml").is_file())
             .collect();
         assert_eq!(runs.len(), 1, "{runs:?}");
         runs.into_iter().next().unwrap()

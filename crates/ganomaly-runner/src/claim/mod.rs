@@ -4,13 +4,19 @@
 //! `.claims/RUN.2` and so on, and the highest number counts. Whoever finds that one stale creates the next, which again only one process
 //! can; so a takeover never has to rename or remove a file that may have become someone else's in between.
 
-use crate::files::{names_in, now_in, unique};
+mod file;
+mod watch;
+
+pub(crate) use file::look;
+pub use file::{Found, Owner};
+
+use crate::files::{now_in, unique};
 use crate::host;
-use crate::progress::{Cancel, Progress, RunProgress};
+use crate::progress::{Cancel, Progress};
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use file::{claims_folder, newest, numbers, path_of, read};
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,40 +25,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Without a heartbeat for so long, a claim is stale.
 pub const STALE_AFTER: Duration = Duration::from_secs(60);
-
-/// What a claim says of its owner and of how far the run is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Owner {
-    /// The owner's machine, by its name.
-    pub host: String,
-    /// The owner's process.
-    pub pid: u32,
-    /// Whose process numbers `pid` is one of.
-    machine: String,
-    /// Unlike any other claim's.
-    id: String,
-    /// When it was claimed, by the owner's clock.
-    pub started_unix_s: u64,
-    /// How long the owner has been at it.
-    pub running_s: f64,
-    /// Without a heartbeat for so long, others may take over.
-    stale_after_s: f64,
-    /// The epoch of the last step; 0 before the first.
-    pub epoch: u64,
-    /// Training steps taken.
-    pub steps_done: u64,
-    /// Training steps in all; 0 before they are known.
-    pub steps: u64,
-}
-
-/// A run's claim as it was found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    number: u64,
-    /// None where the file cannot be read as a claim: its owner is writing it, or died while doing so.
-    pub owner: Option<Owner>,
-    modified: SystemTime,
-}
 
 /// What became of the attempt to claim a run.
 #[derive(Debug)]
@@ -163,8 +135,8 @@ impl Claims {
     }
 
     /// Hears how far each run is, for the heartbeat to write down, and passes it on.
-    pub(crate) fn watching<'a>(&'a self, progress: &'a dyn Progress) -> Watching<'a> {
-        Watching { shared: &self.shared, progress }
+    pub(crate) fn watching<'a>(&'a self, progress: &'a dyn Progress) -> watch::Watching<'a> {
+        watch::Watching { shared: &self.shared, progress }
     }
 }
 
@@ -207,21 +179,6 @@ impl Shared {
         }
         let limit = found.stale_after().unwrap_or(self.stale_after);
         Ok(found.age(now_in(&self.folder)?) > limit)
-    }
-}
-
-impl Found {
-    /// Whether its owner was a process of this machine that is no more.
-    fn owner_is_dead(&self, machine: &str) -> bool {
-        self.owner.as_ref().is_some_and(|o| o.machine == machine && !host::is_alive(o.pid))
-    }
-
-    fn stale_after(&self) -> Option<Duration> {
-        Duration::try_from_secs_f64(self.owner.as_ref()?.stale_after_s).ok()
-    }
-
-    fn age(&self, now: SystemTime) -> Duration {
-        now.duration_since(self.modified).unwrap_or_default()
     }
 }
 
@@ -311,86 +268,124 @@ impl Drop for Claim {
     }
 }
 
-fn claims_folder(results: &Path) -> PathBuf {
-    results.join(".claims")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
 
-fn path_of(folder: &Path, run: &str, number: u64) -> PathBuf {
-    folder.join(format!("{run}.{number}"))
-}
+    fn dead_pid() -> u32 {
+        // Above the largest number that a process can have.
+        (1 << 30) - 7
+    }
 
-/// The numbers of a run's claims.
-fn numbers(folder: &Path, run: &str) -> Result<Vec<u64>> {
-    let number = |name: String| {
-        let (of, number) = name.rsplit_once('.')?;
-        if of == run { number.parse().ok() } else { None }
-    };
-    Ok(names_in(folder)?.into_iter().filter_map(number).collect())
-}
+    fn write(results: &Path, number: u64, owner: &Owner) {
+        fs::create_dir_all(claims_folder(results)).unwrap();
+        let path = path_of(&claims_folder(results), "run", number);
+        fs::write(path, toml::to_string(owner).unwrap()).unwrap();
+    }
 
-/// The claim that counts.
-fn newest(folder: &Path, run: &str) -> Result<Option<Found>> {
-    loop {
-        let Some(number) = numbers(folder, run)?.into_iter().max() else { return Ok(None) };
-        let path = path_of(folder, run, number);
-        match read(&path) {
-            Ok((owner, modified)) => return Ok(Some(Found { number, owner, modified })),
-            // Given back or taken over since the folder was read.
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(e).with_context(|| format!("{}: cannot read", path.display())),
+    fn age(results: &Path, number: u64, seconds: u64) {
+        let path = path_of(&claims_folder(results), "run", number);
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+    }
+
+    fn some_owner(results: &Path) -> Owner {
+        let claims = Claims::open(results, STALE_AFTER).unwrap();
+        Held::new(&claims.shared, "run", 1).owner
+    }
+
+    /// Many claim at once; how many get it, while all hold on to what they got.
+    fn race(results: &Path, threads: usize) -> usize {
+        let (start, end) = (Barrier::new(threads), Barrier::new(threads));
+        std::thread::scope(|scope| {
+            let one = |_| {
+                scope.spawn(|| {
+                    let claims = Claims::open(results, STALE_AFTER).unwrap();
+                    start.wait();
+                    let taken = claims.take("run");
+                    end.wait();
+                    matches!(taken.unwrap(), Taken::Ours(_))
+                })
+            };
+            let all: Vec<_> = (0..threads).map(one).collect();
+            all.into_iter().map(|t| usize::from(t.join().unwrap())).sum()
+        })
+    }
+
+    #[test]
+    fn of_many_one_gets_a_run_that_is_free_or_left_by_the_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path();
+        let owner = some_owner(results);
+        for round in 0..20 {
+            assert_eq!(race(results, 12), 1, "free, round {round}");
+            assert!(numbers(&claims_folder(results), "run").unwrap().is_empty());
+            write(results, 3, &Owner { pid: dead_pid(), ..owner.clone() });
+            assert_eq!(race(results, 12), 1, "owner dead, round {round}");
+            assert!(numbers(&claims_folder(results), "run").unwrap().is_empty());
+            write(results, 1, &Owner { machine: "another".into(), ..owner.clone() });
+            age(results, 1, 61);
+            assert_eq!(race(results, 12), 1, "no heartbeat, round {round}");
         }
     }
-}
 
-/// Opened anew each time: that is when a shared file system looks whether its copy is up to date.
-fn read(path: &Path) -> std::io::Result<(Option<Owner>, SystemTime)> {
-    let mut file = File::open(path)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let modified = file.metadata()?.modified()?;
-    Ok((toml::from_str(&String::from_utf8_lossy(&bytes)).ok(), modified))
-}
+    #[test]
+    fn a_claim_is_stale_by_its_own_measure() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path();
+        let claims = Claims::open(results, STALE_AFTER).unwrap();
+        let taken = |claims: &Claims| matches!(claims.take("run").unwrap(), Taken::Ours(_));
+        let owner = some_owner(results);
+        let far = Owner { machine: "another".into(), pid: dead_pid(), ..owner.clone() };
 
-/// A run's claim and whether it is stale, by this machine's own clock, for looking without writing.
-pub(crate) fn look(results: &Path, run: &str) -> Result<Option<(Found, bool)>> {
-    let Some(found) = newest(&claims_folder(results), run)? else { return Ok(None) };
-    let limit = found.stale_after().unwrap_or(STALE_AFTER);
-    let stale = found.owner_is_dead(&host::machine()) || found.age(SystemTime::now()) > limit;
-    Ok(Some((found, stale)))
-}
+        // A process of another machine that has this number is not this one's.
+        write(results, 1, &far);
+        assert!(!taken(&claims));
+        assert!(claims.alive("run").unwrap().is_some());
+        age(results, 1, 59);
+        assert!(!taken(&claims));
+        write(results, 1, &Owner { stale_after_s: 600.0, ..far.clone() });
+        age(results, 1, 300);
+        assert!(!taken(&claims));
+        age(results, 1, 601);
+        assert!(claims.alive("run").unwrap().is_none());
+        assert!(taken(&claims));
 
-/// Passes progress on and notes it in the claims.
-pub(crate) struct Watching<'a> {
-    shared: &'a Shared,
-    progress: &'a dyn Progress,
-}
+        // A living process of this machine, silent for long; and a claim that was never written.
+        write(results, 1, &owner);
+        assert!(!taken(&claims));
+        age(results, 1, 61);
+        assert!(taken(&claims));
+        let path = path_of(&claims_folder(results), "run", 1);
+        fs::write(path, "").unwrap();
+        assert!(!taken(&claims));
+        age(results, 1, 61);
+        assert!(taken(&claims));
+        // What was taken was given back.
+        assert!(numbers(&claims_folder(results), "run").unwrap().is_empty());
+    }
 
-struct WatchingRun(Option<Arc<Held>>, Box<dyn RunProgress>);
+    #[test]
+    fn a_heartbeat_keeps_a_claim_and_notices_when_it_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path();
+        let claims = Claims::open(results, Duration::from_millis(300)).unwrap();
+        let Taken::Ours(claim) = claims.take("run").unwrap() else { panic!("it is free") };
+        let others = Claims::open(results, Duration::from_millis(300)).unwrap();
+        std::thread::sleep(Duration::from_millis(900));
+        assert!(matches!(others.take("run").unwrap(), Taken::Theirs));
+        let user = Cancel::default();
+        let cancel = claim.cancel(&user);
+        assert!(!cancel.is_set() && !claim.is_lost());
 
-impl Progress for Watching<'_> {
-    fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress> {
-        let held = lock(&self.shared.held).iter().find(|held| held.run == name).cloned();
-        if let Some(held) = &held {
-            held.steps.store(steps, Ordering::Relaxed);
+        write(results, 2, &Owner { id: "a taker".into(), ..claim.held.owner.clone() });
+        let since = Instant::now();
+        while !claim.is_lost() && since.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
         }
-        Box::new(WatchingRun(held, self.progress.run(name, steps)))
-    }
-
-    fn say(&self, line: &str) {
-        self.progress.say(line);
-    }
-}
-
-impl RunProgress for WatchingRun {
-    fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64) {
-        if let Some(held) = &self.0 {
-            held.epoch.store(epoch as u64, Ordering::Relaxed);
-            held.steps_done.fetch_add(1, Ordering::Relaxed);
-        }
-        self.1.step(epoch, losses, images_per_s);
-    }
-
-    fn say(&self, line: &str) {
-        self.1.say(line);
+        assert!(cancel.is_set() && !user.is_set());
+        drop(claim);
+        assert_eq!(numbers(&claims_folder(results), "run").unwrap(), [2], "the taker's stays");
     }
 }
