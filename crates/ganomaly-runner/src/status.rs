@@ -69,6 +69,15 @@ impl Status {
         self.plan.runs.iter().zip(&self.states)
     }
 
+    /// The run's name, and what its name does not tell of the swept settings.
+    fn title(&self, run: &Run) -> String {
+        let named = ["abnormal_class", "normal_class", "seed"];
+        let keys = self.plan.swept.iter().filter(|key| !named.contains(&key.as_str()));
+        let settings = run.settings(&keys.cloned().collect::<Vec<_>>()).unwrap_or_default();
+        let settings: Vec<_> = settings.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+        [run.name.clone(), settings.join(", ")].join("  ").trim_end().to_string()
+    }
+
     fn count(&self, of: impl Fn(&State) -> bool) -> usize {
         self.states.iter().filter(|state| of(state)).count()
     }
@@ -118,28 +127,24 @@ impl Status {
         ];
         let counts = counts.map(|(n, what)| format!("{n} {what}")).join(", ");
         let mut text = format!("{}: {} runs: {counts}\n", self.plan.name, self.states.len());
-        let width = self.plan.runs.iter().map(|run| run.name.len()).max().unwrap_or(0);
-        for (run, state) in self.runs() {
-            let line = match state {
+        let names: Vec<String> = self.plan.runs.iter().map(|run| self.title(run)).collect();
+        let width = names.iter().map(String::len).max().unwrap_or(0);
+        for (name, (run, state)) in names.iter().zip(self.runs()) {
+            let (state, more) = match state {
                 State::Done => continue,
-                State::Running(owner) => {
-                    format!("running  {:width$}  {}", run.name, at_work(run, owner))
-                }
+                State::Running(owner) => ("running", at_work(run, owner)),
                 State::Failed(failure) => {
                     let error = failure.error.lines().next().unwrap_or_default();
-                    format!(
-                        "failed   {:width$}  {} ago: {error}",
-                        run.name,
-                        ago(failure.time_unix_s)
-                    )
+                    ("failed", format!("{} ago: {error}", ago(failure.time_unix_s)))
                 }
-                State::Missing(None) => format!("missing  {}", run.name),
-                State::Missing(Some(o)) => format!(
-                    "missing  {:width$}  left by process {} on {}, which is gone",
-                    run.name, o.pid, o.host
-                ),
+                State::Missing(None) => ("missing", String::new()),
+                State::Missing(Some(o)) => {
+                    let left = format!("left by process {} on {}, which is gone", o.pid, o.host);
+                    ("missing", left)
+                }
             };
-            let _ = writeln!(text, "  {line}");
+            let line = format!("  {state:7}  {name:width$}  {more}");
+            let _ = writeln!(text, "{}", line.trim_end());
         }
         let left = match self.time_left() {
             TimeLeft::None => None,
@@ -289,4 +294,58 @@ fn at_work(run: &Run, owner: &Option<Owner>) -> String {
 fn ago(unix_s: u64) -> HumanDuration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     HumanDuration(now.saturating_sub(Duration::from_secs(unix_s)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Four runs of 10 epochs.
+    fn status(folder: &Path, states: Vec<State>) -> Status {
+        let text = "dataset = \"synthetic\"\nepochs = 10\nseed = 0\n[sweep]\nabnormal_class = [0, 1, 2, 3]\n";
+        let plan = Plan::new(&Experiment::parse("p", text, &[]).unwrap()).unwrap();
+        Status { plan, folder: folder.to_path_buf(), states, others: Vec::new() }
+    }
+
+    fn running(running_s: f64, steps_done: u64) -> State {
+        let text = format!(
+            "host = \"h\"\npid = 1\nmachine = \"m\"\nid = \"i\"\nstarted_unix_s = 0\nrunning_s = {running_s:?}\n\
+             stale_after_s = 60.0\nepoch = 5\nsteps_done = {steps_done}\nsteps = 100\n"
+        );
+        State::Running(Some(toml::from_str(&text).unwrap()))
+    }
+
+    #[test]
+    fn the_time_left_comes_from_finished_and_running_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = || State::Missing(None);
+        let left = |states| status(folder.path(), states).time_left();
+        assert_eq!(left(vec![missing(), missing(), missing(), missing()]), TimeLeft::Unknown);
+        assert_eq!(left(vec![running(9.0, 0), missing(), missing(), missing()]), TimeLeft::Unknown);
+        // Half a run in 20 s: 40 s a run, and three and a half are left.
+        assert_eq!(
+            left(vec![running(20.0, 50), missing(), missing(), missing()]),
+            TimeLeft::Running { left: Duration::from_secs(140), at_once: 1 }
+        );
+        // One in 60 s, another half in 20 s: 80 s for 15 epochs; 25 are left, two runs at once.
+        let name = status(folder.path(), Vec::new()).plan.runs[0].name.clone();
+        fs::create_dir(folder.path().join(&name)).unwrap();
+        let record = r#"{"version": "", "dataset": "", "threads": 1, "target": "", "finished_unix_s": 1, "train_s": 50, "score_s": 10}"#;
+        fs::write(folder.path().join(&name).join("run.json"), record).unwrap();
+        let TimeLeft::Running { left: time, at_once: 2 } =
+            left(vec![State::Done, running(20.0, 50), running(0.0, 0), missing()])
+        else {
+            panic!("two are running")
+        };
+        assert!((time.as_secs_f64() - 80.0 / 15.0 * 25.0 / 2.0).abs() < 1e-6, "{time:?}");
+        assert_eq!(
+            left(vec![State::Done, missing(), missing(), missing()]),
+            TimeLeft::Idle(Duration::from_secs(180))
+        );
+        assert_eq!(left(vec![State::Done, State::Done, State::Done, State::Done]), TimeLeft::None);
+        let text =
+            status(folder.path(), vec![State::Done, running(20.0, 50), missing(), missing()]);
+        assert!(text.to_text().contains("epoch 5 of 10 (50 %), for 20 seconds, by process 1 on h"));
+    }
 }

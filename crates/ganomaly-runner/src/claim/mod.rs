@@ -10,7 +10,7 @@ mod watch;
 pub(crate) use file::look;
 pub use file::{Found, Owner};
 
-use crate::files::{now_in, unique};
+use crate::files::{now_in, remove_temporary, unique};
 use crate::host;
 use crate::progress::{Cancel, Progress};
 use anyhow::{Context, Result};
@@ -82,6 +82,7 @@ impl Claims {
         let folder = claims_folder(results);
         fs::create_dir_all(&folder)
             .with_context(|| format!("{}: cannot create", folder.display()))?;
+        remove_temporary(&folder, stale_after, |_| Ok(false))?;
         let shared = Arc::new(Shared {
             folder,
             stale_after,

@@ -34,7 +34,7 @@ pub struct SweepArgs {
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Experiments' TOML files, or folders of results; without any, everything that has results.
+    /// Experiments' TOML files, folders of results, or names of such folders; without any, everything that has results.
     experiments: Vec<PathBuf>,
     /// As for the sweep.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -99,6 +99,8 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
         return everything(&args.results);
     }
     for path in &args.experiments {
+        let named = args.results.join(path);
+        let path = if !path.exists() && named.is_dir() { &named } else { path };
         let (plan, folder) = if path.is_dir() {
             let plan = match Plan::read(path)? {
                 Some(plan) => plan,
