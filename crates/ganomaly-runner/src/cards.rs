@@ -1,66 +1,120 @@
-//! The part of a sweep that runs on cards: groups of runs, and groups on cards.
+//! The part of a sweep that runs on cards: runs in groups that train in lockstep, and groups on one card or several.
 
-use crate::config::RunConfig;
+use crate::config::{DeviceName, RunConfig};
 use crate::jobs::Jobs;
-use crate::sweep::{Ended, Work};
+use crate::sweep::{Ended, Options, Work};
 use crate::{lockstep, record};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 
 /// A run that is not there yet: its name and config.
 pub(crate) type Named<'a> = (String, &'a RunConfig);
 
-/// Does all runs that can be claimed. Returns the most that went on at once, and what became of each.
+/// Runs that train in lockstep.
+type Group<'a, 'b> = Vec<&'a Named<'b>>;
+
+/// Does all runs that can be claimed. Returns the most that went on at once on one card, and what became of each.
 pub(crate) fn run(
     runs: &[&Named<'_>],
-    jobs: Jobs,
+    options: &Options,
     work: &Work<'_>,
 ) -> Result<(usize, Vec<(String, Ended)>)> {
     let (mut most, mut ended) = (0, Vec::new());
-    for group in alike(runs, jobs) {
-        let (mut claimed, mut claims) = (Vec::new(), Vec::new());
-        for run in group {
-            match work.claim(&run.0)? {
-                Ok(claim) => {
-                    claimed.push(run);
-                    claims.push(claim);
-                }
-                Err(why) => ended.push((run.0.clone(), why)),
+    for alike in alike(runs) {
+        let devices = devices(alike[0].1, &options.devices);
+        let at_once = at_once(options.jobs, &alike, &devices)?;
+        most = most.max(at_once);
+        let groups = Mutex::new(VecDeque::from(groups(alike, at_once)));
+        let next = || groups.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let one_card = |device| {
+            let mut ended = Vec::new();
+            while let Some(group) = next() {
+                ended.extend(one_group(&group, device, work)?);
             }
-        }
-        if claimed.is_empty() {
-            continue;
-        }
-        most = most.max(claimed.len());
-        let outcomes = in_lockstep(&claimed, work);
-        for ((run, claim), outcome) in claimed.iter().zip(claims).zip(outcomes) {
-            ended.push((run.0.clone(), work.end(&run.0, claim, outcome)?));
+            Ok::<_, anyhow::Error>(ended)
+        };
+        let of_cards: Vec<_> = std::thread::scope(|scope| {
+            let started: Vec<_> =
+                devices.iter().map(|&device| scope.spawn(move || one_card(device))).collect();
+            started.into_iter().map(|card| card.join()).collect()
+        });
+        for of_card in of_cards {
+            ended.extend(of_card.map_err(|_| anyhow!("a card's thread ended without a word"))??);
         }
     }
     Ok((most, ended))
 }
 
-/// Runs for cards in groups that train in lockstep, each no larger than the number of jobs.
-fn alike<'a, 'b>(runs: &[&'a Named<'b>], jobs: Jobs) -> Vec<Vec<&'a Named<'b>>> {
-    let most = match jobs {
-        Jobs::Auto => usize::MAX,
-        Jobs::Count(n) => n,
-    };
-    let mut groups: Vec<Vec<&Named<'_>>> = Vec::new();
+/// The cards for runs like this one: those of the sweep, or its config's own.
+fn devices(config: &RunConfig, cards: &[usize]) -> Vec<DeviceName> {
+    match config.device.0 {
+        DeviceName::Cuda(_) if !cards.is_empty() => {
+            cards.iter().map(|&card| DeviceName::Cuda(card)).collect()
+        }
+        own => vec![own],
+    }
+}
+
+/// Runs that may train in lockstep with each other.
+fn alike<'a, 'b>(runs: &[&'a Named<'b>]) -> Vec<Group<'a, 'b>> {
+    let mut all: Vec<Group<'_, '_>> = Vec::new();
     for &run in runs {
-        let fits = |g: &&mut Vec<&Named<'_>>| g.len() < most && lockstep::alike(g[0].1, run.1);
-        match groups.iter_mut().find(fits) {
-            Some(group) => group.push(run),
-            None => groups.push(vec![run]),
+        match all.iter_mut().find(|alike| lockstep::alike(alike[0].1, run.1)) {
+            Some(alike) => alike.push(run),
+            None => all.push(vec![run]),
         }
     }
-    groups
+    all
+}
+
+/// How many of these runs a card should have at once.
+fn at_once(jobs: Jobs, runs: &[&Named<'_>], devices: &[DeviceName]) -> Result<usize> {
+    let most = runs.len().div_ceil(devices.len());
+    match (jobs, devices.first()) {
+        (Jobs::Count(n), _) => Ok(n.min(most)),
+        // The twin is no faster with many runs, and measuring takes as long as training.
+        (Jobs::Auto, None | Some(DeviceName::Twin)) => Ok(most),
+        (Jobs::Auto, Some(&device)) => lockstep::fastest(runs[0].1, most, device),
+    }
+}
+
+/// Groups of at most so many runs, all but equally large.
+fn groups<'a, 'b>(runs: Group<'a, 'b>, at_once: usize) -> Vec<Group<'a, 'b>> {
+    let groups = runs.len().div_ceil(at_once.max(1)).max(1);
+    runs.chunks(runs.len().div_ceil(groups).max(1)).map(<[_]>::to_vec).collect()
+}
+
+/// Those of a group that can be claimed.
+fn one_group(
+    group: &[&Named<'_>],
+    device: DeviceName,
+    work: &Work<'_>,
+) -> Result<Vec<(String, Ended)>> {
+    let (mut claimed, mut claims, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+    for &run in group {
+        match work.claim(&run.0)? {
+            Ok(claim) => {
+                claimed.push(run);
+                claims.push(claim);
+            }
+            Err(why) => ended.push((run.0.clone(), why)),
+        }
+    }
+    if !claimed.is_empty() {
+        let outcomes = in_lockstep(&claimed, device, work);
+        for ((run, claim), outcome) in claimed.iter().zip(claims).zip(outcomes) {
+            ended.push((run.0.clone(), work.end(&run.0, claim, outcome)?));
+        }
+    }
+    Ok(ended)
 }
 
 /// A group from configs to folders; one that does not fit a card is halved.
-fn in_lockstep(group: &[&Named<'_>], work: &Work<'_>) -> Vec<Result<()>> {
+fn in_lockstep(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec<Result<()>> {
     let configs: Vec<&RunConfig> = group.iter().map(|(_, config)| *config).collect();
     let run_names: Vec<&str> = group.iter().map(|(name, _)| name.as_str()).collect();
-    match lockstep::train(&configs, &run_names, work.store, work.progress, work.cancel) {
+    match lockstep::train(&configs, &run_names, device, work.store, work.progress, work.cancel) {
         Ok(outcomes) => outcomes
             .into_iter()
             .zip(group)
@@ -70,9 +124,65 @@ fn in_lockstep(group: &[&Named<'_>], work: &Work<'_>) -> Vec<Result<()>> {
             .collect(),
         Err(e) if group.len() > 1 && lockstep::is_out_of_memory(&e) => {
             let (left, right) = group.split_at(group.len() / 2);
-            let half = |group| in_lockstep(group, work);
+            let half = |group| in_lockstep(group, device, work);
             half(left).into_iter().chain(half(right)).collect()
         }
         Err(e) => lockstep::for_each(e, group.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Experiment;
+
+    fn experiment(settings: &[&str]) -> Experiment {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("e.toml");
+        std::fs::write(&path, "dataset = \"synthetic\"\ndevice = \"twin\"\nepochs = 1\n").unwrap();
+        let set: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        Experiment::read(&path, &set).unwrap()
+    }
+
+    #[test]
+    fn groups_are_alike_and_all_but_equally_large() {
+        let set = ["abnormal_class=[0,1,2,3]", "seed=[0,1]", "w_con=[10,50]", "isize=16"];
+        let experiment = experiment(&set);
+        let named: Vec<Named<'_>> =
+            experiment.runs.iter().map(|c| (c.run_name().unwrap(), c)).collect();
+        let all = alike(&named.iter().collect::<Vec<_>>());
+        assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8]);
+        for (at_once, sizes) in
+            [(8, vec![8]), (100, vec![8]), (5, vec![4, 4]), (3, vec![3, 3, 2]), (1, vec![1; 8])]
+        {
+            let groups = groups(all[0].clone(), at_once);
+            assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
+        }
+    }
+
+    #[test]
+    fn cards_share_runs_evenly() {
+        let experiment = experiment(&["abnormal_class=[0,1,2,3,4]", "seed=0", "isize=16"]);
+        let named: Vec<Named<'_>> = experiment.runs.iter().map(|c| (String::new(), c)).collect();
+        let runs: Vec<&Named<'_>> = named.iter().collect();
+        let two = [DeviceName::Twin; 2];
+        assert_eq!(at_once(Jobs::Auto, &runs, &two).unwrap(), 3);
+        assert_eq!(at_once(Jobs::Count(2), &runs, &two).unwrap(), 2);
+        assert_eq!(at_once(Jobs::Count(9), &runs, &two[..1]).unwrap(), 5);
+        let mut config = experiment.runs[0].clone();
+        assert_eq!(devices(&config, &[0, 1]), [DeviceName::Twin]);
+        config.device.0 = DeviceName::Cuda(3);
+        assert_eq!(devices(&config, &[]), [DeviceName::Cuda(3)]);
+        assert_eq!(devices(&config, &[1, 2]), [DeviceName::Cuda(1), DeviceName::Cuda(2)]);
+    }
+
+    #[test]
+    fn the_fastest_number_is_one_of_those_measured() {
+        let set = ["abnormal_class=0", "seed=0", "isize=16", "ngf=4", "nz=4", "batch_size=2"];
+        let experiment = experiment(&set);
+        match lockstep::fastest(&experiment.runs[0], 3, DeviceName::Twin) {
+            Ok(runs) => assert!((1..=3).contains(&runs)),
+            Err(e) => assert!(format!("{e:#}").contains("C compiler"), "{e:#}"),
+        }
     }
 }

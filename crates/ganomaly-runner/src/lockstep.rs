@@ -5,6 +5,7 @@ use crate::data::{DataStore, RunData};
 use crate::device;
 use crate::evaluate::{Order, test_order};
 use crate::progress::{Cancel, Interrupted, Progress};
+use crate::registry;
 use crate::train::{Epoch, Outcome, aurocs, describe};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{resize, shuffled};
@@ -25,10 +26,11 @@ pub fn alike(a: &RunConfig, b: &RunConfig) -> bool {
     shape(a) == shape(b)
 }
 
-/// Trains and scores runs that are [`alike`], each as its config says. The outer error is of all of them, the inner ones are of single runs.
+/// Trains and scores runs that are [`alike`] on `device`, each else as its config says. The outer error is of all of them, the inner ones are of single runs.
 pub fn train(
     configs: &[&RunConfig],
     names: &[&str],
+    device: DeviceName,
     store: &DataStore,
     progress: &dyn Progress,
     cancel: &Cancel,
@@ -42,7 +44,7 @@ pub fn train(
     let data: Vec<RunData> = configs.iter().map(|c| store.prepare(c)).collect::<Result<_>>()?;
     let channels = data[0].images.shape()[0];
     let model = |c: &&RunConfig| Ganomaly::new(c.model(channels), c.seed());
-    let models = configs.iter().map(model).collect::<Result<Vec<_>, _>>()?;
+    let models = configs.par_iter().map(model).collect::<Result<Vec<_>, _>>()?;
     let longest = data.iter().map(|d| d.split.train.len().max(d.split.test.len())).max();
     let mut remainders: Vec<usize> = data
         .iter()
@@ -64,11 +66,67 @@ pub fn train(
     }
     let runs = Runs { configs, names, data, models, progress, cancel };
     let precision = config.precision.0;
-    match config.device.0 {
+    match device {
         DeviceName::Twin => runs.on(size, |buffers| device::twin(buffers, precision)),
         DeviceName::Cuda(card) => runs.on(size, |buffers| device::card(card, buffers, precision)),
         other => bail!("device = \"{other}\" trains one run at a time"),
     }
+}
+
+/// Steps of a measurement behind two that warm up.
+const STEPS: usize = 5;
+
+/// How many runs like this one train the most pictures a second side by side on a card: 1, 2, 4 and so on up to `most`, as far as its memory
+/// goes. Fresh networks take a few steps each.
+pub fn fastest(config: &RunConfig, most: usize, device: DeviceName) -> Result<usize> {
+    let mut best = (0.0, 1);
+    let powers = (0..usize::BITS).map(|p| 1 << p).take_while(|&n| n < most);
+    for runs in powers.chain([most]) {
+        match steps_per_second(config, runs, device) {
+            Ok(rate) if rate > best.0 => best = (rate, runs),
+            Ok(_) => {}
+            Err(e) if best.0 > 0.0 && is_out_of_memory(&e) => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(best.1)
+}
+
+/// Training steps a second of so many runs together.
+fn steps_per_second(config: &RunConfig, runs: usize, device: DeviceName) -> Result<f64> {
+    let channels = registry::dataset(&config.dataset)?.image_shape()[0];
+    let seeds = (0..runs as u64).into_par_iter();
+    let mut models = seeds
+        .map(|seed| Ganomaly::new(config.model(channels), seed))
+        .collect::<Result<Vec<_>, _>>()?;
+    let table = vec![0.0; channels * 256];
+    let nothing = Pictures { bytes: &[], table: &table };
+    let size = Size {
+        runs,
+        batch: config.batch_size,
+        score_batch: config.score_batch_size,
+        pictures: 0,
+        order: 0,
+        remainders: Vec::new(),
+    };
+    let precision = config.precision.0;
+    let seconds = match device {
+        DeviceName::Twin => {
+            let make = |buffers: &[usize]| device::twin(buffers, precision);
+            time(Group::new(&mut models, nothing, size, make)?)?
+        }
+        DeviceName::Cuda(card) => {
+            let make = |buffers: &[usize]| device::card(card, buffers, precision);
+            time(Group::new(&mut models, nothing, size, make)?)?
+        }
+        other => bail!("device = \"{other}\" trains one run at a time"),
+    };
+    Ok((STEPS * runs) as f64 / seconds)
+}
+
+fn time<M: Machine>(mut group: Group<M>) -> Result<f64> {
+    group.time_steps(2)?;
+    Ok(group.time_steps(STEPS)?.iter().sum())
 }
 
 /// Whether a group failed because it does not fit the card.

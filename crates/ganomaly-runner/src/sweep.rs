@@ -12,7 +12,7 @@ use crate::plan::{Only, Plan, Run};
 use crate::progress::{Cancel, Interrupted, Progress};
 use crate::record;
 use crate::{lockstep, train};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use std::time::Duration;
 pub struct Options {
     /// Runs at once.
     pub jobs: Jobs,
+    /// Cards to spread runs over, by the driver's numbers; none: each run's own.
+    pub devices: Vec<usize>,
     /// Only these runs are done; the tables are over all that are there.
     pub only: Option<Only>,
     /// Without a heartbeat for so long, this process's runs may be taken over by others.
@@ -30,7 +32,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { jobs: Jobs::default(), only: None, stale_after: STALE_AFTER }
+        Self { jobs: Jobs::default(), devices: Vec::new(), only: None, stale_after: STALE_AFTER }
     }
 }
 
@@ -84,9 +86,10 @@ pub fn run(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Summary> {
-    let Options { jobs, only, stale_after } = options.into();
+    let options = options.into();
+    let (jobs, stale_after) = (options.jobs, options.stale_after);
     let plan = Plan::new(experiment)?;
-    let chosen = plan.choose(only.as_ref())?;
+    let chosen = plan.choose(options.only.as_ref())?;
     let folder = results.join(&plan.name);
     record::check_writable(&folder)?;
     plan.write(&folder)?;
@@ -96,12 +99,18 @@ pub fn run(
     let mut left: Vec<&Run> = chosen.iter().copied().filter(|run| !run.is_done(&folder)).collect();
     summary.present = chosen.len() - left.len();
     let watching = claims.watching(progress);
+    let on_cards = left.iter().any(|run| matches!(run.config.device.0, DeviceName::Cuda(_)));
+    ensure!(
+        options.devices.is_empty() || on_cards || left.is_empty(),
+        "--devices: no run of {} is for a card; set device = \"cuda:0\"",
+        plan.name
+    );
     let work = Work::new(&folder, &claims, &left, store, &watching, cancel)?;
     let here = left.iter().map(|run| &run.config).filter(|c| c.device.0 == DeviceName::Cpu);
     summary.jobs = jobs.resolve(&here.collect::<Vec<_>>())?;
     let mut interrupted = false;
     while !left.is_empty() && !interrupted {
-        let ended = work.pass(&left, jobs, &mut summary.jobs)?;
+        let ended = work.pass(&left, &options, &mut summary.jobs)?;
         left.clear();
         for (run, ended) in ended {
             match ended {
@@ -185,7 +194,12 @@ impl<'a> Work<'a> {
     }
 
     /// Tries each run once.
-    fn pass(&self, runs: &[&Run], jobs: Jobs, most: &mut usize) -> Result<Vec<(String, Ended)>> {
+    fn pass(
+        &self,
+        runs: &[&Run],
+        options: &Options,
+        most: &mut usize,
+    ) -> Result<Vec<(String, Ended)>> {
         let on_processor = |run: &&Run| run.config.device.0 == DeviceName::Cpu;
         let (here, on_cards): (Vec<&Run>, Vec<_>) = runs.iter().copied().partition(on_processor);
         let at_once = (*most).min(here.len()).max(1);
@@ -196,7 +210,7 @@ impl<'a> Work<'a> {
         }
         let on_cards: Vec<Named<'_>> =
             on_cards.iter().map(|run| (run.name.clone(), &run.config)).collect();
-        let (groups, on_cards) = cards::run(&on_cards.iter().collect::<Vec<_>>(), jobs, self)?;
+        let (groups, on_cards) = cards::run(&on_cards.iter().collect::<Vec<_>>(), options, self)?;
         *most = (*most).max(groups);
         all.extend(on_cards);
         Ok(all)
@@ -217,7 +231,14 @@ impl<'a> Work<'a> {
         let outcome = if config.device.0 == DeviceName::Cpu {
             train::train(config, name, self.store, self.progress, cancel)?
         } else {
-            let outcomes = lockstep::train(&[config], &[name], self.store, self.progress, cancel)?;
+            let outcomes = lockstep::train(
+                &[config],
+                &[name],
+                config.device.0,
+                self.store,
+                self.progress,
+                cancel,
+            )?;
             outcomes.into_iter().next().context("no outcome")??
         };
         record::write(&self.folder.join(name), name, config, &outcome).map(drop)

@@ -236,6 +236,11 @@ fn a_card_that_is_not_there_is_an_error_that_says_so() {
     sandbox.write("c.toml", TINY);
     sandbox.fails(&["train", "c.toml", "--set", "device=cuda:99"], &["cuda", "device = \"cpu\""]);
     sandbox.fails(&["train", "c.toml", "--set", "device=tpu"], &["unknown device", "tpu"]);
+    let on_cpu = |setting| ["train", "c.toml", "--set", "device=cpu", "--set", setting];
+    sandbox.fails(&on_cpu("precision=tf32"), &["tf32", "the processor computes in f32"]);
+    sandbox.fails(&on_cpu("precision=f16"), &["unknown precision", "f16"]);
+    sandbox.fails(&["sweep", "c.toml", "--set", "device=cpu", "--devices", "0"], &["--devices"]);
+    sandbox.fails(&["bench", "--device", "cuda:99"], &["cuda"]);
 }
 
 fn no_leftovers(folder: &Path) -> bool {

@@ -21,6 +21,9 @@ pub struct SweepArgs {
     /// Runs at once, the threads shared out among them; auto measures what trains fastest. The results do not depend on it.
     #[arg(long, default_value_t)]
     jobs: Jobs,
+    /// Spread the runs over these cards, by the driver's numbers: 0,1. Else each run is on the card of its device.
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    devices: Vec<usize>,
     /// Do only the runs with these values of swept settings; a setting named twice may have either.
     #[arg(long, value_name = "KEY=VALUE,...")]
     only: Option<Only>,
@@ -65,9 +68,14 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
         (0.5..=86400.0).contains(&seconds),
         "--stale-after {seconds}: use 0.5 to 86400 seconds"
     );
+    let mut twice = args.devices.clone();
+    twice.sort_unstable();
+    twice.dedup();
+    ensure!(twice.len() == args.devices.len(), "--devices: a card is named twice");
     let (experiment, store, cancel) = prepare(&args.args)?;
     let options = Options {
         jobs: args.jobs,
+        devices: args.devices.clone(),
         only: args.only.clone(),
         stale_after: Duration::from_secs_f64(seconds),
     };
