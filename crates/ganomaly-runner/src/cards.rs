@@ -5,6 +5,7 @@ use crate::jobs::Jobs;
 use crate::sweep::{Ended, Options, Work};
 use crate::{lockstep, record};
 use anyhow::{Result, anyhow};
+use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
@@ -115,8 +116,9 @@ fn in_lockstep(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec
     let configs: Vec<&RunConfig> = group.iter().map(|(_, config)| *config).collect();
     let run_names: Vec<&str> = group.iter().map(|(name, _)| name.as_str()).collect();
     match lockstep::train(&configs, &run_names, device, work.store, work.progress, work.cancel) {
+        // Intervals and plots of many runs take longer than an epoch.
         Ok(outcomes) => outcomes
-            .into_iter()
+            .into_par_iter()
             .zip(group)
             .map(|(outcome, (name, config))| {
                 record::write(&work.folder.join(name), name, config, &outcome?).map(drop)
