@@ -2,11 +2,14 @@
 
 use crate::config::{RunConfig, class_index};
 use crate::registry;
-use anyhow::{Context, Result};
-use ganomaly_data::{LabeledImages, Normalization, Normalize, Split, Transform};
-use std::collections::HashMap;
+use anyhow::{Context, Result, ensure};
+use ganomaly_data::{LabeledImages, Normalization, Normalize, Split, Transform, shuffled};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+
+/// The random stream that validation pictures are drawn from; `evaluate.rs` has the one above it.
+const VALIDATION_STREAM: u64 = u64::MAX - 1;
 
 /// The data folder and the data sets already read from it.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct RunData {
     pub images: Arc<LabeledImages>,
     /// Which of them train and test.
     pub split: Split,
+    /// Normal pictures that neither train nor test.
+    pub validation: Vec<u32>,
     /// Their way into the network.
     pub transform: Transform,
 }
@@ -54,7 +59,7 @@ impl DataStore {
         let images = self.images(&config.dataset)?;
         let class = class_index(images.class_names(), config.class())?;
         let class = u8::try_from(class).context("a class number above 255")?;
-        let split = Split::new(
+        let mut split = Split::new(
             config.split.0,
             images.labels(),
             images.official_train(),
@@ -62,8 +67,21 @@ impl DataStore {
             config.seed(),
         )?
         .limit(config.train_limit, config.test_limit, config.seed());
-        Ok(RunData { images, split, transform: transform(config)? })
+        let validation = hold_out(&mut split.train, config)?;
+        Ok(RunData { images, split, validation, transform: transform(config)? })
     }
+}
+
+/// Takes the validation pictures out of those that train; both stay in their order.
+fn hold_out(train: &mut Vec<u32>, config: &RunConfig) -> Result<Vec<u32>> {
+    let (there, count) = (train.len(), config.validation.of(train.len()));
+    ensure!(count < there, "validation = {count}: there are only {there} training pictures");
+    let mut drawn = shuffled(train, config.seed(), VALIDATION_STREAM);
+    drawn.truncate(count);
+    let drawn: HashSet<u32> = drawn.into_iter().collect();
+    let (held_out, kept) = train.iter().partition(|picture| drawn.contains(picture));
+    *train = kept;
+    Ok(held_out)
 }
 
 /// Resizing and normalisation of a run's pictures.

@@ -20,8 +20,18 @@ pub fn score_test_set(
     cancel: &Cancel,
 ) -> Result<Scores> {
     let order = test_order(data, config, mode);
+    Ok(order.restore(&score_in(&order, detector, data, cancel)?))
+}
+
+/// The scores in the order of scoring.
+fn score_in(
+    order: &Order,
+    detector: &dyn Detector,
+    data: &RunData,
+    cancel: &Cancel,
+) -> Result<Scores> {
     let options = BatchOptions {
-        batch_size: config.score_batch_size,
+        batch_size: order.batch_size,
         drop_last: false,
         transform: data.transform.clone(),
         device: Device::Cpu,
@@ -35,15 +45,46 @@ pub fn score_test_set(
         all.l1.extend(scores.l1);
         all.con.extend(scores.con);
     }
-    Ok(order.restore(&all))
+    Ok(all)
 }
 
-/// The test pictures in the order in which a mode scores them.
+/// Mean contextual error of the validation pictures under running statistics; none where there are no such pictures.
+pub fn validation_error(
+    detector: &dyn Detector,
+    data: &RunData,
+    config: &RunConfig,
+    cancel: &Cancel,
+) -> Result<Option<f64>> {
+    if data.validation.is_empty() {
+        return Ok(None);
+    }
+    let order = validation_order(data, config);
+    Ok(Some(mean_error(&score_in(&order, detector, data, cancel)?)))
+}
+
+/// The mean contextual error of scored pictures.
+pub(crate) fn mean_error(scores: &Scores) -> f64 {
+    scores.con.iter().sum::<f64>() / scores.con.len() as f64
+}
+
+/// The validation pictures in the order in which they are scored.
+pub(crate) fn validation_order(data: &RunData, config: &RunConfig) -> Order {
+    Order {
+        pictures: data.validation.clone(),
+        statistics: BatchNormMode::Running,
+        batch_size: config.score_batch_size,
+        positions: (0..data.validation.len() as u32).collect(),
+    }
+}
+
+/// Pictures in the order in which a mode scores them.
 pub struct Order {
     /// Their numbers in the data set.
     pub pictures: Vec<u32>,
     /// Which statistics they are scored by.
     pub statistics: BatchNormMode,
+    /// Pictures in a batch.
+    pub batch_size: usize,
     /// Where each lies in the split's order.
     positions: Vec<u32>,
 }
@@ -53,14 +94,17 @@ pub fn test_order(data: &RunData, config: &RunConfig, mode: ScoringMode) -> Orde
     let positions: Vec<u32> = (0..data.split.test.len() as u32).collect();
     let positions = match mode {
         ScoringMode::BatchShuffled => shuffled(&positions, config.seed(), TEST_ORDER_STREAM),
-        ScoringMode::Running | ScoringMode::BatchSequential => positions,
+        ScoringMode::Running | ScoringMode::BatchSequential | ScoringMode::Single => positions,
     };
     let statistics = match mode {
         ScoringMode::Running => BatchNormMode::Running,
-        ScoringMode::BatchShuffled | ScoringMode::BatchSequential => BatchNormMode::Batch,
+        ScoringMode::BatchShuffled | ScoringMode::BatchSequential | ScoringMode::Single => {
+            BatchNormMode::Batch
+        }
     };
+    let batch_size = if mode == ScoringMode::Single { 1 } else { config.score_batch_size };
     let pictures = positions.iter().map(|&p| data.split.test[p as usize]).collect();
-    Order { pictures, statistics, positions }
+    Order { pictures, statistics, batch_size, positions }
 }
 
 impl Order {

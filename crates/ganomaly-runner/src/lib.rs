@@ -9,6 +9,7 @@ pub mod collect;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod epoch_scores;
 pub mod evaluate;
 pub mod failure;
 mod files;

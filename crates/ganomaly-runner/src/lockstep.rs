@@ -1,12 +1,12 @@
 //! Runs that train in lockstep on a card: they differ in class and seed alone.
 
-use crate::config::{DeviceName, RunConfig, ScoringMode};
+use crate::config::{DeviceName, KeepScores, RunConfig, ScoringMode};
 use crate::data::{DataStore, RunData};
 use crate::device;
-use crate::evaluate::{Order, test_order};
+use crate::evaluate::{Order, mean_error, score_test_set, test_order, validation_order};
 use crate::progress::{Cancel, Interrupted, Progress};
 use crate::registry;
-use crate::train::{Epoch, Outcome, aurocs, describe};
+use crate::train::{Epoch, ModeScores, Outcome, aurocs, describe};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{resize, shuffled};
 use ganomaly_gpu::{Group, Machine, Pictures, Size};
@@ -45,10 +45,14 @@ pub fn train(
     let channels = data[0].images.shape()[0];
     let model = |c: &&RunConfig| Ganomaly::new(c.model(channels), c.seed());
     let models = configs.par_iter().map(model).collect::<Result<Vec<_>, _>>()?;
-    let longest = data.iter().map(|d| d.split.train.len().max(d.split.test.len())).max();
+    let longest = data
+        .iter()
+        .flat_map(|d| [d.split.train.len(), d.split.test.len(), d.validation.len()])
+        .max();
     let mut remainders: Vec<usize> = data
         .iter()
-        .map(|d| d.split.test.len() % config.score_batch_size)
+        .flat_map(|d| [d.split.test.len(), d.validation.len()])
+        .map(|pictures| pictures % config.score_batch_size)
         .filter(|&n| n > 0)
         .collect();
     remainders.sort_unstable();
@@ -180,6 +184,7 @@ impl Runs<'_> {
         let mut rows: Vec<Result<Vec<Epoch>>> =
             self.configs.iter().map(|_| Ok(Vec::new())).collect();
         let mut scores = Vec::new();
+        let mut epoch_scores: Vec<Vec<ModeScores>> = vec![Vec::new(); self.configs.len()];
         for epoch in 1..=config.epochs {
             self.cancel.check()?;
             let started = Instant::now();
@@ -195,6 +200,7 @@ impl Runs<'_> {
                 .into_iter()
                 .map(|mode| Ok((mode, self.score(&mut group, mode)?)))
                 .collect::<Result<Vec<_>>>()?;
+            let validation = self.validation(&mut group)?;
             let score_s = started.elapsed().as_secs_f64();
             for (run, losses) in losses.into_iter().enumerate() {
                 let Ok(done) = &mut rows[run] else { continue };
@@ -204,33 +210,38 @@ impl Runs<'_> {
                 for _ in 0..steps {
                     bar.step(epoch, &losses, images_per_s);
                 }
-                let own: Vec<(ScoringMode, Scores)> = scores
+                let own: ModeScores = scores
                     .iter()
                     .map(|(mode, all): &(_, Vec<Scores>)| (*mode, all[run].clone()))
                     .collect();
+                let validation_con = validation[run];
                 let row = finite(epoch, &losses).and_then(|()| {
                     let auroc = aurocs(config, epoch, &own, &self.data[run])?;
-                    Ok(Epoch { epoch, losses, train_s, images_per_s, score_s, auroc })
+                    Ok(Epoch { epoch, losses, train_s, images_per_s, score_s, auroc, validation_con })
                 });
                 match row {
                     Ok(row) => {
                         bar.say(&describe(&row, &own));
                         done.push(row);
+                        if config.keep_scores.0 == KeepScores::EveryEpoch {
+                            epoch_scores[run].push(own);
+                        }
                     }
                     Err(e) => rows[run] = Err(e),
                 }
             }
         }
         group.download(&self.models)?;
-        let runs = rows.into_iter().zip(self.data).zip(self.models).enumerate();
+        let runs = rows.into_iter().zip(self.data).zip(self.models).zip(epoch_scores).enumerate();
         Ok(runs
-            .map(|(run, ((epochs, data), model))| {
+            .map(|(run, (((epochs, data), model), epoch_scores))| {
                 let own = scores.iter().map(|(mode, all)| (*mode, all[run].clone()));
                 Ok(Outcome {
                     data,
                     detector: Box::new(model),
                     epochs: epochs?,
                     scores: own.collect(),
+                    epoch_scores,
                 })
             })
             .collect())
@@ -239,10 +250,28 @@ impl Runs<'_> {
     /// Each run's scores in the order of its split's test pictures.
     fn score<M: Machine>(&self, group: &mut Group<M>, mode: ScoringMode) -> Result<Vec<Scores>> {
         let runs = self.configs.iter().zip(&self.data);
+        if mode == ScoringMode::Single {
+            // A card gains nothing on batches of one picture: the processor scores them with the card's weights.
+            group.download(&self.models)?;
+            let models = runs.zip(&self.models);
+            return models.map(|((c, d), m)| score_test_set(m, d, c, mode, self.cancel)).collect();
+        }
         let orders: Vec<Order> = runs.map(|(c, d)| test_order(d, c, mode)).collect();
         let indices: Vec<Vec<u32>> = orders.iter().map(|o| o.pictures.clone()).collect();
         let scores = group.score(&indices, orders[0].statistics)?;
         Ok(orders.iter().zip(scores).map(|(order, scores)| order.restore(&scores)).collect())
+    }
+
+    /// Each run's mean contextual error of its validation pictures.
+    fn validation<M: Machine>(&self, group: &mut Group<M>) -> Result<Vec<Option<f64>>> {
+        if self.data.iter().all(|d| d.validation.is_empty()) {
+            return Ok(vec![None; self.data.len()]);
+        }
+        let runs = self.configs.iter().zip(&self.data);
+        let orders: Vec<Order> = runs.map(|(c, d)| validation_order(d, c)).collect();
+        let indices: Vec<Vec<u32>> = orders.iter().map(|o| o.pictures.clone()).collect();
+        let scores = group.score(&indices, orders[0].statistics)?;
+        Ok(scores.iter().map(|s| (!s.con.is_empty()).then(|| mean_error(s))).collect())
     }
 }
 

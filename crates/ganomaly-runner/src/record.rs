@@ -1,6 +1,7 @@
 //! A finished run on disk, written whole or not at all.
 
-use crate::config::{RunConfig, ScoringMode};
+use crate::config::{KeepScores, RunConfig, ScoringMode};
+use crate::epoch_scores;
 use crate::evaluate::column;
 use crate::files::unique;
 use crate::report::{picture, plot};
@@ -133,6 +134,9 @@ pub fn write(folder: &Path, name: &str, config: &RunConfig, outcome: &Outcome) -
     partial.write("config.toml", config.to_toml()?)?;
     partial.write("epochs.csv", epochs_csv(config, outcome)?)?;
     partial.write("scores.csv", scores_csv(config, outcome)?)?;
+    if config.keep_scores.0 == KeepScores::EveryEpoch {
+        partial.write(epoch_scores::FILE, epoch_scores::to_bytes(config, outcome)?)?;
+    }
     partial.write("metrics.json", serde_json::to_string_pretty(&metrics)? + "\n")?;
     let metadata = HashMap::from([("config".to_string(), config.to_toml()?)]);
     let state = outcome.detector.state()?;
@@ -194,6 +198,8 @@ fn epochs_csv(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
     let mut header = vec!["epoch".to_string()];
     let losses = outcome.epochs.first().map(|e| e.losses.as_slice()).unwrap_or_default();
     header.extend(losses.iter().map(|(name, _)| name.to_string()));
+    let validated = outcome.epochs.iter().any(|e| e.validation_con.is_some());
+    header.extend(validated.then(|| "validation_con".to_string()));
     header.extend(modes.iter().map(|m| format!("auroc_{m}")));
     header.extend(modes.iter().map(|m| format!("auroc_{m}_best_on_test")));
     header.extend(["train_s", "images_per_s", "score_s"].map(String::from));
@@ -205,6 +211,7 @@ fn epochs_csv(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
         }
         let mut row = vec![e.epoch.to_string()];
         row.extend(e.losses.iter().map(|(_, v)| v.to_string()));
+        row.extend(e.validation_con.map(|v| v.to_string()));
         row.extend(e.auroc.iter().chain(&best).map(|a| a.to_string()));
         row.extend([
             format!("{:.3}", e.train_s),

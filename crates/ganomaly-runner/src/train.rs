@@ -1,8 +1,8 @@
 //! One run: train, score after every epoch, and return everything that is worth keeping.
 
-use crate::config::{RunConfig, ScoringMode};
+use crate::config::{KeepScores, RunConfig, ScoringMode};
 use crate::data::{DataStore, RunData};
-use crate::evaluate::{column, score_test_set};
+use crate::evaluate::{column, score_test_set, validation_error};
 use crate::progress::{Cancel, Progress, RunProgress};
 use crate::registry;
 use anyhow::{Context, Result, ensure};
@@ -27,7 +27,12 @@ pub struct Epoch {
     pub score_s: f64,
     /// AUROC of each mode, in the order of the config's modes.
     pub auroc: Vec<f64>,
+    /// Mean contextual error of the validation pictures under running statistics; none where none are held out.
+    pub validation_con: Option<f64>,
 }
+
+/// A test set's scores in each mode, in the order of the split's test pictures.
+pub type ModeScores = Vec<(ScoringMode, Scores)>;
 
 /// A finished run.
 pub struct Outcome {
@@ -37,8 +42,10 @@ pub struct Outcome {
     pub detector: Box<dyn Detector>,
     /// Every epoch.
     pub epochs: Vec<Epoch>,
-    /// The last epoch's scores in each mode, in the order of the split's test pictures.
-    pub scores: Vec<(ScoringMode, Scores)>,
+    /// The last epoch's scores.
+    pub scores: ModeScores,
+    /// Every epoch's scores, where the config keeps them; else empty.
+    pub epoch_scores: Vec<ModeScores>,
 }
 
 /// Trains and scores as the config says. The result depends on nothing else; times aside.
@@ -55,7 +62,7 @@ pub fn train(
     let steps_per_epoch = data.split.train.len() / config.batch_size;
     let bar = progress.run(name, (steps_per_epoch * config.epochs) as u64);
     let mut epochs = Vec::with_capacity(config.epochs);
-    let mut scores = Vec::new();
+    let (mut scores, mut epoch_scores) = (ModeScores::new(), Vec::new());
     for epoch in 1..=config.epochs {
         let started = Instant::now();
         let losses = train_epoch(&mut *detector, &data, config, epoch, &*bar, cancel)?;
@@ -68,6 +75,10 @@ pub fn train(
             .map(|mode| Ok((mode, score_test_set(&*detector, &data, config, mode, cancel)?)))
             .collect::<Result<Vec<_>>>()?;
         let auroc = aurocs(config, epoch, &scores, &data)?;
+        let validation_con = validation_error(&*detector, &data, config, cancel)?;
+        if config.keep_scores.0 == KeepScores::EveryEpoch {
+            epoch_scores.push(scores.clone());
+        }
         let row = Epoch {
             epoch,
             losses,
@@ -75,12 +86,13 @@ pub fn train(
             images_per_s: (steps_per_epoch * config.batch_size) as f64 / train_s,
             score_s: started.elapsed().as_secs_f64(),
             auroc,
+            validation_con,
         };
         bar.say(&describe(&row, &scores));
         epochs.push(row);
     }
     drop(bar);
-    Ok(Outcome { data, detector, epochs, scores })
+    Ok(Outcome { data, detector, epochs, scores, epoch_scores })
 }
 
 /// Refuses a batch that is larger than the training set.

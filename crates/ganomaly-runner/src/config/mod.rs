@@ -6,7 +6,7 @@ mod experiment;
 mod values;
 
 pub use experiment::Experiment;
-pub use values::{DeviceName, Name, ScoreKind, ScoringMode};
+pub use values::{DeviceName, KeepScores, Name, ScoreKind, ScoringMode, Validation};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::SplitKind;
@@ -42,6 +42,10 @@ pub struct RunConfig {
     /// Uses only so many test pictures, drawn by the seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
+    /// Normal training pictures held out from training, drawn by the seed from those that `train_limit` leaves: a number, or a fraction below 1. After
+    /// every epoch their mean contextual error under running statistics is recorded, by which an epoch can be chosen without the test set.
+    #[serde(skip_serializing_if = "is_default")]
+    pub validation: Validation,
     /// The detector, by its name in the registry.
     pub detector: String,
     /// Side of the pictures that the network sees: a power of two, at least 16.
@@ -70,10 +74,13 @@ pub struct RunConfig {
     pub beta1: f64,
     /// Adam's decay of the second moment.
     pub beta2: f64,
-    /// How the result is scored: `running`, `batch-shuffled` or `batch-sequential`.
+    /// How the result is scored: `running`, `batch-shuffled`, `batch-sequential` or `single`.
     pub scoring: Name<ScoringMode>,
     /// Other ways of scoring, recorded beside it.
     pub also_score: Vec<Name<ScoringMode>>,
+    /// Which epochs' scores are kept: `last`, or `every-epoch`, for audits of the protocol.
+    #[serde(skip_serializing_if = "is_default")]
+    pub keep_scores: Name<KeepScores>,
     /// Pictures in a scoring batch. With batch statistics the scores depend on it.
     pub score_batch_size: usize,
     /// The score that counts: `l2`, `l1` or `con`.
@@ -85,7 +92,7 @@ pub struct RunConfig {
     #[serde(skip_serializing_if = "is_cpu", serialize_with = "values::device_kind")]
     pub device: Name<DeviceName>,
     /// How a card's products round their operands: `f32` (not at all), `tf32` or `bf16`. Left out in a resolved run for `f32`.
-    #[serde(skip_serializing_if = "is_f32")]
+    #[serde(skip_serializing_if = "is_default")]
     pub precision: Name<Precision>,
     /// Values to multiply out, by the name of the setting. Empty in a resolved run.
     #[serde(skip_serializing)]
@@ -104,6 +111,7 @@ impl Default for RunConfig {
             normalize: Name(ganomaly_data::Normalize::Reference),
             train_limit: None,
             test_limit: None,
+            validation: Validation::default(),
             detector: "ganomaly".into(),
             isize: model.isize,
             nz: model.nz,
@@ -120,6 +128,7 @@ impl Default for RunConfig {
             beta2: model.beta2,
             scoring: Name(ScoringMode::Running),
             also_score: vec![Name(ScoringMode::BatchShuffled)],
+            keep_scores: Name(KeepScores::Last),
             score_batch_size: 64,
             score: Name(ScoreKind::L2),
             bootstrap: 1000,
@@ -165,6 +174,12 @@ impl RunConfig {
             ("test_limit", self.test_limit.unwrap_or(1)),
         ] {
             ensure!(value > 0, "{key} = 0: use 1 or more");
+        }
+        if let Validation::Fraction(part) = self.validation {
+            ensure!(
+                part > 0.0 && part < 1.0,
+                "validation = {part}: use a whole number of pictures, or a fraction above 0 and below 1"
+            );
         }
         let mut seen = vec![self.scoring.0];
         for mode in &self.also_score {
@@ -244,6 +259,7 @@ impl RunConfig {
             ScoringMode::Running => "running batch-norm statistics",
             ScoringMode::BatchShuffled => "batch statistics, shuffled test set",
             ScoringMode::BatchSequential => "batch statistics, sequential test set",
+            ScoringMode::Single => "each picture's own statistics",
         };
         format!(
             "{}, {statistics}, last of {} epochs, score {}",
@@ -252,8 +268,8 @@ impl RunConfig {
     }
 }
 
-fn is_f32(precision: &Name<Precision>) -> bool {
-    precision.0 == Precision::F32
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn is_cpu(device: &Name<DeviceName>) -> bool {

@@ -15,6 +15,46 @@ pub enum ScoringMode {
     /// Statistics of each scored batch, all normal pictures first: the published code on CIFAR-10, whose test loader
     /// does not shuffle (lib/data.py).
     BatchSequential,
+    /// Statistics of the one picture that is scored: each is a batch of its own, so that no other picture counts. Every
+    /// normalised layer has at least 4×4 numbers a channel; the 1×1 latent vectors, which would have one and come out as
+    /// 0, are not normalised in this network.
+    Single,
+}
+
+/// Which epochs' scores a run keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum KeepScores {
+    /// Those of the last epoch, in `scores.csv`.
+    #[default]
+    Last,
+    /// Those of every epoch as well, in `epoch_scores.safetensors`.
+    EveryEpoch,
+}
+
+/// How many normal training pictures are held out from training.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected a number of pictures, or a fraction below 1")]
+pub enum Validation {
+    /// So many.
+    Count(usize),
+    /// So large a part of them, in (0, 1), rounded down.
+    Fraction(f64),
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self::Count(0)
+    }
+}
+
+impl Validation {
+    /// How many of `pictures`.
+    pub fn of(self, pictures: usize) -> usize {
+        match self {
+            Self::Count(count) => count,
+            Self::Fraction(part) => (pictures as f64 * part) as usize,
+        }
+    }
 }
 
 /// Where a run trains.
@@ -93,8 +133,10 @@ names!(
     "scoring",
     Running = "running",
     BatchShuffled = "batch-shuffled",
-    BatchSequential = "batch-sequential"
+    BatchSequential = "batch-sequential",
+    Single = "single"
 );
+names!(KeepScores, "keep_scores", Last = "last", EveryEpoch = "every-epoch");
 names!(ScoreKind, "score", L2 = "l2", L1 = "l1", Con = "con");
 
 /// A value written by its name.
