@@ -18,6 +18,14 @@ pub enum Error {
         /// Number of labels.
         labels: usize,
     },
+    /// Paired lists are equally long.
+    #[error("{a} values against {b}: paired lists are equally long")]
+    Unpaired {
+        /// Length of the first list.
+        a: usize,
+        /// Length of the second.
+        b: usize,
+    },
     /// A NaN or an infinity.
     #[error("score {index} is {value}: scores must be finite")]
     NonFinite {

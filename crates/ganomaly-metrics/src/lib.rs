@@ -4,19 +4,29 @@
 //!
 //! Every function takes `scores` (higher is more anomalous, any finite numbers) and `anomalous` (true for
 //! anomalies), equally long, with at least one of each kind; anything else is an [`Error`] that says so.
+//! Paired comparisons take two equally long lists of values instead.
 //! Definitions are scikit-learn's: a picture counts as detected where its score is at or above the threshold.
 
 mod bootstrap;
 mod error;
+mod paired;
 mod precision_recall;
 mod ranking;
+mod regression;
 mod roc;
 mod summary;
 mod threshold;
+mod wilcoxon;
 
-pub use bootstrap::{BootstrapOptions, Interval, bootstrap_auroc};
+pub use bootstrap::{
+    AurocDifference, BootstrapOptions, Interval, ResampledAurocs, bootstrap_auroc,
+    bootstrap_auroc_difference, percentile_interval, resampled_aurocs,
+};
 pub use error::{Error, Result};
+pub use paired::{PairedEffect, paired_effect};
 pub use precision_recall::{PrecisionRecallCurve, average_precision, precision_recall_curve};
+pub use regression::{Coefficient, LinearFit, linear_regression};
 pub use roc::{RocCurve, auroc, roc_curve};
 pub use summary::{AnomalyMetrics, MeanStd, evaluate, mean_std, min_max_scale};
 pub use threshold::{BestF1, best_f1, equal_error_rate, f1_at, fpr_at_tpr, tpr_at_fpr};
+pub use wilcoxon::{Wilcoxon, WilcoxonMethod, wilcoxon_signed_rank};

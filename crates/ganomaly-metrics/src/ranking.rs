@@ -47,6 +47,12 @@ impl Ranking {
         Ok(Self { groups, normal: scores.len() - positives, anomalous: positives })
     }
 
+    /// The group that each of the ranked scores belongs to.
+    pub fn places(&self, scores: &[f64]) -> Vec<u32> {
+        let place = |score: &f64| self.groups.partition_point(|g| g.score > *score) as u32;
+        scores.iter().map(place).collect()
+    }
+
     /// After each group, highest scores first: the group's score, and the counts of normal and anomalous scores at or above it.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, usize, usize)> {
         self.groups.iter().scan((0, 0), |(normal, anomalous), g| {

@@ -101,11 +101,7 @@ impl EpochScores {
             let wide = |row: Vec<f32>| row.into_iter().map(f64::from).collect();
             scores.insert(name.clone(), rows.into_iter().map(wide).collect());
         }
-        Ok(Self {
-            anomalous: anomalous.iter().map(|&a| a != 0).collect(),
-            validation_con,
-            scores,
-        })
+        Ok(Self { anomalous: anomalous.iter().map(|&a| a != 0).collect(), validation_con, scores })
     }
 
     /// Scores by epoch and test picture, `[E][T]`.

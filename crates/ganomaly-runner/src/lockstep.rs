@@ -217,7 +217,15 @@ impl Runs<'_> {
                 let validation_con = validation[run];
                 let row = finite(epoch, &losses).and_then(|()| {
                     let auroc = aurocs(config, epoch, &own, &self.data[run])?;
-                    Ok(Epoch { epoch, losses, train_s, images_per_s, score_s, auroc, validation_con })
+                    Ok(Epoch {
+                        epoch,
+                        losses,
+                        train_s,
+                        images_per_s,
+                        score_s,
+                        auroc,
+                        validation_con,
+                    })
                 });
                 match row {
                     Ok(row) => {
