@@ -31,6 +31,9 @@ enum Command {
     /// Rebuild an experiment's tables from its results alone: collect results/EXPERIMENT ...
     #[command(disable_help_flag = true)]
     Collect(Rest),
+    /// Write experiments' reports: report [EXPERIMENT ...], or report --compare A B.
+    #[command(disable_help_flag = true)]
+    Report(Rest),
     /// Fetch, verify or list data sets: data fetch|verify|list [NAME ...].
     #[command(disable_help_flag = true)]
     Data(Rest),
@@ -58,6 +61,7 @@ fn main() -> Result<ExitCode> {
         Command::Sweep(rest) => ganomaly::run("sweep", &rest.args),
         Command::Status(rest) => ganomaly::run("status", &rest.args),
         Command::Collect(rest) => ganomaly::run("collect", &rest.args),
+        Command::Report(rest) => ganomaly::run("report", &rest.args),
         Command::Data(rest) => ganomaly::run("data", &rest.args),
         Command::Parity(rest) => ganomaly::run("parity", &rest.args),
         Command::Bench(args) => bench::run(&args),

@@ -42,6 +42,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if code != ExitCode::SUCCESS {
             return Ok(code);
         }
+        if args.rest.iter().any(|arg| arg == "--dry-run") {
+            continue;
+        }
+        let mut report = vec![name.to_string(), "--results".into(), results.display().to_string()];
+        report.extend(data_dir(&args.rest));
+        println!("\nThe report, for any browser:");
+        let code = ganomaly::run("report", &report)?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The data folder among a sweep's arguments, which its report reads pictures from.
+fn data_dir(args: &[String]) -> Vec<String> {
+    let Some(at) = args.iter().position(|arg| arg.starts_with("--data-dir")) else {
+        return Vec::new();
+    };
+    let length = if args[at].contains('=') { 1 } else { 2 };
+    args[at..].iter().take(length).cloned().collect()
 }

@@ -5,6 +5,7 @@ mod cards;
 mod data;
 mod metrics;
 mod sweep;
+mod report;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -58,6 +59,8 @@ enum Command {
         #[arg(long, default_value_t = DeviceName::Cpu)]
         device: DeviceName,
     },
+    /// Write each experiment's report, one page that holds everything; or compare two.
+    Report(report::ReportArgs),
     /// Time a training step and scoring: JSON.
     Bench(bench::BenchArgs),
     /// Show the cards there are, and what is missing to train on them.
@@ -94,6 +97,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Score { model, pictures } => score(&model, &pictures),
         Command::Metrics { file } => metrics::print(&file),
         Command::Parity { traces, device } => check_parity(&traces, device),
+        Command::Report(args) => report::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Cards => cards::run(),
         Command::Data(args) => data::run(&args),

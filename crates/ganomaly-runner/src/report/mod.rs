@@ -1,5 +1,6 @@
-//! Tables, plots and pictures: pure functions from numbers to the contents of files.
+//! Tables, plots and pictures: pure functions from numbers to the contents of files; and the page that shows them all.
 
+pub mod html;
 pub mod picture;
 pub mod plot;
 pub mod published;

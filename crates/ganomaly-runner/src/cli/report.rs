@@ -1,0 +1,71 @@
+//! `ganomaly report`.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ganomaly_runner::data::DataStore;
+use ganomaly_runner::report::html;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Experiments, by name or by folder; else all that have finished runs.
+    experiments: Vec<PathBuf>,
+    /// Compares two experiments instead, run by run: EXPERIMENT or EXPERIMENT:KEY=VALUE,… for one setting of several.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "experiments")]
+    compare: Option<Vec<String>>,
+    /// Where the experiments' folders are.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+    /// The data folder, for the example pictures; else GANOMALY_DATA_DIR, else data.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+pub fn run(args: &ReportArgs) -> Result<ExitCode> {
+    if let Some([a, b]) = args.compare.as_deref() {
+        let choose = |text: &str| {
+            let choice: html::Choice = text.parse()?;
+            let folder = folder(&args.results, &choice.experiment);
+            anyhow::Ok((choice, folder))
+        };
+        let path = html::write_comparison(choose(a)?, choose(b)?, &args.results)?;
+        super::out(&format!("{}\n", path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let folders = if args.experiments.is_empty() {
+        all(&args.results)?
+    } else {
+        args.experiments.iter().map(|name| folder(&args.results, name)).collect()
+    };
+    let store = DataStore::new(args.data_dir.as_deref());
+    for folder in folders {
+        let path = html::write(&folder, &store)?;
+        super::out(&format!("{}\n", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A name is looked up among the results; anything that is a folder as it stands is taken as it stands.
+fn folder(results: &Path, name: &Path) -> PathBuf {
+    let below = results.join(name);
+    if below.is_dir() || !name.is_dir() { below } else { name.to_path_buf() }
+}
+
+/// Every folder with a finished run in it, by name.
+fn all(results: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(results)
+        .with_context(|| format!("{}: cannot read the results", results.display()))?;
+    let mut folders = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("{}", results.display()))?.path();
+        if path.is_dir() && html::has_runs(&path) {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    if folders.is_empty() {
+        bail!("{}: no experiment there has a finished run; make some with `ganomaly sweep`", results.display());
+    }
+    Ok(folders)
+}

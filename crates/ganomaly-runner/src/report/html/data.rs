@@ -1,0 +1,308 @@
+//! What a report is made from: the finished runs of an experiment, read from its folder alone.
+
+use crate::config::RunConfig;
+use crate::record::{self, Metrics};
+use crate::registry;
+use anyhow::{Context, Result, bail, ensure};
+use std::cmp::Ordering;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Settings that tell runs of one group apart; every other one that differs makes groups.
+const WITHIN_A_GROUP: [&str; 3] = ["abnormal_class", "normal_class", "seed"];
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Run {
+    /// Its folder's name.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its resolved config.
+    pub config: RunConfig,
+    /// The config as it lies in the folder.
+    pub toml: String,
+    /// What it came to.
+    pub metrics: Metrics,
+    /// `run.json`: version, machine, times, whatever the record has.
+    pub about: serde_json::Map<String, serde_json::Value>,
+    /// `epochs.csv`.
+    pub epochs: Epochs,
+    /// Numbers of the test pictures in the data set.
+    pub pictures: Vec<usize>,
+    /// Which of them are anomalous.
+    pub anomalous: Vec<bool>,
+    /// Their scores, by the mode and kind that count.
+    pub scores: Vec<f64>,
+}
+
+/// `epochs.csv`: a list of numbers for each column.
+#[derive(Clone, Debug, Default)]
+pub struct Epochs(Vec<(String, Vec<f64>)>);
+
+impl Epochs {
+    /// A column's numbers; none where there is no such column.
+    pub fn column(&self, name: &str) -> Option<&[f64]> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, values)| values.as_slice())
+    }
+
+    /// The columns' names, in the file's order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+/// Runs that differ in class and seed alone.
+#[derive(Debug)]
+pub struct Group {
+    /// The settings that set it apart from the other groups, as in TOML; none where there is one group.
+    pub settings: Vec<(String, String)>,
+    /// Its runs, by class and seed.
+    pub runs: Vec<Run>,
+    /// The classes that have a run, in the data set's order.
+    pub classes: Vec<String>,
+    /// The seeds that have a run, rising.
+    pub seeds: Vec<u64>,
+}
+
+impl Group {
+    /// The settings in a line; empty where there is one group.
+    pub fn name(&self) -> String {
+        let each = self.settings.iter().map(|(key, value)| format!("{key} = {value}"));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The first run; every group has one.
+    pub fn first(&self) -> &Run {
+        &self.runs[0]
+    }
+
+    /// The runs of a class, by seed.
+    pub fn of_class<'a>(&'a self, class: &'a str) -> impl Iterator<Item = &'a Run> {
+        self.runs.iter().filter(move |run| run.config.class() == class)
+    }
+
+    /// The AUROC of a class and seed.
+    pub fn auroc(&self, class: &str, seed: u64) -> Option<f64> {
+        self.of_class(class).find(|run| run.config.seed() == seed).map(|run| run.metrics.auroc)
+    }
+
+    /// The AUROCs of a class, by seed.
+    pub fn aurocs(&self, class: &str) -> Vec<f64> {
+        self.of_class(class).map(|run| run.metrics.auroc).collect()
+    }
+
+    /// For each seed that has every class, the average over classes.
+    pub fn averages(&self) -> Vec<f64> {
+        let of = |&seed: &u64| {
+            let all: Option<Vec<f64>> =
+                self.classes.iter().map(|class| self.auroc(class, seed)).collect();
+            all.map(|all| all.iter().sum::<f64>() / all.len() as f64)
+        };
+        self.seeds.iter().filter_map(of).collect()
+    }
+
+    /// "abnormal class" or "normal class".
+    pub fn class_heading(&self) -> &'static str {
+        if self.first().config.normal_class.is_some() { "normal class" } else { "abnormal class" }
+    }
+}
+
+/// An experiment's finished runs.
+#[derive(Debug)]
+pub struct Results {
+    /// The experiment's name: its folder's.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its runs by setting, at least one.
+    pub groups: Vec<Group>,
+    /// The settings that differ between groups.
+    pub keys: Vec<String>,
+}
+
+impl Results {
+    /// Reads every finished run in an experiment's folder.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let mut runs = Vec::new();
+        let entries = fs::read_dir(folder)
+            .with_context(|| format!("{}: cannot read the experiment's folder", folder.display()))?;
+        for entry in entries {
+            let path = entry.with_context(|| format!("{}", folder.display()))?.path();
+            if is_run(&path) {
+                runs.push(Run::read(&path)?);
+            }
+        }
+        ensure!(
+            !runs.is_empty(),
+            "{}: there are no finished runs; make some with `ganomaly sweep`",
+            folder.display()
+        );
+        let path = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        let name = path.file_name().map_or("experiment".into(), |n| n.to_string_lossy().into_owned());
+        Self::group(name, folder.to_path_buf(), runs)
+    }
+
+    fn group(name: String, folder: PathBuf, runs: Vec<Run>) -> Result<Self> {
+        let tables = runs.iter().map(|run| {
+            toml::Table::try_from(&run.config).context("the config cannot be written as TOML")
+        });
+        let tables = tables.collect::<Result<Vec<_>>>()?;
+        let mut keys: Vec<String> = Vec::new();
+        for key in tables.iter().flat_map(toml::Table::keys) {
+            let differs = tables.iter().any(|t| t.get(key) != tables[0].get(key));
+            if differs && !keys.contains(key) && !WITHIN_A_GROUP.contains(&key.as_str()) {
+                keys.push(key.clone());
+            }
+        }
+        let mut keyed = Vec::new();
+        for (run, table) in runs.into_iter().zip(tables) {
+            let settings: Vec<Option<toml::Value>> =
+                keys.iter().map(|key| table.get(key).cloned()).collect();
+            let classes = registry::dataset(&run.config.dataset)?.class_names();
+            let class = classes.iter().position(|c| c == run.config.class()).unwrap_or_default();
+            keyed.push((settings, class, run.config.seed(), run));
+        }
+        keyed.sort_by(|a, b| {
+            let settings = a.0.iter().zip(&b.0).map(|(a, b)| compare(a.as_ref(), b.as_ref()));
+            let settings = settings.fold(Ordering::Equal, Ordering::then);
+            settings.then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)).then_with(|| a.3.name.cmp(&b.3.name))
+        });
+        let mut groups: Vec<(Vec<Option<toml::Value>>, Group)> = Vec::new();
+        for (settings, _, seed, run) in keyed {
+            if groups.last().is_none_or(|(last, _)| *last != settings) {
+                let written = settings.iter().zip(&keys).map(|(value, key)| {
+                    (key.clone(), value.as_ref().map_or("unset".into(), shown))
+                });
+                let group = Group {
+                    settings: written.collect(),
+                    runs: Vec::new(),
+                    classes: Vec::new(),
+                    seeds: Vec::new(),
+                };
+                groups.push((settings, group));
+            }
+            let Some((_, group)) = groups.last_mut() else { continue };
+            let class = run.config.class().to_string();
+            if !group.classes.contains(&class) {
+                group.classes.push(class);
+            }
+            if let Err(at) = group.seeds.binary_search(&seed) {
+                group.seeds.insert(at, seed);
+            }
+            group.runs.push(run);
+        }
+        Ok(Self { name, folder, groups: groups.into_iter().map(|(_, g)| g).collect(), keys })
+    }
+
+    /// Every run.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.groups.iter().flat_map(|group| &group.runs)
+    }
+}
+
+/// Whether a folder is a finished run's; what has no name of its own yet is not.
+pub fn is_run(folder: &Path) -> bool {
+    let hidden = folder.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    !hidden && ["config.toml", "metrics.json"].iter().all(|file| folder.join(file).is_file())
+}
+
+/// A TOML value for people: a text without its quotes, a number without needless digits.
+fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Float(number) => format!("{number}"),
+        other => other.to_string(),
+    }
+}
+
+/// Numbers by size, everything else by its text; what is not set comes first.
+fn compare(a: Option<&toml::Value>, b: Option<&toml::Value>) -> Ordering {
+    let number = |v: &toml::Value| v.as_float().or_else(|| v.as_integer().map(|i| i as f64));
+    match (a, b) {
+        (Some(a), Some(b)) => match (number(a), number(b)) {
+            (Some(a), Some(b)) => a.total_cmp(&b),
+            _ => a.to_string().cmp(&b.to_string()),
+        },
+        _ => a.is_some().cmp(&b.is_some()),
+    }
+}
+
+impl Run {
+    fn read(folder: &Path) -> Result<Self> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()))
+        };
+        let toml = read("config.toml")?;
+        let config = RunConfig::from_toml(&toml)
+            .with_context(|| format!("{}", folder.join("config.toml").display()))?;
+        let about = serde_json::from_str(&read("run.json")?)
+            .with_context(|| format!("{}: not a run's record", folder.join("run.json").display()))?;
+        let epochs = read_epochs(&read("epochs.csv")?)
+            .with_context(|| format!("{}", folder.join("epochs.csv").display()))?;
+        let column = format!("{}_{}", config.score.0, config.scoring.0);
+        let (pictures, anomalous, scores) = read_scores(&read("scores.csv")?, &column)
+            .with_context(|| format!("{}", folder.join("scores.csv").display()))?;
+        Ok(Self {
+            name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            folder: folder.to_path_buf(),
+            metrics: record::read_metrics(folder)?,
+            config,
+            toml,
+            about,
+            epochs,
+            pictures,
+            anomalous,
+            scores,
+        })
+    }
+
+    /// The scores of the normal and of the anomalous pictures.
+    pub fn scores_by_kind(&self) -> (Vec<f64>, Vec<f64>) {
+        let (mut normal, mut anomalies) = (Vec::new(), Vec::new());
+        for (&score, &anomalous) in self.scores.iter().zip(&self.anomalous) {
+            if anomalous { anomalies.push(score) } else { normal.push(score) }
+        }
+        (normal, anomalies)
+    }
+}
+
+fn read_epochs(text: &str) -> Result<Epochs> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let mut columns: Vec<(String, Vec<f64>)> =
+        reader.headers()?.iter().map(|name| (name.to_string(), Vec::new())).collect();
+    for row in reader.records() {
+        for ((name, values), cell) in columns.iter_mut().zip(&row?) {
+            // A cell may be empty where an epoch has no such number.
+            let value = if cell.is_empty() { Ok(f64::NAN) } else { cell.parse() };
+            values.push(value.with_context(|| format!("column {name}: {cell:?} is no number"))?);
+        }
+    }
+    Ok(Epochs(columns))
+}
+
+type TestScores = (Vec<usize>, Vec<bool>, Vec<f64>);
+
+fn read_scores(text: &str, column: &str) -> Result<TestScores> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let headers = reader.headers()?.clone();
+    let at = |name: &str| {
+        headers.iter().position(|h| h == name).with_context(|| format!("there is no column {name}"))
+    };
+    let (picture, anomalous, score) = (at("picture")?, at("anomalous")?, at(column)?);
+    let mut all = TestScores::default();
+    for (number, row) in reader.records().enumerate() {
+        let row = row?;
+        let cell = |at: usize| row.get(at).unwrap_or_default();
+        let line = || format!("row {}", number + 1);
+        all.0.push(cell(picture).parse().with_context(line)?);
+        all.1.push(match cell(anomalous) {
+            "0" => false,
+            "1" => true,
+            other => bail!("row {}: anomalous is {other:?}, neither 0 nor 1", number + 1),
+        });
+        all.2.push(cell(score).parse().with_context(line)?);
+    }
+    Ok(all)
+}

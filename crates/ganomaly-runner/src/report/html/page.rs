@@ -1,0 +1,277 @@
+//! The page around a report: head, table of contents, sections; and the few pieces that every section is made of.
+
+use super::figures::Ink;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+const STYLE: &str = include_str!("style.css");
+const SORT: &str = include_str!("sort.js");
+
+/// A page in the making.
+#[derive(Debug)]
+pub struct Page {
+    title: String,
+    lead: Markup,
+    sections: Vec<Section>,
+}
+
+#[derive(Debug)]
+struct Section {
+    id: String,
+    title: String,
+    body: Markup,
+    bytes: usize,
+}
+
+impl Page {
+    /// A page with its title and what stands beneath it.
+    pub fn new(title: &str, lead: Markup) -> Self {
+        Self { title: title.to_string(), lead, sections: Vec::new() }
+    }
+
+    /// Adds a section.
+    pub fn section(&mut self, id: &str, title: &str, body: Markup) {
+        let bytes = body.0.len();
+        self.sections.push(Section { id: id.to_string(), title: title.to_string(), body, bytes });
+    }
+
+    /// Bytes of all sections so far.
+    pub fn bytes(&self) -> usize {
+        self.sections.iter().map(|s| s.bytes).sum()
+    }
+
+    /// The whole document. It asks for nothing outside itself, and its policy forbids it to.
+    pub fn finish(self) -> String {
+        let policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+        let document = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta http-equiv="Content-Security-Policy" content=(policy);
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta name="generator" content=(concat!("ganomaly ", env!("CARGO_PKG_VERSION")));
+                    link rel="icon" href="data:,";
+                    title { (self.title) " · ganomaly" }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    a.skip href="#content" { "Skip to the content" }
+                    div.layout {
+                        nav.contents aria-label="Contents" {
+                            p.contents-title { (self.title) }
+                            ol {
+                                @for section in &self.sections {
+                                    li { a href={ "#" (section.id) } { (section.title) } }
+                                }
+                            }
+                        }
+                        main #content {
+                            header.lead {
+                                h1 { (self.title) }
+                                (self.lead)
+                            }
+                            @for section in &self.sections {
+                                section id=(section.id) {
+                                    h2 { (section.title) }
+                                    (section.body)
+                                }
+                            }
+                        }
+                    }
+                    script { (PreEscaped(SORT)) }
+                }
+            }
+        };
+        document.into_string()
+    }
+}
+
+/// A number as people read it, and as it sorts.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    /// What is shown, as HTML.
+    shown: String,
+    /// What it is sorted by, where that is not the shown text.
+    value: Option<f64>,
+}
+
+impl Cell {
+    /// A text.
+    pub fn text(text: &str) -> Self {
+        Self { shown: html! { (text) }.into_string(), value: None }
+    }
+
+    /// Any markup.
+    pub fn markup(markup: Markup) -> Self {
+        Self { shown: markup.into_string(), value: None }
+    }
+
+    /// A number with so many decimals; a dash where there is none.
+    pub fn number(value: Option<f64>, decimals: usize) -> Self {
+        let shown = value.map_or_else(|| "–".into(), |v| format!("{v:.decimals$}"));
+        Self { shown, value }
+    }
+
+    /// Any markup that is sorted by a number.
+    pub fn sorted_by(value: Option<f64>, markup: Markup) -> Self {
+        Self { shown: markup.into_string(), value }
+    }
+}
+
+/// A column's heading.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// What is in it.
+    pub name: String,
+    /// A word on it, in smaller letters beneath.
+    pub note: String,
+    /// Numbers stand on the right.
+    pub number: bool,
+}
+
+impl Column {
+    /// A column of texts.
+    pub fn text(name: &str) -> Self {
+        Self { name: name.into(), note: String::new(), number: false }
+    }
+
+    /// A column of numbers.
+    pub fn number(name: &str) -> Self {
+        Self { name: name.into(), note: String::new(), number: true }
+    }
+
+    /// With a word beneath.
+    pub fn note(self, note: &str) -> Self {
+        Self { note: note.into(), ..self }
+    }
+}
+
+/// A table that sorts by any column, in a box of its own that scrolls where the page is narrow. The first cell of a row
+/// names it; rows of `foot` stay below.
+pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Cell>], foot: &[Vec<Cell>]) -> Markup {
+    let class = |at: usize| columns.get(at).is_some_and(|c| c.number).then_some("number");
+    let row = |cells: &Vec<Cell>| {
+        html! {
+            tr {
+                @for (at, cell) in cells.iter().enumerate() {
+                    @if at == 0 {
+                        th scope="row" class=[class(at)] data-value=[cell.value] { (PreEscaped(&cell.shown)) }
+                    } @else {
+                        td class=[class(at)] data-value=[cell.value] { (PreEscaped(&cell.shown)) }
+                    }
+                }
+            }
+        }
+    };
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(caption) {
+            table.sortable {
+                caption { (caption) }
+                thead {
+                    tr {
+                        @for column in columns {
+                            th scope="col" class=[column.number.then_some("number")] {
+                                span.label { (column.name) }
+                                @if !column.note.is_empty() { span.note { (column.note) } }
+                            }
+                        }
+                    }
+                }
+                tbody { @for cells in rows { (row(cells)) } }
+                @if !foot.is_empty() { tfoot { @for cells in foot { (row(cells)) } } }
+            }
+        }
+    }
+}
+
+/// A heat map as a table: what it shows can be read, and read out.
+pub fn heat_map(caption: &str, corner: &str, columns: &[String], rows: &[(String, Vec<Option<f64>>)]) -> Markup {
+    html! {
+        figure.heat {
+            div.scroll tabindex="0" role="region" aria-label=(caption) {
+                table {
+                    caption { (caption) }
+                    thead {
+                        tr {
+                            th scope="col" { (corner) }
+                            @for column in columns { th scope="col" { (column) } }
+                        }
+                    }
+                    tbody {
+                        @for (name, values) in rows {
+                            tr {
+                                th scope="row" { (name) }
+                                @for value in values { (heat_cell(*value)) }
+                            }
+                        }
+                    }
+                }
+            }
+            div.scale aria-hidden="true" { span { "0.5" } span.ramp {} span { "1.0" } }
+        }
+    }
+}
+
+/// The colour runs from chance to 1; what is below chance is marked by its own.
+fn heat_cell(value: Option<f64>) -> Markup {
+    let Some(value) = value else { return html! { td.missing { "–" } } };
+    let share = ((value - 0.5) * 2.0).clamp(0.0, 1.0);
+    let class = if value < 0.5 {
+        "below"
+    } else if share > 0.55 {
+        "high"
+    } else {
+        "low"
+    };
+    html! { td class=(class) style=(format!("--share:{:.0}%", share * 100.0)) { (format!("{value:.3}")) } }
+}
+
+/// An SVG figure beneath its title, for a grid of many.
+pub fn small_figure(title: &str, value: &str, svg: &str) -> Markup {
+    html! {
+        figure.small {
+            figcaption { span.name { (title) } @if !value.is_empty() { span.value { (value) } } }
+            (PreEscaped(svg))
+        }
+    }
+}
+
+/// Names and colours of what figures show.
+pub fn legend(entries: &[(Ink, &str, &str)]) -> Markup {
+    html! {
+        ul.legend aria-label="Legend" {
+            @for (ink, shape, name) in entries {
+                li { span class={ "key " (shape) " " (ink.class()) } aria-hidden="true" {} (name) }
+            }
+        }
+    }
+}
+
+/// Mean ± deviation; the mean alone of a single value.
+pub fn mean_std(values: &[f64]) -> String {
+    match ganomaly_metrics::mean_std(values) {
+        Ok(m) => match m.std {
+            Some(std) => format!("{:.3} ± {std:.3}", m.mean),
+            None => format!("{:.3}", m.mean),
+        },
+        Err(_) => "–".into(),
+    }
+}
+
+/// The mean; none of no values.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    ganomaly_metrics::mean_std(values).ok().map(|m| m.mean)
+}
+
+/// "1 run", "2 runs".
+pub fn count(n: usize, one: &str, many: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+}
+
+/// A text as an element's id.
+pub fn slug(text: &str) -> String {
+    let letters = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+    let slug: String = letters.collect::<String>().to_lowercase();
+    slug.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}

@@ -1,0 +1,180 @@
+//! Reports in a real browser: Chromium, where it is installed or named by `GANOMALY_CHROMIUM`. With `GANOMALY_SCREENSHOTS=DIR` it leaves
+//! pictures of the pages there.
+
+mod devtools;
+
+use base64::Engine;
+use devtools::Browser;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A config that trains in a second; its name and one of its settings go into the page as they are.
+const CONFIG: &str = r#"
+dataset = "synthetic"
+isize = 16
+nz = 8
+ngf = 4
+epochs = 3
+train_limit = 256
+test_limit = 200
+batch_size = 32
+lr = 2e-3
+also_score = ["batch-shuffled", "batch-sequential"]
+
+[sweep]
+abnormal_class = ["ring", "cross"]
+seed = [0, 1]
+"#;
+/// Nothing of it may become markup.
+const NAME: &str = r#"R&D <b>"one"</b>"#;
+const WIDTHS: [u32; 2] = [390, 1400];
+
+fn ganomaly(folder: &Path, args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_ganomaly"))
+        .args(args)
+        .current_dir(folder)
+        .env_remove("GANOMALY_DATA_DIR")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?} failed: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Opens a page and returns every complaint about it, how many figures each section has, and its title.
+fn look(browser: &mut Browser, page: &Path, width: u32, scheme: &str) -> (Vec<String>, Value) {
+    browser.open(page, width, scheme);
+    let mut seen = browser.evaluate(include_str!("check.js"));
+    let list: Vec<String> = serde_json::from_value(seen["complaints"].take()).unwrap();
+    let mut complaints: Vec<String> =
+        list.into_iter().map(|c| format!("{width} {scheme}: {c}")).collect();
+    let own = format!("file://{}", page.display());
+    for event in &browser.events {
+        let params = &event["params"];
+        match event["method"].as_str().unwrap_or_default() {
+            "Network.requestWillBeSent" => {
+                let url = params["request"]["url"].as_str().unwrap_or_default();
+                if url != own && !url.starts_with("data:") {
+                    complaints.push(format!("asks for {url}"));
+                }
+            }
+            "Runtime.exceptionThrown" => complaints.push(format!("exception: {params}")),
+            "Runtime.consoleAPICalled" => complaints.push(format!("console: {params}")),
+            "Log.entryAdded" => complaints.push(format!("log: {}", params["entry"]["text"])),
+            _ => {}
+        }
+    }
+    if let Some(folder) = std::env::var_os("GANOMALY_SCREENSHOTS") {
+        let stem = page.file_stem().unwrap().to_string_lossy();
+        let file = Path::new(&folder).join(format!("{stem}-{width}-{scheme}.png"));
+        browser.evaluate("for (const d of document.querySelectorAll('details')) d.open = false");
+        let png = base64::engine::general_purpose::STANDARD.decode(browser.screenshot()).unwrap();
+        fs::write(file, png).unwrap();
+    }
+    (complaints, seen)
+}
+
+/// A page is sound at both widths and in both colour schemes, and has these figures in its sections.
+fn sound(browser: &mut Browser, page: &Path, title: &str, figures: &Value) {
+    for width in WIDTHS {
+        for scheme in ["light", "dark"] {
+            let (complaints, seen) = look(browser, page, width, scheme);
+            assert!(complaints.is_empty(), "{}: {complaints:#?}", page.display());
+            assert_eq!(seen["title"], title);
+            assert_eq!(&seen["figures"], figures, "{}", page.display());
+        }
+    }
+}
+
+fn copy(from: &Path, folder: &Path, name: &str) -> (PathBuf, String) {
+    let html = fs::read_to_string(from).unwrap();
+    assert!(html.len() < 10_000_000, "{} bytes", html.len());
+    let page = folder.join(format!("{name}.html"));
+    fs::write(&page, &html).unwrap();
+    (page, html)
+}
+
+#[test]
+fn reports_are_sound_in_a_browser() {
+    let Some(command) = devtools::find() else {
+        eprintln!("skipped: no Chromium here; install it, or name it with GANOMALY_CHROMIUM");
+        return;
+    };
+    let sandbox = tempfile::tempdir().unwrap();
+    let folder = sandbox.path().canonicalize().unwrap();
+    let config = format!("{NAME}.toml");
+    fs::write(folder.join(&config), CONFIG).unwrap();
+    ganomaly(&folder, &["sweep", &config]);
+    fs::write(folder.join("weights.toml"), CONFIG).unwrap();
+    ganomaly(&folder, &["sweep", "weights.toml", "--set", "w_con=[5,50]", "--set", "epochs=1"]);
+    let written = ganomaly(&folder, &["report"]);
+    assert_eq!(written.lines().count(), 2, "{written}");
+    let sides = ["weights:w_con=5", "weights:w_con=50"];
+    let compared = ganomaly(&folder, &["report", "--compare", sides[0], sides[1]]);
+    let results = folder.join("results");
+
+    let mut browser = Browser::start(&command);
+    let (page, html) = copy(&results.join(NAME).join("report.html"), &folder, "one");
+    let figures = json!({
+        "auroc": 1, "seeds": 1, "roc": 2, "precision-recall": 2, "scores": 2, "training": 4, "pictures": 8,
+    });
+    sound(&mut browser, &page, NAME, &figures);
+    without_script(&mut browser, &page);
+
+    let (many, _) = copy(&results.join("weights/report.html"), &folder, "many");
+    // Of each setting: two figures of its numbers, and what the other page has.
+    let figures = json!({ "settings": 1, "setting-1": 20, "setting-2": 20 });
+    sound(&mut browser, &many, "weights", &figures);
+    let (comparison, _) = copy(&folder.join(compared.trim()), &folder, "comparison");
+    sound(&mut browser, &comparison, "Comparison", &json!({ "classes": 1 }));
+
+    every_fault_is_found(&mut browser, &folder, &html);
+}
+
+/// All but sorting is there without JavaScript.
+fn without_script(browser: &mut Browser, page: &Path) {
+    browser.call("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
+    browser.open(page, 1400, "light");
+    assert_eq!(browser.count("figure"), 20);
+    assert_eq!(browser.count("table.sortable tbody tr"), 2 + 4 + 4);
+    assert_eq!(browser.count("thead button"), 0, "scripts still run");
+    browser.call("Emulation.setScriptExecutionDisabled", &json!({ "value": false }));
+}
+
+/// The checks above can fail: each of these pages has one fault, and each is complained of.
+fn every_fault_is_found(browser: &mut Browser, folder: &Path, html: &str) {
+    let (svg, svg_end) = (html.find("<svg").unwrap(), html.find("</svg>").unwrap());
+    let picture = html.find("data:image/png;base64,").unwrap() + "data:image/png;base64,".len();
+    let picture_end = picture + html[picture..].find('"').unwrap();
+    let without_policy = html.replace("http-equiv=\"Content-Security-Policy\"", "");
+    let add = |html: &str, what: &str| html.replace("</main>", &format!("{what}</main>"));
+    let figure = html.find("<figure class=\"small\"").unwrap();
+    let figure_end = figure + html[figure..].find("</figure>").unwrap() + "</figure>".len();
+    let faults: BTreeMap<&str, String> = BTreeMap::from([
+        ("the figure is empty", format!("{}<svg aria-label=\"x\">{}", &html[..svg], &html[svg_end..])),
+        ("a picture is not shown", format!("{}AAAA{}", &html[..picture], &html[picture_end..])),
+        ("does not sort", html.replace("return falling ? -less : less;", "return 0;")),
+        ("has no button", html.replace("heading.append(button);", "")),
+        ("console:", add(html, "<script>console.error('a fault')</script>")),
+        ("exception:", add(html, "<script>throw new Error('a fault')</script>")),
+        ("asks for http://127.0.0.1:9/", add(&without_policy, "<img src='http://127.0.0.1:9/x' alt='x'>")),
+        ("log:", add(html, "<img src='http://127.0.0.1:9/x' alt='x'>")),
+        ("scrolls sideways", add(html, "<div style='width:600px'>wide</div>")),
+        ("too pale", add(html, "<p style='color:#999;background:#aaa'>pale</p>")),
+        ("skips a level", add(html, "<h5>deep</h5>")),
+        ("leads nowhere", html.replace("id=\"roc\"", "id=\"cor\"")),
+    ]);
+    let page = folder.join("fault.html");
+    for (expected, broken) in faults {
+        assert_ne!(broken, html, "{expected}: the page was not changed");
+        fs::write(&page, broken).unwrap();
+        let (complaints, _) = look(browser, &page, 390, "light");
+        assert!(complaints.iter().any(|c| c.contains(expected)), "{expected}: {complaints:?}");
+    }
+    fs::write(&page, format!("{}{}", &html[..figure], &html[figure_end..])).unwrap();
+    let (_, seen) = look(browser, &page, 390, "light");
+    assert_eq!(seen["figures"]["roc"], 1, "a missing figure goes unnoticed");
+}
