@@ -72,7 +72,7 @@
 
   // The page does not scroll sideways, its headings come in order, its links lead somewhere.
   const root = document.documentElement;
-  if (root.scrollWidth > window.innerWidth) say(`the page scrolls sideways: ${root.scrollWidth} of ${window.innerWidth} pixels`);
+  if (root.scrollWidth > root.clientWidth) say(`the page scrolls sideways: ${root.scrollWidth} of ${root.clientWidth} pixels`);
   let level = 0;
   for (const heading of document.querySelectorAll("h1, h2, h3, h4, h5, h6")) {
     const next = Number(heading.tagName[1]);

@@ -29,7 +29,7 @@ abnormal_class = ["ring", "cross"]
 seed = [0, 1]
 "#;
 /// Nothing of it may become markup.
-const NAME: &str = r#"R&D <b>"one"</b>"#;
+const NAME: &str = r#"R&D <b>"one""#;
 const WIDTHS: [u32; 2] = [390, 1400];
 
 fn ganomaly(folder: &Path, args: &[&str]) -> String {
@@ -126,7 +126,7 @@ fn reports_are_sound_in_a_browser() {
 
     let (many, _) = copy(&results.join("weights/report.html"), &folder, "many");
     // Of each setting: two figures of its numbers, and what the other page has.
-    let figures = json!({ "settings": 1, "setting-1": 20, "setting-2": 20 });
+    let figures = json!({ "settings": 1, "each-setting": 40 });
     sound(&mut browser, &many, "weights", &figures);
     let (comparison, _) = copy(&folder.join(compared.trim()), &folder, "comparison");
     sound(&mut browser, &comparison, "Comparison", &json!({ "classes": 1 }));
@@ -156,7 +156,7 @@ fn every_fault_is_found(browser: &mut Browser, folder: &Path, html: &str) {
     let faults: BTreeMap<&str, String> = BTreeMap::from([
         ("the figure is empty", format!("{}<svg aria-label=\"x\">{}", &html[..svg], &html[svg_end..])),
         ("a picture is not shown", format!("{}AAAA{}", &html[..picture], &html[picture_end..])),
-        ("does not sort", html.replace("return falling ? -less : less;", "return 0;")),
+        ("does not sort", html.replace("return falling ? -order : order;", "return 0;")),
         ("has no button", html.replace("heading.append(button);", "")),
         ("console:", add(html, "<script>console.error('a fault')</script>")),
         ("exception:", add(html, "<script>throw new Error('a fault')</script>")),

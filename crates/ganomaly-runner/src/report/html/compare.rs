@@ -1,8 +1,9 @@
 //! Two settings, run by run: paired over class and seed.
 
+use super::audit::signed;
 use super::data::{Group, Results};
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
-use super::page::{Cell, Column, Page, legend, mean, mean_std, slug, table};
+use super::page::{Cell, Column, Page, legend, list, mean, mean_std, slug, table};
 use super::save;
 use anyhow::{Context, Result, bail, ensure};
 use ganomaly_metrics::{
@@ -11,6 +12,9 @@ use ganomaly_metrics::{
 use maud::{Markup, PreEscaped, html};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+/// Resamples of the interval of a mean difference.
+const RESAMPLES: usize = 10_000;
 
 /// One side of a comparison: `EXPERIMENT`, or `EXPERIMENT:KEY=VALUE,…` where it has several settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +126,8 @@ fn build(a: &Side, b: &Side) -> Result<String> {
         a.name,
         b.name
     );
-    let (left, right): (Vec<f64>, Vec<f64>) = pairs.iter().map(|p| (p.b, p.a)).unzip();
-    let effect = paired_effect(&left, &right, BootstrapOptions::default())?;
+    let (left, right): (Vec<f64>, Vec<f64>) = pairs.iter().map(|p| (p.a, p.b)).unzip();
+    let effect = paired_effect(&left, &right, BootstrapOptions { resamples: RESAMPLES, ..BootstrapOptions::default() })?;
     let test = wilcoxon_signed_rank(&left, &right)?;
     let mut classes: Vec<&str> = pairs.iter().map(|p| p.class.as_str()).collect();
     classes.dedup();
@@ -138,7 +142,7 @@ fn lead(a: &Side, b: &Side, effect: &PairedEffect, test: &Wilcoxon) -> Markup {
     html! {
         p.protocol { strong { "A" } " " (a.name) " · " (a.group.first().metrics.protocol) br; strong { "B" } " " (b.name) " · " (b.group.first().metrics.protocol) }
         dl.facts {
-            div.main { dt { "B − A, mean AUROC" } dd { (signed(effect.mean)) } }
+            div.main { dt { "A − B, mean AUROC" } dd { (signed(effect.mean)) } }
             @if let Some(interval) = effect.interval {
                 div { dt { "95 % interval" } dd { (signed(interval.low)) " to " (signed(interval.high)) } }
             }
@@ -146,10 +150,6 @@ fn lead(a: &Side, b: &Side, effect: &PairedEffect, test: &Wilcoxon) -> Markup {
             div { dt { "pairs" } dd { (effect.count) } }
         }
     }
-}
-
-fn signed(value: f64) -> String {
-    format!("{value:+.3}").replace('-', "−")
 }
 
 fn p_value(p: f64) -> String {
@@ -164,7 +164,7 @@ fn by_class(a: &Side, b: &Side, pairs: &[Pair], classes: &[&str]) -> Result<Mark
         Column::text(a.group.class_heading()),
         Column::number("A").note("mean ± std"),
         Column::number("B").note("mean ± std"),
-        Column::number("B − A").note("mean ± std of pairs"),
+        Column::number("A − B").note("mean ± std of pairs"),
         Column::number("pairs"),
     ];
     let mut rows = Vec::new();
@@ -172,7 +172,7 @@ fn by_class(a: &Side, b: &Side, pairs: &[Pair], classes: &[&str]) -> Result<Mark
     let mut low = 0.9f64;
     for (at, class) in classes.iter().enumerate() {
         let (left, right) = of(class);
-        let gaps: Vec<f64> = right.iter().zip(&left).map(|(b, a)| b - a).collect();
+        let gaps: Vec<f64> = right.iter().zip(&left).map(|(b, a)| a - b).collect();
         rows.push(vec![
             Cell::text(class),
             Cell::sorted_by(mean(&left), html! { (mean_std(&left)) }),
@@ -236,9 +236,9 @@ fn statistics(
         WilcoxonMethod::Exact => "exact",
         WilcoxonMethod::Normal => "normal approximation",
     };
-    let better = pairs.iter().filter(|p| p.b > p.a).count();
+    let better = pairs.iter().filter(|p| p.a > p.b).count();
     let unpaired = a.group.runs.len() + b.group.runs.len() - 2 * pairs.len();
-    let row = |name: &str, value: Markup| vec![Cell::text(name), Cell::markup(value)];
+    let row = |name: &'static str, value: Markup| (name, value);
     let mut rows = vec![
         row("mean difference", html! { (signed(effect.mean)) }),
         row("95 % interval, bootstrap over pairs", html! {
@@ -247,17 +247,17 @@ fn statistics(
         row("Hodges–Lehmann estimate", html! { (signed(effect.pseudo_median)) }),
         row("rank-biserial correlation", html! { (signed(effect.rank_biserial)) }),
         row("Wilcoxon signed rank, two-sided p", html! { (p_value(test.p)) " (" (method) ", " (test.count) " pairs differ)" }),
-        row("B higher than A", html! { (better) " of " (pairs.len()) " pairs" }),
+        row("A higher than B", html! { (better) " of " (pairs.len()) " pairs" }),
     ];
     if unpaired > 0 {
         rows.push(row("runs without a partner, left out", html! { (unpaired) }));
     }
     html! {
         p {
-            "Differences are B minus A, paired over class and seed. The pairs of one class are not independent of each other, "
+            "Differences are A minus B, paired over class and seed. The pairs of one class are not independent of each other, "
             "so that a small p says less than it would for as many classes."
         }
-        (table("Paired comparison", &[Column::text("measure"), Column::number("value")], &rows, &[]))
+        (list("Paired comparison", &rows))
     }
 }
 

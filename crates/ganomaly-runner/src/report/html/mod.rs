@@ -3,6 +3,7 @@
 //! It is made from the experiment's folder alone, so that it can be made again anywhere. The markup is maud's: its templates are
 //! Rust, checked by the compiler, and escape every value unless told otherwise, so that no name in a config becomes markup.
 
+mod audit;
 mod compare;
 mod curves;
 mod data;
@@ -11,6 +12,7 @@ mod figures;
 mod page;
 mod provenance;
 mod summary;
+mod weightings;
 
 pub use compare::{Choice, write_comparison};
 
@@ -18,13 +20,13 @@ use crate::data::DataStore;
 use anyhow::{Context, Result};
 use data::{Group, Results};
 use maud::{Markup, html};
-use page::{Page, slug};
+use page::Page;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The file's name in an experiment's folder.
 pub const FILE: &str = "report.html";
-/// No page is larger than twice this: details are left out beyond it, and said to be.
+/// Bytes that the settings one by one may take, of the ten millions of a page; what is left out beyond is said to be.
 const DETAILS: usize = 5_000_000;
 /// Bytes that example pictures may take in all.
 const PICTURES: usize = 2_500_000;
@@ -57,19 +59,22 @@ fn build(results: &Results, store: &DataStore) -> Result<String> {
     if let [group] = results.groups.as_slice() {
         page.section("auroc", "AUROC by class", summary::by_class(group)?);
         page.section("seeds", "Class by seed", summary::class_by_seed(group));
+    } else {
+        page.section("settings", "Settings", summary::settings(results));
+    }
+    if let Some(weightings) = weightings::read(&results.folder)? {
+        let body = weightings::section(&weightings, &results.folder)?;
+        page.section("weightings", "Weightings", body);
+    }
+    if let Some(audit) = audit::read(&results.folder)? {
+        page.section("audit", "Protocol audit", audit::section(&audit)?);
+    }
+    if let [group] = results.groups.as_slice() {
         for part in PARTS {
             page.section(part.id, part.title, part.make(group, store, &mut budget)?);
         }
     } else {
-        page.section("settings", "Settings", summary::settings(results));
-        for (at, group) in results.groups.iter().enumerate() {
-            let body = if page.bytes() < DETAILS {
-                one_of_many(group, at, store, &mut budget)?
-            } else {
-                html! { p { "The curves of this setting are left out, to keep the page small." } }
-            };
-            page.section(&format!("setting-{}", at + 1), &group.name(), body);
-        }
+        page.section("each-setting", "Each setting", each_setting(results, store, &mut budget)?);
     }
     page.section("runs", "Runs", provenance::runs(results));
     page.section("provenance", "Config, machine, times", provenance::provenance(results)?);
@@ -109,25 +114,45 @@ impl Part {
     }
 }
 
-/// A setting among several: its numbers, and its figures folded away.
-fn one_of_many(group: &Group, at: usize, store: &DataStore, budget: &mut usize) -> Result<Markup> {
-    let mut parts = Vec::new();
-    for part in PARTS {
-        parts.push((part.title, part.id, part.make(group, store, budget)?));
+/// The settings one by one, folded away, until the page would grow too large.
+fn each_setting(results: &Results, store: &DataStore, budget: &mut usize) -> Result<Markup> {
+    let mut settings = Vec::new();
+    let mut bytes = 0;
+    for group in &results.groups {
+        let body = if bytes < DETAILS {
+            one_of_many(group, store, budget)?
+        } else {
+            html! { p { "The curves of this setting are left out, to keep the page small." } }
+        };
+        bytes += body.0.len();
+        settings.push((group, body));
     }
     Ok(html! {
-        p { (summary::headline(group)) "." }
-        h3 { "AUROC by class" }
-        (summary::by_class(group)?)
-        @if group.seeds.len() > 1 {
-            h3 { "Class by seed" }
-            (summary::class_by_seed(group))
-        }
-        @for (title, id, body) in &parts {
-            details.part id={ "setting-" (at + 1) "-" (slug(id)) } {
-                summary { h3 { (title) } }
+        p { "The same figures for every setting. Press one to see it." }
+        @for (at, (group, body)) in settings.iter().enumerate() {
+            details.setting id={ "setting-" (at + 1) } {
+                summary { h3 { (group.name()) } span.note { (summary::headline(group)) } }
                 (body)
             }
+        }
+    })
+}
+
+/// A setting among several: its numbers, then its figures.
+fn one_of_many(group: &Group, store: &DataStore, budget: &mut usize) -> Result<Markup> {
+    let mut parts = Vec::new();
+    for part in PARTS {
+        parts.push((part.title, part.make(group, store, budget)?));
+    }
+    Ok(html! {
+        (summary::by_class(group)?)
+        @if group.seeds.len() > 1 {
+            h4 { "Class by seed" }
+            (summary::class_by_seed(group))
+        }
+        @for (title, body) in &parts {
+            h4 { (title) }
+            (body)
         }
     })
 }

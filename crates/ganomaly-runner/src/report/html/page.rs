@@ -19,7 +19,6 @@ struct Section {
     id: String,
     title: String,
     body: Markup,
-    bytes: usize,
 }
 
 impl Page {
@@ -30,13 +29,7 @@ impl Page {
 
     /// Adds a section.
     pub fn section(&mut self, id: &str, title: &str, body: Markup) {
-        let bytes = body.0.len();
-        self.sections.push(Section { id: id.to_string(), title: title.to_string(), body, bytes });
-    }
-
-    /// Bytes of all sections so far.
-    pub fn bytes(&self) -> usize {
-        self.sections.iter().map(|s| s.bytes).sum()
+        self.sections.push(Section { id: id.to_string(), title: title.to_string(), body });
     }
 
     /// The whole document. It asks for nothing outside itself, and its policy forbids it to.
@@ -180,6 +173,18 @@ pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Cell>], foot: &[Vec<
                 }
                 tbody { @for cells in rows { (row(cells)) } }
                 @if !foot.is_empty() { tfoot { @for cells in foot { (row(cells)) } } }
+            }
+        }
+    }
+}
+
+/// Names and values, in an order of their own.
+pub fn list(caption: &str, rows: &[(&str, Markup)]) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(caption) {
+            table {
+                caption { (caption) }
+                tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } } }
             }
         }
     }

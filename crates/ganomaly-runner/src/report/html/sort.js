@@ -13,22 +13,18 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const falling = heading.getAttribute("aria-sort") === "ascending";
       for (const other of headings) other.setAttribute("aria-sort", "none");
       heading.setAttribute("aria-sort", falling ? "descending" : "ascending");
-      const key = (row) => {
+      const keyed = [...body.rows].map((row) => {
         const cell = row.cells[column];
-        const text = cell.dataset.value ?? cell.textContent.trim();
-        const number = text === "" ? NaN : Number(text);
-        return Number.isNaN(number) ? text : number;
-      };
-      const order = (a, b) => {
-        // What is missing comes last, whichever way.
-        if (a === "–" || b === "–") return (a === "–") - (b === "–");
-        const less =
-          typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
-        return falling ? -less : less;
-      };
-      const rows = [...body.rows].map((row) => [key(row), row]);
-      rows.sort((a, b) => order(a[0], b[0]));
-      body.append(...rows.map(([, row]) => row));
+        return [cell.dataset.value ?? cell.textContent.trim(), row];
+      });
+      const [missing, present] = [keyed.filter(([key]) => key === "–"), keyed.filter(([key]) => key !== "–")];
+      const numbers = present.every(([key]) => key !== "" && !Number.isNaN(Number(key)));
+      present.sort(([a], [b]) => {
+        const order = numbers ? a - b : a.localeCompare(b, "en", { numeric: true });
+        return falling ? -order : order;
+      });
+      // What is missing comes last, whichever way.
+      body.append(...[...present, ...missing].map(([, row]) => row));
     });
   });
 }

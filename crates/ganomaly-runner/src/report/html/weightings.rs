@@ -1,0 +1,282 @@
+//! What each loss weight is worth, from `weightings.json` and the plots beside it.
+
+use super::audit::signed;
+use super::figures::{Axis, Figure, Ink, Mark, Ticks};
+use super::page::{Cell, Column, legend, table};
+use anyhow::{Context, Result};
+use base64::Engine;
+use maud::{Markup, PreEscaped, html};
+use serde::Deserialize;
+use std::fs;
+use std::path::Path;
+
+const WEIGHTS: [&str; 3] = ["w_adv", "w_con", "w_enc"];
+/// Plots of the folder and what they show, where they are there.
+const PLOTS: [(&str, &str); 4] = [
+    ("ternary.svg", "AUROC by the shares of the three weights"),
+    ("w_adv-w_con.svg", "AUROC by w_adv and w_con"),
+    ("w_adv-w_enc.svg", "AUROC by w_adv and w_enc"),
+    ("w_con-w_enc.svg", "AUROC by w_con and w_enc"),
+];
+
+/// What a report shows of `weightings.json`.
+#[derive(Debug, Deserialize)]
+pub struct Weightings {
+    classes: Vec<String>,
+    seeds: Vec<u64>,
+    design: String,
+    steps: usize,
+    settings: Vec<Setting>,
+    trend: Option<Trend>,
+    levels: Vec<Level>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Setting {
+    preset: Option<String>,
+    weights: [f64; 3],
+    auroc: Mean,
+    by_class: Vec<ClassMean>,
+    against_paper: Option<Comparison>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Mean {
+    mean: f64,
+    std: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ClassMean {
+    class: String,
+    auroc: Mean,
+}
+
+#[derive(Debug, Deserialize)]
+struct Comparison {
+    effect: Effect,
+    wilcoxon: Test,
+}
+
+#[derive(Debug, Deserialize)]
+struct Test {
+    p: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Effect {
+    mean: f64,
+    interval: Option<Interval>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Interval {
+    low: f64,
+    high: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Trend {
+    slopes: [Slope; 3],
+    r_squared: f64,
+    settings: usize,
+}
+
+#[derive(Debug, Deserialize)]
+struct Slope {
+    value: f64,
+    interval: Interval,
+    p: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Level {
+    weight: String,
+    value: f64,
+    effect: Effect,
+}
+
+/// Reads an experiment's weightings; none where there is no such file.
+pub fn read(folder: &Path) -> Result<Option<Weightings>> {
+    let path = folder.join("weightings.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let what =
+        || format!("{}: no weightings; `cargo xtask weights` writes it anew", path.display());
+    let text = fs::read_to_string(&path).with_context(what)?;
+    serde_json::from_str(&text).map(Some).with_context(what)
+}
+
+/// The weightings' section.
+pub fn section(all: &Weightings, folder: &Path) -> Result<Markup> {
+    Ok(html! {
+        p {
+            (all.settings.len()) " weightings (" (all.design) "), each on " (all.classes.join(", ")) " with "
+            (super::page::count(all.seeds.len(), "seed", "seeds")) ", " (all.steps) " training steps a run. "
+            "Each is compared with the paper's 1 / 50 / 1, paired over class and seed. With many weightings some differ by chance."
+        }
+        (settings(all))
+        h3 { "Main effects" }
+        (effects(all)?)
+        @let plots = plots(folder)?;
+        @if !plots.is_empty() {
+            h3 { "Maps" }
+            div.multiples.large { @for plot in &plots { (plot) } }
+        }
+    })
+}
+
+fn mean(m: &Mean) -> Cell {
+    let shown = match m.std {
+        Some(std) => format!("{:.3} ± {std:.3}", m.mean),
+        None => format!("{:.3}", m.mean),
+    };
+    Cell::sorted_by(Some(m.mean), html! { (shown) })
+}
+
+fn range(interval: Option<Interval>) -> String {
+    interval.map_or("–".into(), |i| format!("{} to {}", signed(i.low), signed(i.high)))
+}
+
+fn settings(all: &Weightings) -> Markup {
+    let mut columns = vec![Column::text("weighting")];
+    columns.extend(WEIGHTS.map(Column::number));
+    columns.push(Column::number("AUROC").note("mean ± std over class × seed"));
+    if all.classes.len() > 1 {
+        columns.extend(all.classes.iter().map(|class| Column::number(class)));
+    }
+    columns.extend([
+        Column::number("difference").note("to the paper's"),
+        Column::number("interval").note("95 %, bootstrap"),
+        Column::number("p").note("Wilcoxon"),
+    ]);
+    let row = |setting: &Setting| {
+        let mut row = vec![Cell::text(setting.preset.as_deref().unwrap_or("–"))];
+        row.extend(setting.weights.map(|w| Cell::sorted_by(Some(w), html! { (shown(w)) })));
+        row.push(mean(&setting.auroc));
+        if all.classes.len() > 1 {
+            row.extend(all.classes.iter().map(|class| {
+                let of = setting.by_class.iter().find(|c| c.class == *class);
+                of.map_or_else(|| Cell::number(None, 3), |c| mean(&c.auroc))
+            }));
+        }
+        let effect = setting.against_paper.as_ref().map(|c| &c.effect);
+        let p = setting.against_paper.as_ref().map(|c| c.wilcoxon.p);
+        row.push(effect.map_or_else(
+            || Cell::number(None, 3),
+            |e| Cell::sorted_by(Some(e.mean), html! { strong { (signed(e.mean)) } }),
+        ));
+        let interval = effect.and_then(|e| e.interval);
+        row.push(Cell::sorted_by(interval.map(|i| i.low), html! { (range(interval)) }));
+        row.push(Cell::number(p, 3));
+        row
+    };
+    let rows: Vec<Vec<Cell>> = all.settings.iter().map(row).collect();
+    table("Every weighting", &columns, &rows, &[])
+}
+
+/// A weight with four significant digits.
+fn shown(weight: f64) -> String {
+    if weight == 0.0 {
+        return "0".into();
+    }
+    let digits = (3 - weight.abs().log10().floor() as i32).clamp(0, 6) as usize;
+    let text = format!("{weight:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+}
+
+fn effects(all: &Weightings) -> Result<Markup> {
+    let mut rows: Vec<(String, f64, Option<Interval>)> = Vec::new();
+    for (weight, slope) in WEIGHTS.iter().zip(all.trend.iter().flat_map(|t| &t.slopes)) {
+        rows.push((format!("10 × {weight}"), slope.value, Some(slope.interval)));
+    }
+    let trend = rows.len();
+    for level in &all.levels {
+        let name = format!("{} = {}", level.weight, shown(level.value));
+        rows.push((name, level.effect.mean, level.effect.interval));
+    }
+    if rows.is_empty() {
+        return Ok(html! { p { "There are too few weightings above zero, or they vary too little, to tell." } });
+    }
+    let svg = effects_figure(&rows, trend)?;
+    let columns = [
+        Column::text("weight"),
+        Column::number("AUROC").note("for ten times the weight"),
+        Column::number("interval").note("95 %"),
+        Column::number("p"),
+    ];
+    Ok(html! {
+        @if let Some(trend) = &all.trend {
+            p {
+                "A linear regression of mean AUROC on the logarithms of the three weights, over the " (trend.settings)
+                " weightings without a zero (R² " (format!("{:.2}", trend.r_squared)) "): by how much AUROC rises with ten times a weight, the others held."
+            }
+            @let rows: Vec<Vec<Cell>> = WEIGHTS.iter().zip(&trend.slopes).map(|(weight, slope)| vec![
+                Cell::text(weight),
+                Cell::sorted_by(Some(slope.value), html! { strong { (signed(slope.value)) } }),
+                Cell::sorted_by(Some(slope.interval.low), html! { (range(Some(slope.interval))) }),
+                Cell::number(Some(slope.p), 3),
+            ]).collect();
+            (table("Trend of each weight", &columns, &rows, &[]))
+        }
+        @if !all.levels.is_empty() {
+            p { "Each level of the grid against the average of its weight's levels, paired over everything else." }
+        }
+        figure.wide {
+            (PreEscaped(svg))
+            (legend(&[(Ink::Main, "dot", "effect on AUROC, with its 95 % interval"), (Ink::Muted, "dashed", "no effect")]))
+        }
+    })
+}
+
+fn effects_figure(rows: &[(String, f64, Option<Interval>)], trend: usize) -> Result<String> {
+    let names: Vec<String> = rows.iter().rev().map(|(name, _, _)| name.clone()).collect();
+    let last = rows.len() as f64 - 1.0;
+    let none = vec![(0.0, -0.6), (0.0, last + 0.6)];
+    let mut marks =
+        vec![Mark::Line { points: none, ink: Ink::Muted, width: 1.0, opacity: 1.0, dashed: true }];
+    let (mut low, mut high) = (-0.01f64, 0.01f64);
+    for (at, (_, value, interval)) in rows.iter().enumerate() {
+        let y = last - at as f64;
+        let ink = if at < trend { Ink::Main } else { Ink::Series(0) };
+        if let Some(i) = interval {
+            marks.push(Mark::line(vec![(i.low, y), (i.high, y)], ink));
+            (low, high) = (low.min(i.low), high.max(i.high));
+        }
+        marks.push(Mark::Dot { at: (*value, y), ink, radius: 4.0, opacity: 1.0 });
+        (low, high) = (low.min(*value), high.max(*value));
+    }
+    let pad = (high - low) * 0.05;
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() as u32;
+    let figure = Figure {
+        size: (430, 60 + 22 * rows.len() as u32),
+        x: Axis {
+            label: "difference in AUROC",
+            range: (low - pad, high + pad),
+            ticks: Ticks::Numbers(6),
+        },
+        y: Axis { label: "", range: (-0.6, last + 0.6), ticks: Ticks::Names(&names) },
+        left: 14 + 7 * longest.min(20),
+    };
+    let said: Vec<String> =
+        rows.iter().map(|(name, value, _)| format!("{name} {}", signed(*value))).collect();
+    figure.svg(&format!("main effects: {}", said.join(", ")), &marks)
+}
+
+/// The folder's maps, each an image that can do nothing but be seen.
+fn plots(folder: &Path) -> Result<Vec<Markup>> {
+    let mut plots = Vec::new();
+    for (file, what) in PLOTS {
+        let path = folder.join("plots").join(file);
+        if !path.is_file() {
+            continue;
+        }
+        let svg = fs::read(&path).with_context(|| format!("{}: cannot read", path.display()))?;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(svg);
+        plots.push(html! {
+            figure.panel { img src={ "data:image/svg+xml;base64," (encoded) } alt=(what); }
+        });
+    }
+    Ok(plots)
+}
