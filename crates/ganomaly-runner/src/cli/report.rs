@@ -65,7 +65,10 @@ fn all(results: &Path) -> Result<Vec<PathBuf>> {
     }
     folders.sort();
     if folders.is_empty() {
-        bail!("{}: no experiment there has a finished run; make some with `ganomaly sweep`", results.display());
+        bail!(
+            "{}: no experiment there has a finished run; make some with `ganomaly sweep`",
+            results.display()
+        );
     }
     Ok(folders)
 }

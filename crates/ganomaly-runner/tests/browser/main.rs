@@ -154,13 +154,19 @@ fn every_fault_is_found(browser: &mut Browser, folder: &Path, html: &str) {
     let figure = html.find("<figure class=\"small\"").unwrap();
     let figure_end = figure + html[figure..].find("</figure>").unwrap() + "</figure>".len();
     let faults: BTreeMap<&str, String> = BTreeMap::from([
-        ("the figure is empty", format!("{}<svg aria-label=\"x\">{}", &html[..svg], &html[svg_end..])),
+        (
+            "the figure is empty",
+            format!("{}<svg aria-label=\"x\">{}", &html[..svg], &html[svg_end..]),
+        ),
         ("a picture is not shown", format!("{}AAAA{}", &html[..picture], &html[picture_end..])),
         ("does not sort", html.replace("return falling ? -order : order;", "return 0;")),
         ("has no button", html.replace("heading.append(button);", "")),
         ("console:", add(html, "<script>console.error('a fault')</script>")),
         ("exception:", add(html, "<script>throw new Error('a fault')</script>")),
-        ("asks for http://127.0.0.1:9/", add(&without_policy, "<img src='http://127.0.0.1:9/x' alt='x'>")),
+        (
+            "asks for http://127.0.0.1:9/",
+            add(&without_policy, "<img src='http://127.0.0.1:9/x' alt='x'>"),
+        ),
         ("log:", add(html, "<img src='http://127.0.0.1:9/x' alt='x'>")),
         ("scrolls sideways", add(html, "<div style='width:600px'>wide</div>")),
         ("too pale", add(html, "<p style='color:#999;background:#aaa'>pale</p>")),

@@ -154,7 +154,7 @@ fn gaps(class: &str, rows: &[&Row]) -> Result<String> {
         x: Axis {
             label: "gap in AUROC to the honest default",
             range: (low - pad, high + pad),
-            ticks: Ticks::Numbers(6),
+            ticks: Ticks::Numbers(4),
         },
         y: Axis { label: "", range: (-0.6, last + 0.6), ticks: Ticks::Names(&names) },
         left: 12 + longest * 57 / 10,
@@ -173,9 +173,8 @@ fn matrix(audit: &Audit, classes: &[&str], score: &str) -> Markup {
     for first in of_score.iter().filter(|row| row.class() == classes[0]) {
         let mut cells = vec![Cell::text(&first.scoring), Cell::text(&first.epoch)];
         for class in classes {
-            let found = of_score
-                .iter()
-                .find(|r| r.class() == *class && r.protocol() == first.protocol());
+            let found =
+                of_score.iter().find(|r| r.class() == *class && r.protocol() == first.protocol());
             cells.push(Cell::sorted_by(
                 found.map(|row| row.auroc),
                 html! {

@@ -127,7 +127,11 @@ fn build(a: &Side, b: &Side) -> Result<String> {
         b.name
     );
     let (left, right): (Vec<f64>, Vec<f64>) = pairs.iter().map(|p| (p.a, p.b)).unzip();
-    let effect = paired_effect(&left, &right, BootstrapOptions { resamples: RESAMPLES, ..BootstrapOptions::default() })?;
+    let effect = paired_effect(
+        &left,
+        &right,
+        BootstrapOptions { resamples: RESAMPLES, ..BootstrapOptions::default() },
+    )?;
     let test = wilcoxon_signed_rank(&left, &right)?;
     let mut classes: Vec<&str> = pairs.iter().map(|p| p.class.as_str()).collect();
     classes.dedup();
@@ -184,9 +188,20 @@ fn by_class(a: &Side, b: &Side, pairs: &[Pair], classes: &[&str]) -> Result<Mark
         if let (Some(left), Some(right)) = (mean(&left), mean(&right)) {
             low = low.min(left).min(right);
             let bar = vec![(left, y), (right, y)];
-            marks.push(Mark::Line { points: bar, ink: Ink::Muted, width: 2.0, opacity: 1.0, dashed: false });
+            marks.push(Mark::Line {
+                points: bar,
+                ink: Ink::Muted,
+                width: 2.0,
+                opacity: 1.0,
+                dashed: false,
+            });
             marks.push(Mark::Ring { at: (left, y), ink: Ink::Series(2), radius: 4.5 });
-            marks.push(Mark::Dot { at: (right, y), ink: Ink::Series(4), radius: 4.5, opacity: 1.0 });
+            marks.push(Mark::Dot {
+                at: (right, y),
+                ink: Ink::Series(4),
+                radius: 4.5,
+                opacity: 1.0,
+            });
         }
     }
     let names: Vec<String> = classes.iter().rev().map(ToString::to_string).collect();
@@ -241,12 +256,18 @@ fn statistics(
     let row = |name: &'static str, value: Markup| (name, value);
     let mut rows = vec![
         row("mean difference", html! { (signed(effect.mean)) }),
-        row("95 % interval, bootstrap over pairs", html! {
-            @match effect.interval { Some(i) => { (signed(i.low)) " to " (signed(i.high)) } None => { "–" } }
-        }),
+        row(
+            "95 % interval, bootstrap over pairs",
+            html! {
+                @match effect.interval { Some(i) => { (signed(i.low)) " to " (signed(i.high)) } None => { "–" } }
+            },
+        ),
         row("Hodges–Lehmann estimate", html! { (signed(effect.pseudo_median)) }),
         row("rank-biserial correlation", html! { (signed(effect.rank_biserial)) }),
-        row("Wilcoxon signed rank, two-sided p", html! { (p_value(test.p)) " (" (method) ", " (test.count) " pairs differ)" }),
+        row(
+            "Wilcoxon signed rank, two-sided p",
+            html! { (p_value(test.p)) " (" (method) ", " (test.count) " pairs differ)" },
+        ),
         row("A higher than B", html! { (better) " of " (pairs.len()) " pairs" }),
     ];
     if unpaired > 0 {
@@ -278,7 +299,9 @@ fn differences(a: &Side, b: &Side) -> Result<Markup> {
         .into_iter()
         .filter(|key| !matches!(key.as_str(), "abnormal_class" | "normal_class" | "seed"))
         .filter(|key| left.get(*key) != right.get(*key))
-        .map(|key| vec![Cell::text(key), Cell::text(&shown(&left, key)), Cell::text(&shown(&right, key))])
+        .map(|key| {
+            vec![Cell::text(key), Cell::text(&shown(&left, key)), Cell::text(&shown(&right, key))]
+        })
         .collect();
     Ok(html! {
         @if rows.is_empty() {

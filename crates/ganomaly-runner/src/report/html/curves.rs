@@ -28,8 +28,12 @@ fn seeds(curves: Vec<Vec<(f64, f64)>>) -> Vec<Mark> {
 
 /// ROC curves over the diagonal of chance.
 pub fn roc(group: &Group) -> Result<Markup> {
-    let figure =
-        Figure { size: (210, 200), x: unit("false positive rate"), y: unit("true positive rate"), left: 40 };
+    let figure = Figure {
+        size: (210, 200),
+        x: unit("false positive rate"),
+        y: unit("true positive rate"),
+        left: 40,
+    };
     let mut figures = Vec::new();
     for class in &group.classes {
         let curves = group.of_class(class).map(|run| {
@@ -64,7 +68,8 @@ pub fn precision_recall(group: &Group) -> Result<Markup> {
             let share = m.test_anomalous as f64 / (m.test_anomalous + m.test_normal) as f64;
             marks.insert(0, chance(vec![(0.0, share), (1.0, share)]));
         }
-        let areas: Vec<f64> = group.of_class(class).map(|r| r.metrics.modes[0].last.auprc).collect();
+        let areas: Vec<f64> =
+            group.of_class(class).map(|r| r.metrics.modes[0].last.auprc).collect();
         let value = mean_std(&areas);
         let svg = figure.svg(
             &format!("precision-recall curve of {class}: average precision {value}"),
@@ -137,7 +142,13 @@ fn histogram(run: &Run, class: &str) -> Result<(String, bool)> {
         }
         steps.push((high, 0.0));
         marks.push(Mark::Area { outline: steps.clone(), ink: *ink, opacity: 0.28 });
-        marks.push(Mark::Line { points: steps, ink: *ink, width: 1.25, opacity: 1.0, dashed: false });
+        marks.push(Mark::Line {
+            points: steps,
+            ink: *ink,
+            width: 1.25,
+            opacity: 1.0,
+            dashed: false,
+        });
     }
     let figure = Figure {
         size: (270, 170),
@@ -156,8 +167,7 @@ fn histogram(run: &Run, class: &str) -> Result<(String, bool)> {
 /// AUROC and losses by epoch.
 pub fn training(group: &Group) -> Result<Markup> {
     let (mut aurocs, mut losses) = (Vec::new(), Vec::new());
-    let modes: Vec<String> =
-        group.first().config.modes().iter().map(ToString::to_string).collect();
+    let modes: Vec<String> = group.first().config.modes().iter().map(ToString::to_string).collect();
     let names = loss_names(group.first());
     for class in &group.classes {
         let runs: Vec<&Run> = group.of_class(class).collect();
@@ -171,13 +181,20 @@ pub fn training(group: &Group) -> Result<Markup> {
         (Ink::Muted, "ring", "best on test: known only in hindsight"),
     ];
     entries.extend(
-        modes.iter().enumerate().skip(1).map(|(at, mode)| (Ink::Series(at - 1), "line", mode.as_str())),
+        modes
+            .iter()
+            .enumerate()
+            .skip(1)
+            .map(|(at, mode)| (Ink::Series(at - 1), "line", mode.as_str())),
     );
-    let loss_entries: Vec<(Ink, &str, &str)> =
-        names.iter().enumerate().map(|(at, name)| (Ink::Series(at), "line", name.as_str())).collect();
+    let loss_entries: Vec<(Ink, &str, &str)> = names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| (Ink::Series(at), "line", name.as_str()))
+        .collect();
     Ok(html! {
         p {
-            "AUROC after each epoch, by the way of scoring" 
+            "AUROC after each epoch, by the way of scoring"
             @if group.seeds.len() > 1 { "; " (modes[0]) " for each seed, others as the mean over seeds" }
             ". The result is the last epoch's. The ring marks the epoch that would have been best on the test set: "
             "choosing it means looking at the answers, so it is shown, never used. The number is what that choice would add."
@@ -254,7 +271,11 @@ fn auroc_figure(class: &str, runs: &[&Run], modes: &[String]) -> Result<String> 
         let best = run.metrics.modes[0].best_on_test;
         let last = (run.config.epochs as f64, run.metrics.auroc);
         marks.push(Mark::Dot { at: last, ink: Ink::Main, radius: 3.0, opacity: 1.0 });
-        marks.push(Mark::Ring { at: (best.epoch as f64, best.auroc), ink: Ink::Muted, radius: 6.0 });
+        marks.push(Mark::Ring {
+            at: (best.epoch as f64, best.auroc),
+            ink: Ink::Muted,
+            radius: 6.0,
+        });
         said.push(format!(
             "seed {}: {:.3} after the last epoch, {:.3} after epoch {}, the best on test",
             run.config.seed(),

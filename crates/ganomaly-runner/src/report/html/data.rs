@@ -125,8 +125,9 @@ impl Results {
     /// Reads every finished run in an experiment's folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let mut runs = Vec::new();
-        let entries = fs::read_dir(folder)
-            .with_context(|| format!("{}: cannot read the experiment's folder", folder.display()))?;
+        let entries = fs::read_dir(folder).with_context(|| {
+            format!("{}: cannot read the experiment's folder", folder.display())
+        })?;
         for entry in entries {
             let path = entry.with_context(|| format!("{}", folder.display()))?.path();
             if is_run(&path) {
@@ -139,7 +140,8 @@ impl Results {
             folder.display()
         );
         let path = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
-        let name = path.file_name().map_or("experiment".into(), |n| n.to_string_lossy().into_owned());
+        let name =
+            path.file_name().map_or("experiment".into(), |n| n.to_string_lossy().into_owned());
         Self::group(name, folder.to_path_buf(), runs)
     }
 
@@ -237,8 +239,9 @@ impl Run {
         let toml = read("config.toml")?;
         let config = RunConfig::from_toml(&toml)
             .with_context(|| format!("{}", folder.join("config.toml").display()))?;
-        let about = serde_json::from_str(&read("run.json")?)
-            .with_context(|| format!("{}: not a run's record", folder.join("run.json").display()))?;
+        let about = serde_json::from_str(&read("run.json")?).with_context(|| {
+            format!("{}: not a run's record", folder.join("run.json").display())
+        })?;
         let epochs = read_epochs(&read("epochs.csv")?)
             .with_context(|| format!("{}", folder.join("epochs.csv").display()))?;
         let column = format!("{}_{}", config.score.0, config.scoring.0);

@@ -126,7 +126,8 @@ fn short(score: f64) -> String {
 fn choose(run: &Run) -> [Strip<'static>; 4] {
     let mut rising: Vec<usize> = (0..run.scores.len()).collect();
     rising.sort_by(|&a, &b| run.scores[a].total_cmp(&run.scores[b]));
-    let of = |anomalous: bool| rising.iter().copied().filter(move |&at| run.anomalous[at] == anomalous);
+    let of =
+        |anomalous: bool| rising.iter().copied().filter(move |&at| run.anomalous[at] == anomalous);
     let (first, last) = (rising.iter().copied(), rising.iter().rev().copied());
     [
         Strip { title: "most anomalous", chosen: last.take(EACH).collect() },
@@ -177,9 +178,8 @@ fn png(input: &[f32], made: &[f32], channels: usize, size: usize) -> Result<Stri
     };
     let error = |x: u32, y: u32| {
         let pixel = y as usize * size + x as usize;
-        let differences = (0..channels).map(|c| {
-            (input[c * size * size + pixel] - made[c * size * size + pixel]).abs()
-        });
+        let differences = (0..channels)
+            .map(|c| (input[c * size * size + pixel] - made[c * size * size + pixel]).abs());
         differences.sum::<f32>() / channels as f32
     };
     let height = 3 * side + 2 * gap;

@@ -197,6 +197,8 @@ fn count(ticks: &Ticks<'_>) -> usize {
 }
 
 fn tick(axis: &Axis<'_>, value: f64) -> String {
+    // Ticks are sums of steps: what should be 0 may be a little off.
+    let value = if value.abs() < 1e-9 * (axis.range.1 - axis.range.0) { 0.0 } else { value };
     let whole = (value - value.round()).abs() < 1e-6;
     match axis.ticks {
         Ticks::Numbers(_) => short(value),
@@ -291,7 +293,9 @@ mod tests {
             Mark::Diamond { at: (0.5, 0.5), ink: Ink::Anomalous, radius: 4.0 },
         ];
         let svg = figure.svg("a <figure> of \"x\"", &marks).unwrap();
-        assert!(svg.starts_with(r#"<svg class="drawn" viewBox="0 0 800 400" role="img" aria-label="a &lt;figure"#));
+        assert!(svg.starts_with(
+            r#"<svg class="drawn" viewBox="0 0 800 400" role="img" aria-label="a &lt;figure"#
+        ));
         assert!(svg.contains("#0072B2") && svg.contains("#D55E00") && !svg.contains("NaN"));
     }
 

@@ -17,7 +17,7 @@ mod weightings;
 pub use compare::{Choice, write_comparison};
 
 use crate::data::DataStore;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use data::{Group, Results};
 use maud::{Markup, html};
 use page::Page;
@@ -26,18 +26,37 @@ use std::path::{Path, PathBuf};
 
 /// The file's name in an experiment's folder.
 pub const FILE: &str = "report.html";
-/// Bytes that the settings one by one may take, of the ten millions of a page; what is left out beyond is said to be.
-const DETAILS: usize = 5_000_000;
-/// Bytes that example pictures may take in all.
-const PICTURES: usize = 2_500_000;
+/// No page is larger, in bytes.
+const LARGEST: usize = 10_000_000;
+
+/// Bytes that parts of a page may take; what is left out beyond them is said to be.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// The settings one by one.
+    settings: usize,
+    /// Example pictures.
+    pictures: usize,
+}
+
+/// Tried in turn, until a page is small enough.
+const LIMITS: [Limits; 3] = [
+    Limits { settings: 5_000_000, pictures: 2_500_000 },
+    Limits { settings: 2_000_000, pictures: 500_000 },
+    Limits { settings: 0, pictures: 0 },
+];
 
 /// Writes `report.html` into an experiment's folder and returns its path. Pictures are drawn where weights and data set are there.
 pub fn write(folder: &Path, store: &DataStore) -> Result<PathBuf> {
     let results = Results::read(folder)?;
-    let page = build(&results, store)?;
     let path = folder.join(FILE);
-    save(&path, &page)?;
-    Ok(path)
+    for limits in LIMITS {
+        let page = build(&results, store, limits)?;
+        if page.len() < LARGEST {
+            save(&path, &page)?;
+            return Ok(path);
+        }
+    }
+    bail!("{}: {} runs are too many for one page", folder.display(), results.runs().count())
 }
 
 /// Whether a folder has a finished run in it.
@@ -53,9 +72,9 @@ fn save(path: &Path, page: &str) -> Result<()> {
         .with_context(|| format!("{}: cannot write the report", path.display()))
 }
 
-fn build(results: &Results, store: &DataStore) -> Result<String> {
+fn build(results: &Results, store: &DataStore, limits: Limits) -> Result<String> {
     let mut page = Page::new(&results.name, summary::lead(results));
-    let mut budget = PICTURES;
+    let mut pictures = limits.pictures;
     if let [group] = results.groups.as_slice() {
         page.section("auroc", "AUROC by class", summary::by_class(group)?);
         page.section("seeds", "Class by seed", summary::class_by_seed(group));
@@ -71,10 +90,11 @@ fn build(results: &Results, store: &DataStore) -> Result<String> {
     }
     if let [group] = results.groups.as_slice() {
         for part in PARTS {
-            page.section(part.id, part.title, part.make(group, store, &mut budget)?);
+            page.section(part.id, part.title, part.make(group, store, &mut pictures)?);
         }
     } else {
-        page.section("each-setting", "Each setting", each_setting(results, store, &mut budget)?);
+        let body = each_setting(results, store, limits)?;
+        page.section("each-setting", "Each setting", body);
     }
     page.section("runs", "Runs", provenance::runs(results));
     page.section("provenance", "Config, machine, times", provenance::provenance(results)?);
@@ -115,12 +135,12 @@ impl Part {
 }
 
 /// The settings one by one, folded away, until the page would grow too large.
-fn each_setting(results: &Results, store: &DataStore, budget: &mut usize) -> Result<Markup> {
+fn each_setting(results: &Results, store: &DataStore, limits: Limits) -> Result<Markup> {
     let mut settings = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut pictures) = (0, limits.pictures);
     for group in &results.groups {
-        let body = if bytes < DETAILS {
-            one_of_many(group, store, budget)?
+        let body = if bytes < limits.settings {
+            one_of_many(group, store, &mut pictures)?
         } else {
             html! { p { "The curves of this setting are left out, to keep the page small." } }
         };

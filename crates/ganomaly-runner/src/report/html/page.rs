@@ -160,7 +160,7 @@ pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Cell>], foot: &[Vec<
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
             table.sortable {
-                caption { (caption) }
+                caption { span { (caption) } }
                 thead {
                     tr {
                         @for column in columns {
@@ -183,7 +183,7 @@ pub fn list(caption: &str, rows: &[(&str, Markup)]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
             table {
-                caption { (caption) }
+                caption { span { (caption) } }
                 tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } } }
             }
         }
@@ -191,12 +191,17 @@ pub fn list(caption: &str, rows: &[(&str, Markup)]) -> Markup {
 }
 
 /// A heat map as a table: what it shows can be read, and read out.
-pub fn heat_map(caption: &str, corner: &str, columns: &[String], rows: &[(String, Vec<Option<f64>>)]) -> Markup {
+pub fn heat_map(
+    caption: &str,
+    corner: &str,
+    columns: &[String],
+    rows: &[(String, Vec<Option<f64>>)],
+) -> Markup {
     html! {
         figure.heat {
             div.scroll tabindex="0" role="region" aria-label=(caption) {
                 table {
-                    caption { (caption) }
+                    caption { span { (caption) } }
                     thead {
                         tr {
                             th scope="col" { (corner) }

@@ -84,7 +84,11 @@ pub fn provenance(results: &Results) -> Result<Markup> {
     let mut columns = vec![Column::text("run")];
     columns.extend(keys.iter().map(|key| {
         let column = Column::number(&heading(key));
-        if key.ends_with("_s") && *key != "finished_unix_s" { column.note("h:min:s") } else { column }
+        if key.ends_with("_s") && *key != "finished_unix_s" {
+            column.note("h:min:s")
+        } else {
+            column
+        }
     }));
     columns.push(Column::number("pictures").note("training"));
     columns.push(Column::number("pictures").note("test: normal + anomalous"));
@@ -102,9 +106,8 @@ pub fn provenance(results: &Results) -> Result<Markup> {
             row
         })
         .collect();
-    let total = |key: &str| -> f64 {
-        results.runs().filter_map(|run| run.about.get(key)?.as_f64()).sum()
-    };
+    let total =
+        |key: &str| -> f64 { results.runs().filter_map(|run| run.about.get(key)?.as_f64()).sum() };
     Ok(html! {
         p {
             "Training took " (clock(total("train_s"))) " and scoring " (clock(total("score_s")))
@@ -150,10 +153,7 @@ fn recorded(key: &str, value: Option<&serde_json::Value>) -> Cell {
         ("finished_unix_s", Some(seconds)) => {
             let time = UNIX_EPOCH + Duration::from_secs(seconds.max(0.0) as u64);
             let date = humantime::format_rfc3339_seconds(time).to_string();
-            Cell::sorted_by(
-                Some(seconds),
-                html! { (date.replace('T', " ").replace('Z', " UTC")) },
-            )
+            Cell::sorted_by(Some(seconds), html! { (date.replace('T', " ").replace('Z', " UTC")) })
         }
         (_, Some(seconds)) if key.ends_with("_s") => {
             Cell::sorted_by(Some(seconds), html! { (clock(seconds)) })

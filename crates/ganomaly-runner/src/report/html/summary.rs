@@ -21,8 +21,14 @@ pub fn lead(results: &Results) -> Markup {
     datasets.dedup();
     let facts = [
         (runs.to_string(), if runs == 1 { "run" } else { "runs" }),
-        (results.groups.len().to_string(), if results.groups.len() == 1 { "setting" } else { "settings" }),
-        (first.classes.len().to_string(), if first.classes.len() == 1 { "class" } else { "classes" }),
+        (
+            results.groups.len().to_string(),
+            if results.groups.len() == 1 { "setting" } else { "settings" },
+        ),
+        (
+            first.classes.len().to_string(),
+            if first.classes.len() == 1 { "class" } else { "classes" },
+        ),
         (first.seeds.len().to_string(), if first.seeds.len() == 1 { "seed" } else { "seeds" }),
     ];
     html! {
@@ -84,11 +90,16 @@ fn class_table(group: &Group, published: &[PublishedColumn]) -> Markup {
     let mut columns = vec![
         Column::text(group.class_heading()),
         Column::number("AUROC").note("mean ± std"),
-        Column::number("95 % interval").note(if group.seeds.len() == 1 { "bootstrap" } else { "bootstrap, first seed" }),
+        Column::number("95 % interval").note(if group.seeds.len() == 1 {
+            "bootstrap"
+        } else {
+            "bootstrap, first seed"
+        }),
         Column::number("seeds"),
     ];
     columns.extend(published.iter().map(|c| Column::number(&method(c)).note(&c.standing)));
-    let number = |values: &[f64]| Cell::sorted_by(mean(values), html! { strong { (mean_std(values)) } });
+    let number =
+        |values: &[f64]| Cell::sorted_by(mean(values), html! { strong { (mean_std(values)) } });
     let mut rows = Vec::new();
     for class in &group.classes {
         let values = group.aurocs(class);
@@ -119,7 +130,9 @@ fn class_table(group: &Group, published: &[PublishedColumn]) -> Markup {
     let caption = if published.is_empty() {
         format!("AUROC by class over {seeds}")
     } else {
-        format!("AUROC by class over {seeds}, beside published numbers and how far those can be trusted")
+        format!(
+            "AUROC by class over {seeds}, beside published numbers and how far those can be trusted"
+        )
     };
     table(&caption, &columns, &rows, &foot)
 }
@@ -180,7 +193,8 @@ fn class_figure(group: &Group, published: &[PublishedColumn]) -> Result<Markup> 
         .map(|class| format!("{class} {}", mean_std(&group.aurocs(class))))
         .collect();
     let svg = figure.svg(&format!("AUROC by class: {}", said.join(", ")), &marks)?;
-    let mut entries = vec![(Ink::Main, "dot", "here: mean, one deviation, and each seed above it".to_string())];
+    let mut entries =
+        vec![(Ink::Main, "dot", "here: mean, one deviation, and each seed above it".to_string())];
     if group.seeds.len() == 1 {
         entries[0].2 = "here".into();
     }

@@ -11,14 +11,6 @@ use std::fs;
 use std::path::Path;
 
 const WEIGHTS: [&str; 3] = ["w_adv", "w_con", "w_enc"];
-/// Plots of the folder and what they show, where they are there.
-const PLOTS: [(&str, &str); 4] = [
-    ("ternary.svg", "AUROC by the shares of the three weights"),
-    ("w_adv-w_con.svg", "AUROC by w_adv and w_con"),
-    ("w_adv-w_enc.svg", "AUROC by w_adv and w_enc"),
-    ("w_con-w_enc.svg", "AUROC by w_con and w_enc"),
-];
-
 /// What a report shows of `weightings.json`.
 #[derive(Debug, Deserialize)]
 pub struct Weightings {
@@ -197,7 +189,9 @@ fn effects(all: &Weightings) -> Result<Markup> {
         rows.push((name, level.effect.mean, level.effect.interval));
     }
     if rows.is_empty() {
-        return Ok(html! { p { "There are too few weightings above zero, or they vary too little, to tell." } });
+        return Ok(
+            html! { p { "There are too few weightings above zero, or they vary too little, to tell." } },
+        );
     }
     let svg = effects_figure(&rows, trend)?;
     let columns = [
@@ -225,7 +219,11 @@ fn effects(all: &Weightings) -> Result<Markup> {
         }
         figure.wide {
             (PreEscaped(svg))
-            (legend(&[(Ink::Main, "dot", "effect on AUROC, with its 95 % interval"), (Ink::Muted, "dashed", "no effect")]))
+            @if trend == 0 || all.levels.is_empty() {
+                (legend(&[(Ink::Main, "dot", "effect with its 95 % interval"), (Ink::Muted, "dashed", "none")]))
+            } @else {
+                (legend(&[(Ink::Main, "dot", "trend with its 95 % interval"), (Ink::Series(0), "dot", "level with its interval"), (Ink::Muted, "dashed", "none")]))
+            }
         }
     })
 }
@@ -239,7 +237,7 @@ fn effects_figure(rows: &[(String, f64, Option<Interval>)], trend: usize) -> Res
     let (mut low, mut high) = (-0.01f64, 0.01f64);
     for (at, (_, value, interval)) in rows.iter().enumerate() {
         let y = last - at as f64;
-        let ink = if at < trend { Ink::Main } else { Ink::Series(0) };
+        let ink = if trend == 0 || at < trend { Ink::Main } else { Ink::Series(0) };
         if let Some(i) = interval {
             marks.push(Mark::line(vec![(i.low, y), (i.high, y)], ink));
             (low, high) = (low.min(i.low), high.max(i.high));
@@ -266,8 +264,12 @@ fn effects_figure(rows: &[(String, f64, Option<Interval>)], trend: usize) -> Res
 
 /// The folder's maps, each an image that can do nothing but be seen.
 fn plots(folder: &Path) -> Result<Vec<Markup>> {
+    let pairs = WEIGHTS.iter().flat_map(|a| WEIGHTS.iter().map(move |b| (a, b)));
+    let mut maps =
+        vec![("ternary.svg".to_string(), "AUROC by the shares of the three weights".to_string())];
+    maps.extend(pairs.map(|(a, b)| (format!("{a}-{b}.svg"), format!("AUROC by {a} and {b}"))));
     let mut plots = Vec::new();
-    for (file, what) in PLOTS {
+    for (file, what) in maps {
         let path = folder.join("plots").join(file);
         if !path.is_file() {
             continue;

@@ -1,0 +1,129 @@
+//! `ganomaly report` by the real binary, in temporary folders.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A config that trains in a second.
+const TINY: &str = r#"
+dataset = "synthetic"
+isize = 16
+nz = 8
+ngf = 4
+epochs = 2
+train_limit = 256
+test_limit = 200
+batch_size = 32
+lr = 2e-3
+abnormal_class = "cross"
+
+[sweep]
+seed = [0, 1]
+"#;
+
+struct Sandbox(tempfile::TempDir);
+
+impl Sandbox {
+    /// With one experiment, swept.
+    fn new(settings: &[&str]) -> Self {
+        let sandbox = Self(tempfile::tempdir().unwrap());
+        fs::write(sandbox.path("tiny.toml"), TINY).unwrap();
+        sandbox.ok(&[&["sweep", "tiny.toml"], settings].concat());
+        sandbox
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ganomaly"))
+            .args(args)
+            .current_dir(self.0.path())
+            .env_remove("GANOMALY_DATA_DIR")
+            .output()
+            .unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?} failed: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, args: &[&str], words: &[&str]) {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{args:?} should fail");
+        for word in words {
+            assert!(stderr.contains(word), "{args:?}: {stderr:?} should contain {word:?}");
+        }
+    }
+
+    fn report(&self) -> String {
+        let path = self.ok(&["report", "tiny"]);
+        fs::read_to_string(self.path(path.trim())).unwrap()
+    }
+}
+
+fn check(page: &str, words: &[&str]) {
+    for word in words {
+        assert!(page.contains(word), "{word} is not in the page");
+    }
+}
+
+#[test]
+fn a_report_comes_out_the_same_and_does_without_weights() {
+    let sandbox = Sandbox::new(&[]);
+    let page = sandbox.report();
+    check(
+        &page,
+        &["ROC curve of cross", "best on test", "most anomalous", "w_con = 50.0", "x86_64"],
+    );
+    assert_eq!(page, sandbox.report());
+
+    for entry in fs::read_dir(sandbox.path("results/tiny")).unwrap() {
+        let _ = fs::remove_file(entry.unwrap().path().join("weights.safetensors"));
+    }
+    let without = sandbox.report();
+    check(&without, &["the run's weights are not there", "ROC curve of cross"]);
+    assert!(!without.contains("most anomalous"));
+}
+
+#[test]
+fn what_cannot_be_reported_is_named() {
+    let sandbox = Sandbox::new(&["--set", "w_con=[5,50]"]);
+    fs::create_dir(sandbox.path("empty")).unwrap();
+    sandbox.fails(&["report", "--results", "empty"], &["empty", "no experiment"]);
+    sandbox.fails(&["report", "absent"], &["absent", "cannot read"]);
+    sandbox.fails(
+        &["report", "--compare", "tiny", "tiny"],
+        &["2 settings fit", "w_con = 5; w_con = 50"],
+    );
+    sandbox
+        .fails(&["report", "--compare", "tiny:w_con=7", "tiny"], &["no runs with these settings"]);
+    sandbox.fails(&["report", "--compare", "tiny:w_con=5,x", "tiny"], &["\"x\" is no setting"]);
+    fs::write(sandbox.path("results/tiny/audit.json"), "{}").unwrap();
+    sandbox.fails(&["report", "tiny"], &["audit.json", "not an audit"]);
+}
+
+#[test]
+fn a_comparison_is_the_difference_of_what_both_have() {
+    let sandbox = Sandbox::new(&["--set", "w_con=[5,50]"]);
+    let path = sandbox.ok(&["report", "--compare", "tiny:w_con=5", "tiny:w_con=50.0"]);
+    let page = fs::read_to_string(sandbox.path(path.trim())).unwrap();
+    let runs = fs::read_to_string(sandbox.path("results/tiny/runs.csv")).unwrap();
+    let mut reader = csv::Reader::from_reader(runs.as_bytes());
+    let headers = reader.headers().unwrap().clone();
+    let at = |name: &str| headers.iter().position(|h| h == name).unwrap();
+    let (w_con, auroc) = (at("w_con"), at("auroc"));
+    let mut sums = [0.0, 0.0];
+    for row in reader.records() {
+        let row = row.unwrap();
+        let side = usize::from(row[w_con].parse::<f64>().unwrap() > 10.0);
+        sums[side] += row[auroc].parse::<f64>().unwrap();
+    }
+    let difference = format!("{:+.3}", (sums[0] - sums[1]) / 2.0).replace('-', "−");
+    check(&page, &[&format!("<dd>{difference}</dd>"), "of 2 pairs", "<td>5.0</td>"]);
+}
