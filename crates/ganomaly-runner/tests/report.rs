@@ -127,3 +127,22 @@ fn a_comparison_is_the_difference_of_what_both_have() {
     let difference = format!("{:+.3}", (sums[0] - sums[1]) / 2.0).replace('-', "−");
     check(&page, &[&format!("<dd>{difference}</dd>"), "of 2 pairs", "<td>5.0</td>"]);
 }
+
+#[test]
+fn a_report_is_of_the_plan() {
+    let sandbox = Sandbox::new(&[]);
+    let folder = sandbox.path("results/tiny");
+    let runs =
+        fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let first = runs.into_iter().find(|name| name.starts_with("cross-seed0")).unwrap();
+    fs::write(folder.join("plan.toml"), format!("[runs]\n{first} = {{}}\n\"not yet\" = {{}}\n"))
+        .unwrap();
+    let page = sandbox.report();
+    check(
+        &page,
+        &["1 run of the plan not finished yet", "1 finished run of other configs", &first],
+    );
+    assert!(!page.contains("cross-seed1"));
+    fs::write(folder.join("plan.toml"), "").unwrap();
+    sandbox.fails(&["report", "tiny"], &["plan.toml", "no [runs]"]);
+}

@@ -1,7 +1,7 @@
 //! The protocol audit, from `audit.json`.
 
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
-use super::page::{Cell, Column, legend, small_figure, table};
+use super::page::{Cell, Column, class_name, legend, small_figure, table};
 use anyhow::{Context, Result};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -97,7 +97,7 @@ pub fn section(audit: &Audit) -> Result<Markup> {
         let rows: Vec<&Row> =
             audit.rows.iter().filter(|r| r.class() == *class && r.score == *score).collect();
         let value = rows.first().map_or(String::new(), |row| row.auroc());
-        Ok(small_figure(class, &format!("default {value}"), &gaps(class, &rows)?))
+        Ok(small_figure(&class_name(class), &format!("default {value}"), &gaps(class, &rows)?))
     });
     let figures = figures.collect::<Result<Vec<_>>>()?;
     let test = audit.runs.first().map_or(0, |run| run.test_normal + run.test_anomalous);

@@ -2,7 +2,7 @@
 
 use super::data::{Group, Run};
 use super::figures::{Axis, Figure, Ink, Mark, Ticks, thinned};
-use super::page::{legend, mean_std, small_figure};
+use super::page::{class_name, legend, mean_std, small_figure};
 use anyhow::Result;
 use ganomaly_metrics::{precision_recall_curve, roc_curve};
 use maud::{Markup, html};
@@ -44,7 +44,7 @@ pub fn roc(group: &Group) -> Result<Markup> {
         marks.insert(0, chance(vec![(0.0, 0.0), (1.0, 1.0)]));
         let value = mean_std(&group.aurocs(class));
         let svg = figure.svg(&format!("ROC curve of {class}: AUROC {value}"), &marks)?;
-        figures.push(small_figure(class, &value, &svg));
+        figures.push(small_figure(&class_name(class), &value, &svg));
     }
     Ok(html! {
         p { "How many anomalies are found, at the price of how many false alarms. " (each_seed(group)) "The number is the AUROC." }
@@ -75,7 +75,7 @@ pub fn precision_recall(group: &Group) -> Result<Markup> {
             &format!("precision-recall curve of {class}: average precision {value}"),
             &marks,
         )?;
-        figures.push(small_figure(class, &value, &svg));
+        figures.push(small_figure(&class_name(class), &value, &svg));
     }
     Ok(html! {
         p { "How many of the alarms are right, as more anomalies are found. " (each_seed(group)) "The number is the average precision." }
@@ -100,7 +100,11 @@ pub fn histograms(group: &Group) -> Result<Markup> {
         let Some(run) = group.of_class(class).next() else { continue };
         let (svg, is_cut) = histogram(run, class)?;
         cut |= is_cut;
-        figures.push(small_figure(class, &format!("seed {}", run.config.seed()), &svg));
+        figures.push(small_figure(
+            &class_name(class),
+            &format!("seed {}", run.config.seed()),
+            &svg,
+        ));
     }
     Ok(html! {
         p {
@@ -172,8 +176,8 @@ pub fn training(group: &Group) -> Result<Markup> {
     for class in &group.classes {
         let runs: Vec<&Run> = group.of_class(class).collect();
         let value = hindsight(&runs);
-        aurocs.push(small_figure(class, &value, &auroc_figure(class, &runs, &modes)?));
-        losses.push(small_figure(class, "", &loss_figure(class, &runs, &names)?));
+        aurocs.push(small_figure(&class_name(class), &value, &auroc_figure(class, &runs, &modes)?));
+        losses.push(small_figure(&class_name(class), "", &loss_figure(class, &runs, &names)?));
     }
     let mut entries = vec![
         (Ink::Main, "line", modes[0].as_str()),

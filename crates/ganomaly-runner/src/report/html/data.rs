@@ -119,19 +119,28 @@ pub struct Results {
     pub groups: Vec<Group>,
     /// The settings that differ between groups.
     pub keys: Vec<String>,
+    /// Runs of the plan that are not finished.
+    pub missing: usize,
+    /// Finished runs that are not of the plan, and not in the report.
+    pub others: usize,
 }
 
 impl Results {
-    /// Reads every finished run in an experiment's folder.
+    /// Reads the finished runs in an experiment's folder: those of its plan, where it has one, as in its tables.
     pub fn read(folder: &Path) -> Result<Self> {
-        let mut runs = Vec::new();
+        let planned = planned(folder)?;
+        let (mut runs, mut others) = (Vec::new(), 0);
         let entries = fs::read_dir(folder).with_context(|| {
             format!("{}: cannot read the experiment's folder", folder.display())
         })?;
         for entry in entries {
             let path = entry.with_context(|| format!("{}", folder.display()))?.path();
-            if is_run(&path) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let wanted = planned.as_ref().is_none_or(|names| names.iter().any(|n| *n == name));
+            if is_run(&path) && wanted {
                 runs.push(Run::read(&path)?);
+            } else if is_run(&path) {
+                others += 1;
             }
         }
         ensure!(
@@ -142,7 +151,9 @@ impl Results {
         let path = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         let name =
             path.file_name().map_or("experiment".into(), |n| n.to_string_lossy().into_owned());
-        Self::group(name, folder.to_path_buf(), runs)
+        let missing = planned.map_or(0, |names| names.len() - runs.len());
+        let results = Self::group(name, folder.to_path_buf(), runs)?;
+        Ok(Self { missing, others, ..results })
     }
 
     fn group(name: String, folder: PathBuf, runs: Vec<Run>) -> Result<Self> {
@@ -194,13 +205,28 @@ impl Results {
             }
             group.runs.push(run);
         }
-        Ok(Self { name, folder, groups: groups.into_iter().map(|(_, g)| g).collect(), keys })
+        let groups = groups.into_iter().map(|(_, group)| group).collect();
+        Ok(Self { name, folder, groups, keys, missing: 0, others: 0 })
     }
 
     /// Every run.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         self.groups.iter().flat_map(|group| &group.runs)
     }
+}
+
+/// The names of the runs in the folder's plan, `plan.toml`; none where there is no plan.
+fn planned(folder: &Path) -> Result<Option<Vec<String>>> {
+    let path = folder.join("plan.toml");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()))?;
+    let plan: toml::Table = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    let runs = plan.get("runs").and_then(toml::Value::as_table);
+    let runs = runs.with_context(|| format!("{}: it has no [runs]", path.display()))?;
+    Ok(Some(runs.keys().cloned().collect()))
 }
 
 /// Whether a folder is a finished run's; what has no name of its own yet is not.

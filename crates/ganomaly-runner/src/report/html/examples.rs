@@ -2,7 +2,7 @@
 
 use super::data::{Group, Run};
 use super::figures::Ink;
-use super::page::legend;
+use super::page::{class_name, legend};
 use crate::data::{DataStore, RunData};
 use crate::registry;
 use anyhow::{Context, Result};
@@ -46,7 +46,7 @@ pub fn examples(group: &Group, store: &DataStore, budget: &mut usize) -> Markup 
         }
         @for (class, run, markup) in &shown {
             article.example {
-                p.class-name { (class) span.value { "seed " (run.config.seed()) ", AUROC " (format!("{:.3}", run.metrics.auroc)) } }
+                p.class-name { (class_name(class)) span.value { "seed " (run.config.seed()) ", AUROC " (format!("{:.3}", run.metrics.auroc)) } }
                 (markup)
             }
         }

@@ -279,6 +279,11 @@ pub fn count(n: usize, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
 }
 
+/// A class as a heading: a bare number says that it is one.
+pub fn class_name(class: &str) -> String {
+    if class.chars().all(|c| c.is_ascii_digit()) { format!("class {class}") } else { class.into() }
+}
+
 /// A text as an element's id.
 pub fn slug(text: &str) -> String {
     let letters = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });

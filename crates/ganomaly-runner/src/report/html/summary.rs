@@ -50,6 +50,12 @@ pub fn lead(results: &Results) -> Markup {
                 div { dt { (name) } dd { (value) } }
             }
         }
+        @if results.missing + results.others > 0 {
+            p.unfinished {
+                @if results.missing > 0 { (count(results.missing, "run", "runs")) " of the plan not finished yet. " }
+                @if results.others > 0 { (count(results.others, "finished run", "finished runs")) " of other configs in the folder, not shown here." }
+            }
+        }
     }
 }
 
