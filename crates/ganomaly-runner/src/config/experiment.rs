@@ -1,6 +1,7 @@
 //! An experiment's file: settings, and the runs that its `[sweep]` makes.
 
 use super::RunConfig;
+use super::design::{Design, WEIGHTS};
 use anyhow::{Context, Result, anyhow, ensure};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +15,8 @@ pub struct Experiment {
     pub runs: Vec<RunConfig>,
     /// The swept settings.
     pub swept: Vec<String>,
+    /// The weightings' design, where there is one: its weights are among the swept settings, and change slowest.
+    pub design: Option<Design>,
 }
 
 impl Experiment {
@@ -43,16 +46,24 @@ impl Experiment {
         for set in sets {
             apply_set(set, &mut base, &mut sweep).with_context(|| format!("--set {set:?}"))?;
         }
-        let swept: Vec<String> = sweep.keys().cloned().collect();
-        let runs = multiply(base, &sweep).into_iter().map(resolve).collect::<Result<Vec<_>>>()?;
-        Ok(Self { name: name.to_string(), runs, swept })
+        let mut swept: Vec<String> = sweep.keys().cloned().collect();
+        let design = base.remove("design").map(toml::Value::try_into).transpose();
+        let design: Option<Design> = design.map_err(|e| anyhow!("[design]: {}", e.message()))?;
+        let mut tables = vec![base];
+        if let Some(design) = &design {
+            tables = weigh(&tables[0], design, &swept).context("[design]")?;
+            swept.extend(WEIGHTS.map(String::from));
+        }
+        let tables = tables.into_iter().flat_map(|table| multiply(table, &sweep));
+        let runs = tables.map(resolve).collect::<Result<Vec<_>>>()?;
+        Ok(Self { name: name.to_string(), runs, swept, design })
     }
 }
 
 /// Every value must be one that the setting takes.
 fn check_swept(key: &str, values: &[toml::Value], base: &toml::Table) -> Result<()> {
     ensure!(!values.is_empty(), "the list is empty");
-    ensure!(key != "sweep", "a sweep cannot be swept");
+    ensure!(key != "sweep" && key != "design", "{key}: it can be neither swept nor set");
     for value in values {
         let mut table = base.clone();
         table.insert(key.to_string(), value.clone());
@@ -87,6 +98,22 @@ fn apply_set(
         }
     }
     Ok(())
+}
+
+/// The settings with each of a design's weightings.
+fn weigh(base: &toml::Table, design: &Design, swept: &[String]) -> Result<Vec<toml::Table>> {
+    for key in WEIGHTS {
+        let twice = base.contains_key(key) || swept.iter().any(|s| s == key);
+        ensure!(!twice, "{key} is set elsewhere as well; the design alone may set it");
+    }
+    let with = |weights: super::design::Weights| {
+        let mut table = base.clone();
+        for (key, weight) in WEIGHTS.iter().zip(weights) {
+            table.insert((*key).to_string(), weight.into());
+        }
+        table
+    };
+    Ok(design.weightings()?.into_iter().map(with).collect())
 }
 
 fn multiply(base: toml::Table, sweep: &BTreeMap<String, Vec<toml::Value>>) -> Vec<toml::Table> {

@@ -2,9 +2,11 @@
 //!
 //! A run is a pure function of its [`RunConfig`]; a copy of it lies beside every result.
 
+pub mod design;
 mod experiment;
 mod values;
 
+pub use design::Design;
 pub use experiment::Experiment;
 pub use values::{DeviceName, KeepScores, Name, ScoreKind, ScoringMode, Validation};
 
@@ -97,6 +99,9 @@ pub struct RunConfig {
     /// Values to multiply out, by the name of the setting. Empty in a resolved run.
     #[serde(skip_serializing)]
     pub sweep: BTreeMap<String, toml::Spanned<Vec<toml::Value>>>,
+    /// Weightings to multiply with the sweep. None in a resolved run.
+    #[serde(skip_serializing)]
+    pub design: Option<Design>,
 }
 
 impl Default for RunConfig {
@@ -135,6 +140,7 @@ impl Default for RunConfig {
             device: Name(DeviceName::Auto),
             precision: Name(Precision::F32),
             sweep: BTreeMap::new(),
+            design: None,
         }
     }
 }

@@ -112,12 +112,12 @@ pub enum ScoreKind {
 
 macro_rules! names {
     ($type:ty, $what:literal, $($variant:ident = $name:literal),+) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(match self { $(Self::$variant => $name),+ })
             }
         }
-        impl FromStr for $type {
+        impl std::str::FromStr for $type {
             type Err = String;
             fn from_str(name: &str) -> Result<Self, String> {
                 match name {
@@ -128,6 +128,8 @@ macro_rules! names {
         }
     };
 }
+pub(super) use names;
+
 names!(
     ScoringMode,
     "scoring",
