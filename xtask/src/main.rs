@@ -34,6 +34,15 @@ enum Command {
     /// Write experiments' reports: report [EXPERIMENT ...], or report --compare A B.
     #[command(disable_help_flag = true)]
     Report(Rest),
+    /// How much of an AUROC is the protocol: audit [EXPERIMENT.toml], else experiments/audit.toml.
+    #[command(disable_help_flag = true)]
+    Audit(Rest),
+    /// Compare weightings of the losses: weights [--config EXPERIMENT.toml].
+    #[command(disable_help_flag = true)]
+    Weights(Rest),
+    /// Compare two configurations, paired over class and seed: compare FOLDER FOLDER, or compare FOLDER KEY=VALUE KEY=VALUE.
+    #[command(disable_help_flag = true)]
+    Compare(Rest),
     /// Fetch, verify or list data sets: data fetch|verify|list [NAME ...].
     #[command(disable_help_flag = true)]
     Data(Rest),
@@ -62,10 +71,21 @@ fn main() -> Result<ExitCode> {
         Command::Status(rest) => ganomaly::run("status", &rest.args),
         Command::Collect(rest) => ganomaly::run("collect", &rest.args),
         Command::Report(rest) => ganomaly::run("report", &rest.args),
+        Command::Audit(rest) => audit(rest.args),
+        Command::Weights(rest) => ganomaly::run("weights", &rest.args),
+        Command::Compare(rest) => ganomaly::run("compare", &rest.args),
         Command::Data(rest) => ganomaly::run("data", &rest.args),
         Command::Parity(rest) => ganomaly::run("parity", &rest.args),
         Command::Bench(args) => bench::run(&args),
         Command::Gpu(args) => gpu::run(&args),
         Command::Ci => ci::run(),
     }
+}
+
+/// Without an experiment it is the committed one.
+fn audit(mut args: Vec<String>) -> Result<ExitCode> {
+    if args.first().is_none_or(|arg| arg.starts_with('-')) && !args.iter().any(|a| a == "--help") {
+        args.insert(0, "experiments/audit.toml".into());
+    }
+    ganomaly::run("audit", &args)
 }

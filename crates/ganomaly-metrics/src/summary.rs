@@ -61,7 +61,7 @@ pub fn min_max_scale(scores: &[f64]) -> Result<Vec<f64>> {
 }
 
 /// Mean and sample standard deviation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeanStd {
     /// The mean.
     pub mean: f64,

@@ -3,9 +3,11 @@
 //! [`config::Experiment`] reads a file and multiplies out its sweep, [`sweep::run`] does every run that is not
 //! there yet ([`train::train`], [`record::write`]), and writes the tables. The binary `ganomaly` is glue over this library.
 
+pub mod audit;
 mod cards;
 pub mod claim;
 pub mod collect;
+pub mod compare;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -25,4 +27,6 @@ pub mod report;
 pub mod score;
 pub mod status;
 pub mod sweep;
+pub mod tensorboard;
 pub mod train;
+pub mod weightings;

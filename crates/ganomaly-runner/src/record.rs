@@ -121,6 +121,14 @@ impl Drop for PartialFolder {
     }
 }
 
+/// Writes a file under another name first, so that it is never there half-written.
+pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
+    let temporary = path.with_added_extension("tmp");
+    fs::write(&temporary, contents)
+        .and_then(|()| fs::rename(&temporary, path))
+        .with_context(|| format!("{}: cannot write", path.display()))
+}
+
 /// Refuses a results folder that cannot be written, before hours are spent.
 pub fn check_writable(folder: &Path) -> Result<()> {
     let probe = PartialFolder::create(&folder.join("probe"))?;

@@ -3,9 +3,10 @@
 mod bench;
 mod cards;
 mod data;
+mod experiments;
 mod metrics;
-mod sweep;
 mod report;
+mod sweep;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -36,7 +37,13 @@ enum Command {
     /// Rebuild an experiment's tables and plots from its results alone.
     Collect(sweep::CollectArgs),
     /// Do the one run of a config; with a [sweep], choose it with --set.
-    Train(RunArgs),
+    Train {
+        #[command(flatten)]
+        args: RunArgs,
+        /// Write TensorBoard event files into the run's folder.
+        #[arg(long)]
+        tensorboard: bool,
+    },
     /// Score pictures with a trained model: CSV, one row a picture.
     Score {
         /// A run's folder, or its weights.safetensors.
@@ -50,6 +57,12 @@ enum Command {
         /// A CSV file with columns score and label (1 or 0), or a JSON file with a list `cases` of {name, scores, labels}.
         file: PathBuf,
     },
+    /// Judge an experiment's weights under every protocol: statistics and order, epoch, score.
+    Audit(experiments::AuditArgs),
+    /// Compare weightings of the three losses, by a design.
+    Weights(experiments::WeightsArgs),
+    /// Compare two configurations, paired over class and seed: two results folders, or a folder and two settings.
+    Compare(experiments::CompareArgs),
     /// Compare this implementation with traces of the published one.
     Parity {
         /// Each trace's path without its extension.
@@ -93,11 +106,14 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Status(args) => sweep::status(&args),
         Command::Collect(args) => sweep::collect(&args),
-        Command::Train(args) => train(&args),
-        Command::Score { model, pictures } => score(&model, &pictures),
-        Command::Metrics { file } => metrics::print(&file),
         Command::Parity { traces, device } => check_parity(&traces, device),
         Command::Report(args) => report::run(&args),
+        Command::Train { args, tensorboard } => train(&args, tensorboard),
+        Command::Score { model, pictures } => score(&model, &pictures),
+        Command::Metrics { file } => metrics::print(&file),
+        Command::Audit(args) => experiments::audit(&args),
+        Command::Weights(args) => experiments::weights(&args),
+        Command::Compare(args) => experiments::compare(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Cards => cards::run(),
         Command::Data(args) => data::run(&args),
@@ -135,7 +151,7 @@ fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     Ok((experiment, store, cancel))
 }
 
-fn train(args: &RunArgs) -> Result<ExitCode> {
+fn train(args: &RunArgs, tensorboard: bool) -> Result<ExitCode> {
     let (experiment, store, cancel) = prepare(args)?;
     let [config] = experiment.runs.as_slice() else {
         bail!(
@@ -148,6 +164,9 @@ fn train(args: &RunArgs) -> Result<ExitCode> {
     let progress = for_people();
     let folder = run_one(config, &results, &store, &*progress, &cancel)?;
     eprintln!("results in {}", folder.display());
+    if tensorboard {
+        experiments::event_files(&experiment, &args.results)?;
+    }
     let metrics = record::read_metrics(&folder)?;
     out(&(serde_json::to_string_pretty(&metrics)? + "\n"))?;
     Ok(ExitCode::SUCCESS)

@@ -30,6 +30,9 @@ pub struct SweepArgs {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Write TensorBoard event files into each run's folder.
+    #[arg(long)]
+    tensorboard: bool,
     /// Seconds without a sign of life after which other processes may take this one's runs over.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     stale_after: f64,
@@ -82,6 +85,9 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
     let progress = for_people();
     let results = &args.args.results;
     let summary = sweep::run(&experiment, results, &store, options, &*progress, &cancel)?;
+    if args.tensorboard {
+        super::experiments::event_files(&experiment, results)?;
+    }
     out(&summary.table)?;
     let elsewhere = match summary.elsewhere {
         0 => String::new(),

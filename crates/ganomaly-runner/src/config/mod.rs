@@ -211,6 +211,11 @@ impl RunConfig {
         self.abnormal_class.as_deref().or(self.normal_class.as_deref()).unwrap_or_default()
     }
 
+    /// What the class is: "abnormal class" or "normal class".
+    pub fn class_heading(&self) -> &'static str {
+        if self.normal_class.is_some() { "normal class" } else { "abnormal class" }
+    }
+
     /// The seed; 0 only in a config that was never checked.
     pub fn seed(&self) -> u64 {
         self.seed.unwrap_or_default()

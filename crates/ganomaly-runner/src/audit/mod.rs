@@ -1,0 +1,378 @@
+//! The protocol audit: how much of an AUROC comes from the protocol rather than from the weights.
+//!
+//! Runs that kept every epoch's scores in every mode are judged afterwards under every combination of batch-norm statistics and
+//! order ([`ScoringMode`]), choice of the epoch ([`EpochRule`]) and score ([`ScoreKind`]), each beside the honest default.
+
+mod tables;
+
+pub use tables::write;
+
+use crate::config::{Experiment, KeepScores, Name, RunConfig, ScoreKind, ScoringMode, Validation};
+use crate::epoch_scores::{EpochScores, KINDS};
+use anyhow::{Context, Result, ensure};
+use ganomaly_metrics::{
+    BootstrapOptions, Interval, ResampledAurocs, auroc, mean_std, percentile_interval,
+    resampled_aurocs,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+/// Every way of scoring, the honest one first.
+pub const MODES: [ScoringMode; 4] = [
+    ScoringMode::Running,
+    ScoringMode::BatchShuffled,
+    ScoringMode::BatchSequential,
+    ScoringMode::Single,
+];
+
+/// The part of the training pictures that is held out where a config does not say.
+const VALIDATION: f64 = 0.1;
+
+/// How the epoch is chosen whose scores count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EpochRule {
+    /// The last.
+    Last,
+    /// The earliest of those with the highest AUROC on the test set, by the very scores that are judged: the published code's choice.
+    BestOnTest,
+    /// The earliest of those with the lowest contextual error on the validation pictures, which are normal and neither train nor test.
+    BestByValidation,
+}
+
+impl EpochRule {
+    /// All, the honest default first.
+    pub const ALL: [Self; 3] = [Self::Last, Self::BestOnTest, Self::BestByValidation];
+}
+
+impl fmt::Display for EpochRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Last => "last",
+            Self::BestOnTest => "best-on-test",
+            Self::BestByValidation => "best-by-validation",
+        })
+    }
+}
+
+/// `audit.json`: everything that an audit came to. Rates and gaps are AUROCs in [0, 1] and their differences in [-1, 1].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// The experiment's name.
+    pub experiment: String,
+    /// The data set.
+    pub dataset: String,
+    /// `leave-one-class-out`, `official` or `one-class`.
+    pub split: String,
+    /// What the classes are: `abnormal class` or `normal class`.
+    pub class_heading: String,
+    /// Epochs of each run.
+    pub epochs: usize,
+    /// Pictures in a scoring batch, where statistics are a batch's.
+    pub score_batch_size: usize,
+    /// Share of resamples that an interval holds.
+    pub level: f64,
+    /// Resamples behind each interval.
+    pub resamples: usize,
+    /// The runs that are judged.
+    pub runs: Vec<AuditRun>,
+    /// One row for each class and protocol, then one for each protocol on average over the classes. The first of each class is the honest default
+    /// (running, last, l2), with a gap of 0.
+    pub rows: Vec<AuditRow>,
+    /// What the order of the test set alone adds, for each class and then on average.
+    pub order: Vec<OrderGap>,
+}
+
+/// A run that an audit judges.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditRun {
+    /// Its folder's name.
+    pub run: String,
+    /// Its class.
+    pub class: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Normal pictures tested on.
+    pub test_normal: usize,
+    /// Anomalous pictures tested on.
+    pub test_anomalous: usize,
+    /// Mean contextual error of the validation pictures by epoch.
+    pub validation_con: Vec<f64>,
+}
+
+/// One protocol's result on one class, or on average.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditRow {
+    /// The class; null for the average over classes.
+    pub class: Option<String>,
+    /// Batch-norm statistics and order: `running`, `batch-shuffled`, `batch-sequential` or `single`.
+    pub scoring: String,
+    /// How the epoch was chosen.
+    pub epoch: EpochRule,
+    /// `l2`, `l1` or `con`.
+    pub score: String,
+    /// Mean AUROC over seeds; on average, of each seed's mean over classes.
+    pub auroc: f64,
+    /// Sample standard deviation over seeds; null for a single one.
+    pub std: Option<f64>,
+    /// How many seeds.
+    pub seeds: usize,
+    /// Mean AUROC minus that of the honest default.
+    pub gap: f64,
+    /// Its percentile bootstrap interval. Test pictures are resampled within each run, normal and anomalous ones apart, with the same draws for both
+    /// protocols, and the gaps averaged; the chosen epochs stay as they are. It covers the choice of test pictures, not the training's randomness.
+    pub gap_interval: Interval,
+    /// The epoch that counts in each run, from 1, in the order of the runs of that class; empty for the average.
+    pub chosen_epochs: Vec<usize>,
+}
+
+/// AUROC in mode `batch-sequential` minus that in mode `batch-shuffled`: the same batch statistics, another order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderGap {
+    /// The class; null for the average over classes.
+    pub class: Option<String>,
+    /// How the epoch was chosen, for each mode by itself.
+    pub epoch: EpochRule,
+    /// `l2`, `l1` or `con`.
+    pub score: String,
+    /// The mean gap over seeds, on average over classes too.
+    pub gap: f64,
+    /// Its interval, as that of [`AuditRow::gap_interval`].
+    pub gap_interval: Interval,
+}
+
+/// A protocol: what a row judges.
+pub(crate) type Protocol = (ScoringMode, EpochRule, ScoreKind);
+
+/// All protocols, the honest default first.
+pub(crate) fn protocols() -> Vec<Protocol> {
+    let mut all = Vec::new();
+    for kind in KINDS {
+        for mode in MODES {
+            all.extend(EpochRule::ALL.map(|rule| (mode, rule, kind)));
+        }
+    }
+    all
+}
+
+/// The experiment with what an audit needs: every mode, every epoch's scores, validation pictures. Where that changes its runs, its name gets the
+/// ending `-audit`, so that the plain experiment's results stay as they are.
+pub fn prepare(mut experiment: Experiment) -> Result<Experiment> {
+    let legal = ["abnormal_class", "normal_class", "seed"];
+    if let Some(other) = experiment.swept.iter().find(|key| !legal.contains(&key.as_str())) {
+        anyhow::bail!("{other} is swept: an audit takes a [sweep] over classes and seeds alone");
+    }
+    let before = experiment.runs.clone();
+    for config in &mut experiment.runs {
+        config.scoring = Name(ScoringMode::Running);
+        if config.modes() != MODES {
+            config.also_score = MODES[1..].iter().map(|&mode| Name(mode)).collect();
+        }
+        config.keep_scores = Name(KeepScores::EveryEpoch);
+        if config.validation == Validation::default() {
+            config.validation = Validation::Fraction(VALIDATION);
+        }
+    }
+    if experiment.runs != before {
+        experiment.name += "-audit";
+    }
+    Ok(experiment)
+}
+
+/// Judges the experiment's runs that are in `folder`.
+pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
+    let config = experiment.runs.first().context("the experiment has no runs")?;
+    let options = BootstrapOptions { resamples: config.bootstrap, ..Default::default() };
+    let mut judged = Vec::new();
+    for (number, config) in experiment.runs.iter().enumerate() {
+        let name = config.run_name()?;
+        let run = folder.join(&name);
+        if run.exists() {
+            // Each run draws its own pictures.
+            let options = BootstrapOptions { seed: number as u64, ..options };
+            judged.push(judge(config, name, &run, options)?);
+        }
+    }
+    ensure!(!judged.is_empty(), "{}: none of the experiment's runs is there", folder.display());
+    let mut by_class: Vec<(String, Vec<&Judged>)> = Vec::new();
+    for run in &judged {
+        match by_class.iter_mut().find(|(class, _)| *class == run.run.class) {
+            Some((_, runs)) => runs.push(run),
+            None => by_class.push((run.run.class.clone(), vec![run])),
+        }
+    }
+    let (mut rows, mut order) = (Vec::new(), Vec::new());
+    for (class, runs) in &by_class {
+        for at in 0..protocols().len() {
+            rows.push(class_row(class, runs, at, options.level)?);
+        }
+        order.extend(order_gaps(Some(class), &[runs], options.level)?);
+    }
+    let classes: Vec<&[&Judged]> = by_class.iter().map(|(_, runs)| runs.as_slice()).collect();
+    for at in 0..protocols().len() {
+        rows.push(average_row(&classes, at, options.level)?);
+    }
+    order.extend(order_gaps(None, &classes, options.level)?);
+    Ok(Audit {
+        experiment: experiment.name.clone(),
+        dataset: config.dataset.clone(),
+        split: config.split.0.to_string(),
+        class_heading: config.class_heading().to_string(),
+        epochs: config.epochs,
+        score_batch_size: config.score_batch_size,
+        level: options.level,
+        resamples: options.resamples,
+        runs: judged.into_iter().map(|j| j.run).collect(),
+        rows,
+        order,
+    })
+}
+
+/// A run under every protocol, in the order of [`protocols`].
+struct Judged {
+    run: AuditRun,
+    chosen: Vec<usize>,
+    aurocs: ResampledAurocs,
+}
+
+fn judge(
+    config: &RunConfig,
+    name: String,
+    folder: &Path,
+    options: BootstrapOptions,
+) -> Result<Judged> {
+    let scores = EpochScores::read(folder)?;
+    let validation = scores.validation_con.clone();
+    let validation =
+        validation.with_context(|| format!("{name}: no validation pictures were held out"))?;
+    let labels = &scores.anomalous;
+    let mut chosen = Vec::new();
+    let mut lists: Vec<&[f64]> = Vec::new();
+    for (mode, rule, kind) in protocols() {
+        let epochs = scores.of(mode, kind)?;
+        let epoch = match rule {
+            EpochRule::Last => epochs.len() - 1,
+            EpochRule::BestByValidation => best(validation.iter().map(|error| -error)),
+            EpochRule::BestOnTest => {
+                let of = |scores: &Vec<f64>| auroc(scores, labels);
+                best(epochs.iter().map(of).collect::<Result<Vec<_>, _>>()?.into_iter())
+            }
+        };
+        chosen.push(epoch + 1);
+        lists.push(&epochs[epoch]);
+    }
+    let aurocs =
+        resampled_aurocs(&lists, labels, options).with_context(|| format!("{name}: its scores"))?;
+    let test_anomalous = labels.iter().filter(|&&a| a).count();
+    Ok(Judged {
+        run: AuditRun {
+            run: name,
+            class: config.class().to_string(),
+            seed: config.seed(),
+            test_normal: labels.len() - test_anomalous,
+            test_anomalous,
+            validation_con: validation,
+        },
+        chosen,
+        aurocs,
+    })
+}
+
+/// The first of the highest.
+fn best(values: impl Iterator<Item = f64>) -> usize {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (at, value) in values.enumerate() {
+        if value > best.1 {
+            best = (at, value);
+        }
+    }
+    best.0
+}
+
+/// The mean of several lists, place by place.
+fn mean_of(lists: &[Vec<f64>]) -> Vec<f64> {
+    let places = lists.first().map_or(0, Vec::len);
+    (0..places).map(|i| mean(lists.iter().map(|l| l[i]))).collect()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), v| (sum + v, count + 1.0));
+    sum / count
+}
+
+/// One protocol minus another in each resample: the mean over a class's runs, then over the classes.
+fn resampled_gaps(classes: &[&[&Judged]], of: usize, against: usize) -> Vec<f64> {
+    let run = |run: &&Judged| -> Vec<f64> {
+        let resampled = &run.aurocs.resampled;
+        resampled[of].iter().zip(&resampled[against]).map(|(a, b)| a - b).collect()
+    };
+    let class = |runs: &&[&Judged]| mean_of(&runs.iter().map(run).collect::<Vec<_>>());
+    mean_of(&classes.iter().map(class).collect::<Vec<_>>())
+}
+
+/// A protocol's AUROC: the mean over a class's runs, then over the classes.
+fn mean_auroc(classes: &[&[&Judged]], protocol: usize) -> f64 {
+    mean(classes.iter().map(|runs| mean(runs.iter().map(|r| r.aurocs.aurocs[protocol]))))
+}
+
+fn class_row(class: &str, runs: &[&Judged], at: usize, level: f64) -> Result<AuditRow> {
+    let by_seed: Vec<f64> = runs.iter().map(|r| r.aurocs.aurocs[at]).collect();
+    let row = row(Some(class.to_string()), &[runs], at, &by_seed, level)?;
+    Ok(AuditRow { chosen_epochs: runs.iter().map(|r| r.chosen[at]).collect(), ..row })
+}
+
+fn average_row(classes: &[&[&Judged]], at: usize, level: f64) -> Result<AuditRow> {
+    // The standard deviation is that of the seeds that every class has.
+    let mut by_seed: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for run in classes.iter().copied().flatten() {
+        by_seed.entry(run.run.seed).or_default().push(run.aurocs.aurocs[at]);
+    }
+    let whole = by_seed.into_values().filter(|values| values.len() == classes.len());
+    let by_seed: Vec<f64> = whole.map(|values| mean(values.into_iter())).collect();
+    row(None, classes, at, &by_seed, level)
+}
+
+fn row(
+    class: Option<String>,
+    classes: &[&[&Judged]],
+    at: usize,
+    by_seed: &[f64],
+    level: f64,
+) -> Result<AuditRow> {
+    let (mode, rule, kind) = protocols()[at];
+    let auroc = mean_auroc(classes, at);
+    Ok(AuditRow {
+        class,
+        scoring: mode.to_string(),
+        epoch: rule,
+        score: kind.to_string(),
+        auroc,
+        std: mean_std(by_seed).ok().and_then(|s| s.std),
+        seeds: by_seed.len(),
+        gap: auroc - mean_auroc(classes, 0),
+        gap_interval: percentile_interval(&resampled_gaps(classes, at, 0), level)?,
+        chosen_epochs: Vec::new(),
+    })
+}
+
+fn order_gaps(class: Option<&String>, classes: &[&[&Judged]], level: f64) -> Result<Vec<OrderGap>> {
+    let at = |mode, rule, kind| protocols().iter().position(|p| *p == (mode, rule, kind));
+    let mut gaps = Vec::new();
+    for kind in KINDS {
+        for rule in EpochRule::ALL {
+            let sequential = at(ScoringMode::BatchSequential, rule, kind);
+            let shuffled = at(ScoringMode::BatchShuffled, rule, kind);
+            let Some((of, against)) = sequential.zip(shuffled) else { continue };
+            gaps.push(OrderGap {
+                class: class.cloned(),
+                epoch: rule,
+                score: kind.to_string(),
+                gap: mean_auroc(classes, of) - mean_auroc(classes, against),
+                gap_interval: percentile_interval(&resampled_gaps(classes, of, against), level)?,
+            });
+        }
+    }
+    Ok(gaps)
+}

@@ -1,0 +1,159 @@
+//! `ganomaly audit`, `weights` and `compare`: experiments that end in a question answered.
+
+use super::RunArgs;
+use anyhow::{Context, Result, bail};
+use ganomaly_runner::compare::{self, Side};
+use ganomaly_runner::config::Experiment;
+use ganomaly_runner::data::DataStore;
+use ganomaly_runner::jobs::Jobs;
+use ganomaly_runner::progress::{Cancel, for_people};
+use ganomaly_runner::{audit, sweep, tensorboard, weightings};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub struct AuditArgs {
+    #[command(flatten)]
+    args: RunArgs,
+    /// Runs at once, the threads shared out among them; auto measures what trains fastest.
+    #[arg(long, default_value_t)]
+    jobs: Jobs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WeightsArgs {
+    /// The experiment's TOML file, with a [design] of weights.
+    #[arg(long, default_value = "experiments/weights.toml")]
+    config: PathBuf,
+    /// Replace a setting, or sweep it with a list. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where results go, in a folder of the experiment's name.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+    /// The data folder; else GANOMALY_DATA_DIR, else data.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Threads; else all cores.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Runs at once, the threads shared out among them; auto measures what trains fastest.
+    #[arg(long, default_value_t)]
+    jobs: Jobs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CompareArgs {
+    /// A results folder, such as results/weights.
+    first: PathBuf,
+    /// The other results folder; or, with a third, the settings that choose the first side's runs: w_con=10,epochs=2.
+    a: String,
+    /// The settings that choose the second side's runs in the same folder.
+    b: Option<String>,
+    /// Further settings that the runs of both sides must have.
+    #[arg(long, value_name = "KEY=VALUE,...", default_value = "")]
+    only: String,
+    /// Print the comparison as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does an experiment's missing runs, and judges all under every protocol.
+pub fn audit(args: &AuditArgs) -> Result<ExitCode> {
+    let (experiment, store, cancel) = super::prepare(&args.args)?;
+    let given = experiment.name.clone();
+    let file = || args.args.config.display().to_string();
+    let experiment = audit::prepare(experiment).with_context(file)?;
+    if experiment.name != given {
+        eprintln!(
+            "the runs get what an audit needs (every mode, every epoch's scores, a tenth held out for validation) and go to {}",
+            args.args.results.join(&experiment.name).display()
+        );
+    }
+    let (folder, failed) = run(&experiment, &args.args.results, &store, args.jobs, &cancel)?;
+    let audit = audit::audit(&experiment, &folder)?;
+    super::out(&audit::write(&audit, &folder)?)?;
+    Ok(code(failed))
+}
+
+/// Does the missing runs of a design of weights, and compares its weightings.
+pub fn weights(args: &WeightsArgs) -> Result<ExitCode> {
+    let args = (
+        RunArgs {
+            config: args.config.clone(),
+            set: args.set.clone(),
+            results: args.results.clone(),
+            data_dir: args.data_dir.clone(),
+            threads: args.threads,
+        },
+        args.jobs,
+    );
+    let (experiment, store, cancel) = super::prepare(&args.0)?;
+    weightings::check(&experiment).with_context(|| args.0.config.display().to_string())?;
+    let (folder, failed) = run(&experiment, &args.0.results, &store, args.1, &cancel)?;
+    let all = weightings::weightings(&experiment, &folder)?;
+    super::out(&weightings::write(&all, &folder)?)?;
+    Ok(code(failed))
+}
+
+/// Does what is missing; returns the folder and whether runs failed, which have been named.
+fn run(
+    experiment: &Experiment,
+    results: &Path,
+    store: &DataStore,
+    jobs: Jobs,
+    cancel: &Cancel,
+) -> Result<(PathBuf, bool)> {
+    let progress = for_people();
+    let summary = sweep::run(experiment, results, store, jobs, &*progress, cancel)?;
+    for (name, error) in &summary.failed {
+        eprintln!("failed: {name}: {error}");
+    }
+    Ok((summary.folder, !summary.failed.is_empty()))
+}
+
+fn code(failed: bool) -> ExitCode {
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Compares two folders, or two settings in one.
+pub fn compare(args: &CompareArgs) -> Result<ExitCode> {
+    let also = |selection: &str| [selection, &args.only].join(",").trim_matches(',').to_string();
+    let (a, b) = match &args.b {
+        Some(b) => {
+            if !args.a.contains('=') || !b.contains('=') {
+                bail!(
+                    "with a folder and two settings, each is KEY=VALUE; two folders are given alone"
+                );
+            }
+            let mut sides =
+                (Side::read(&args.first, &also(&args.a))?, Side::read(&args.first, &also(b))?);
+            (sides.0.label, sides.1.label) = (args.a.clone(), b.clone());
+            sides
+        }
+        None => (
+            Side::read(&args.first, &args.only)?.labelled(&args.first),
+            Side::read(Path::new(&args.a), &args.only)?.labelled(Path::new(&args.a)),
+        ),
+    };
+    let comparison = compare::compare(&a, &b)?;
+    super::out(&if args.json {
+        serde_json::to_string_pretty(&comparison)? + "\n"
+    } else {
+        comparison.to_markdown()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the event files of an experiment's finished runs.
+pub fn event_files(experiment: &Experiment, results: &Path) -> Result<()> {
+    let folder = results.join(&experiment.name);
+    for config in &experiment.runs {
+        let run = folder.join(config.run_name()?);
+        if run.exists() {
+            tensorboard::write(&run)?;
+        }
+    }
+    eprintln!("event files are there: tensorboard --logdir {}", folder.display());
+    Ok(())
+}

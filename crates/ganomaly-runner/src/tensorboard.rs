@@ -1,0 +1,174 @@
+//! TensorBoard event files: losses, AUROCs and times of a finished run as scalars by epoch.
+//!
+//! The crates that write them are unmaintained or bring a protobuf compiler; what is needed of the format is small. A file is a row of
+//! TFRecords (length, its checksum, data, its checksum; tensorflow/core/lib/io/record_writer.h), each with an `Event` message
+//! (tensorboard/compat/proto/event.proto and summary.proto, whose field numbers stand below).
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// The folder of a run's event file.
+pub const FOLDER: &str = "tensorboard";
+
+/// Writes a finished run's event file into its folder, unless it is there. The same run gives the same bytes.
+pub fn write(run: &Path) -> Result<()> {
+    let target = run.join(FOLDER);
+    if target.exists() {
+        return Ok(());
+    }
+    let path = run.join("epochs.csv");
+    let what = || format!("{}: cannot read", path.display());
+    let mut epochs = csv::Reader::from_path(&path).with_context(what)?;
+    let header = epochs.headers().with_context(what)?.clone();
+    let rows = epochs.records().collect::<Result<Vec<_>, _>>().with_context(what)?;
+    let number = |row: &csv::StringRecord, name: &str| -> Option<f64> {
+        let at = header.iter().position(|column| column == name)?;
+        row.get(at)?.parse().ok()
+    };
+    let seconds = |row: &csv::StringRecord| {
+        number(row, "train_s").unwrap_or(0.0) + number(row, "score_s").unwrap_or(0.0)
+    };
+    let finished = finished_unix_s(run)?;
+    let started = finished - rows.iter().map(seconds).sum::<f64>();
+
+    let mut file = record(&version(started));
+    let mut now = started;
+    for row in &rows {
+        now += seconds(row);
+        let epoch =
+            number(row, "epoch").with_context(|| format!("{}: no epoch", path.display()))?;
+        let named = header.iter().filter_map(|name| Some((tag(name)?, number(row, name)?)));
+        let values: Vec<(String, f64)> = named.collect();
+        file.extend(record(&scalars(now, epoch as i64, &values)));
+    }
+    // Under another name first: TensorBoard may be watching.
+    let partial = run.join(format!(".{FOLDER}.{}.partial", std::process::id()));
+    let name = format!("events.out.tfevents.{finished:.0}.ganomaly");
+    fs::create_dir_all(&partial)
+        .and_then(|()| fs::write(partial.join(name), file))
+        .and_then(|()| fs::rename(&partial, &target))
+        .with_context(|| format!("{}: cannot write", target.display()))
+}
+
+fn finished_unix_s(run: &Path) -> Result<f64> {
+    let path = run.join("run.json");
+    let what = || format!("{}: cannot read", path.display());
+    let text = fs::read_to_string(&path).with_context(what)?;
+    let json: Value = serde_json::from_str(&text).with_context(what)?;
+    json["finished_unix_s"].as_f64().with_context(what)
+}
+
+/// The scalar's name of a column of `epochs.csv`, grouped as TensorBoard groups them; none of one that is not shown.
+fn tag(column: &str) -> Option<String> {
+    match column {
+        "epoch" => None,
+        "train_s" | "score_s" | "images_per_s" => Some(format!("speed/{column}")),
+        "validation_con" => Some("validation/con".into()),
+        _ if column.ends_with("_best_on_test") => None,
+        _ => Some(match column.strip_prefix("auroc_") {
+            Some(mode) => format!("auroc/{mode}"),
+            None => format!("loss/{column}"),
+        }),
+    }
+}
+
+/// The first event of a file: `Event { wall_time: 1, file_version: 3 }`.
+fn version(wall_time: f64) -> Vec<u8> {
+    let mut event = double(1, wall_time);
+    event.extend(bytes(3, b"brain.Event:2"));
+    event
+}
+
+/// `Event { wall_time: 1, step: 2, summary: 5 }` with a `Summary { value: 1 }` of `Value { tag: 1, simple_value: 2 }`.
+fn scalars(wall_time: f64, step: i64, values: &[(String, f64)]) -> Vec<u8> {
+    let value = |(tag, value): &(String, f64)| {
+        let mut message = bytes(1, tag.as_bytes());
+        message.extend(float(2, *value as f32));
+        bytes(1, &message)
+    };
+    let summary: Vec<u8> = values.iter().flat_map(value).collect();
+    let mut event = double(1, wall_time);
+    event.extend(key(2, 0));
+    event.extend(varint(step as u64));
+    event.extend(bytes(5, &summary));
+    event
+}
+
+/// Protobuf's key of a field: its number and wire type (0 varint, 1 eight bytes, 2 a length and bytes, 5 four bytes).
+fn key(field: u64, wire_type: u64) -> Vec<u8> {
+    varint(field << 3 | wire_type)
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut all = Vec::new();
+    while value >= 0x80 {
+        all.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    all.push(value as u8);
+    all
+}
+
+fn double(field: u64, value: f64) -> Vec<u8> {
+    [key(field, 1), value.to_le_bytes().to_vec()].concat()
+}
+
+fn float(field: u64, value: f32) -> Vec<u8> {
+    [key(field, 5), value.to_le_bytes().to_vec()].concat()
+}
+
+fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
+    [key(field, 2), varint(value.len() as u64), value.to_vec()].concat()
+}
+
+/// A TFRecord.
+fn record(data: &[u8]) -> Vec<u8> {
+    let length = (data.len() as u64).to_le_bytes();
+    let (of_length, of_data) = (masked_crc(&length), masked_crc(data));
+    [&length[..], &of_length.to_le_bytes(), data, &of_data.to_le_bytes()].concat()
+}
+
+/// CRC-32C, turned and moved as the format wants it, so that a checksum of data with checksums in it stays sound.
+fn masked_crc(data: &[u8]) -> u32 {
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_framed_with_masked_checksums() {
+        // RFC 3720, B.4: the CRC-32C of 32 zeros is 8a 91 36 aa, lowest byte first.
+        assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
+        let framed = record(&[0; 32]);
+        assert_eq!(framed.len(), 8 + 4 + 32 + 4);
+        assert_eq!(framed[..8], [32, 0, 0, 0, 0, 0, 0, 0]);
+        let crc = u32::from_le_bytes(framed[44..].try_into().unwrap());
+        let unmasked = crc.wrapping_sub(0xa282_ead8).rotate_left(15);
+        assert_eq!(unmasked, 0x8a91_36aa);
+    }
+
+    #[test]
+    fn messages_are_protobuf() {
+        // protoc's encoding of 300 in the protobuf documentation.
+        assert_eq!(varint(300), [0xac, 0x02]);
+        let event = scalars(1.0, 300, &[("a".into(), 0.5)]);
+        let mut expected = vec![0x09];
+        expected.extend(1f64.to_le_bytes());
+        expected.extend([0x10, 0xac, 0x02, 0x2a, 10, 0x0a, 8, 0x0a, 1, b'a', 0x15, 0, 0, 0, 0x3f]);
+        assert_eq!(event, expected);
+        assert!(version(1.0).ends_with(b"\x1a\x0dbrain.Event:2"));
+    }
+
+    #[test]
+    fn columns_have_tags() {
+        assert_eq!(tag("err_g_con").unwrap(), "loss/err_g_con");
+        assert_eq!(tag("auroc_batch-shuffled").unwrap(), "auroc/batch-shuffled");
+        assert_eq!(tag("validation_con").unwrap(), "validation/con");
+        assert_eq!(tag("train_s").unwrap(), "speed/train_s");
+        assert!(tag("epoch").is_none() && tag("auroc_running_best_on_test").is_none());
+    }
+}

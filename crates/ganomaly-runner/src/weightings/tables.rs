@@ -1,0 +1,211 @@
+//! A comparison's files: `weightings.json`, `weightings.csv`, `weightings.md` and plots.
+
+use super::{Setting, Weightings};
+use crate::compare::{RESAMPLES, mean_and_std, p_value};
+use crate::config::design::{Preset, Shown, WEIGHTS};
+use crate::record::write_whole;
+use crate::report::heat::{MapPoint, TernaryPoint, grid_map, scatter_map, ternary};
+use anyhow::{Context, Result};
+use ganomaly_metrics::Interval;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+/// Writes the files into the experiment's folder; returns the Markdown.
+pub fn write(all: &Weightings, folder: &Path) -> Result<String> {
+    let plots = folder.join("plots");
+    fs::create_dir_all(&plots).with_context(|| format!("{}: cannot create", plots.display()))?;
+    let text = markdown(all);
+    write_whole(&folder.join("weightings.json"), serde_json::to_string_pretty(all)? + "\n")?;
+    write_whole(&folder.join("weightings.csv"), csv(all)?)?;
+    write_whole(&folder.join("weightings.md"), &text)?;
+    for (name, svg) in figures(all)? {
+        write_whole(&plots.join(name), svg)?;
+    }
+    Ok(text)
+}
+
+/// The paper's and the ablations first, then the others by falling AUROC.
+fn in_order(all: &Weightings) -> Vec<&Setting> {
+    let mut settings: Vec<&Setting> = all.settings.iter().collect();
+    let rank = |s: &Setting| Preset::ALL.iter().position(|p| p.weights() == s.weights);
+    settings.sort_by(|a, b| {
+        let (a_rank, b_rank) = (rank(a).unwrap_or(usize::MAX), rank(b).unwrap_or(usize::MAX));
+        a_rank.cmp(&b_rank).then(b.auroc.mean.total_cmp(&a.auroc.mean))
+    });
+    settings
+}
+
+fn csv(all: &Weightings) -> Result<Vec<u8>> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    let mut header: Vec<String> =
+        ["preset", "w_adv", "w_con", "w_enc", "auroc", "std", "runs"].map(String::from).to_vec();
+    header.extend(all.classes.iter().map(|class| format!("auroc_{class}")));
+    header.extend(["difference", "low", "high", "pairs", "wilcoxon_p"].map(String::from));
+    csv.write_record(&header)?;
+    let optional = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+    for s in &all.settings {
+        let mut row = vec![s.preset.clone().unwrap_or_default()];
+        row.extend(s.weights.map(|w| w.to_string()));
+        row.extend([s.auroc.mean.to_string(), optional(s.auroc.std), s.auroc.count.to_string()]);
+        row.extend(all.classes.iter().map(|class| {
+            optional(s.by_class.iter().find(|c| c.class == *class).map(|c| c.auroc.mean))
+        }));
+        let compared = s.against_paper.as_ref();
+        let interval = compared.and_then(|c| c.effect.interval);
+        row.extend([
+            optional(compared.map(|c| c.effect.mean)),
+            optional(interval.map(|i| i.low)),
+            optional(interval.map(|i| i.high)),
+            compared.map(|c| c.effect.count.to_string()).unwrap_or_default(),
+            optional(compared.map(|c| c.wilcoxon.p)),
+        ]);
+        csv.write_record(&row)?;
+    }
+    Ok(csv.into_inner()?)
+}
+
+fn markdown(all: &Weightings) -> String {
+    let seeds: Vec<String> = all.seeds.iter().map(ToString::to_string).collect();
+    let mut text = format!("# Weightings: {}\n\n", all.experiment);
+    let _ = writeln!(
+        text,
+        "{}; {}. {} weightings ({}), each on {} {} with seeds {}; {} training steps a run.\n",
+        all.dataset,
+        all.protocol,
+        all.settings.len(),
+        all.design,
+        all.class_heading,
+        all.classes.join(", "),
+        seeds.join(", "),
+        all.steps
+    );
+    let _ = writeln!(
+        text,
+        "AUROC is mean ± standard deviation over class × seed. Difference: to the paper's weighting, paired over class × seed, in brackets its \
+         95 % percentile interval by {RESAMPLES} resamples of the pairs; p by the Wilcoxon signed-rank test, which with n pairs cannot fall below \
+         2 / 2ⁿ. With many weightings some differ by chance.\n"
+    );
+    let _ = write!(text, "| weighting | w_adv | w_con | w_enc | AUROC |");
+    for class in &all.classes {
+        let _ = write!(text, " {class} |");
+    }
+    text += " difference | p |\n|---|---:|---:|---:|---:|";
+    text += &"---:|".repeat(all.classes.len() + 2);
+    text += "\n";
+    for s in in_order(all) {
+        let [adv, con, enc] = s.weights;
+        let name = s.preset.as_deref().unwrap_or("");
+        let _ = write!(text, "| {name} | {adv} | {con} | {enc} | {} |", mean_and_std(&s.auroc));
+        for class in &all.classes {
+            let of = s.by_class.iter().find(|c| c.class == *class);
+            let _ = write!(text, " {} |", of.map_or("–".into(), |c| mean_and_std(&c.auroc)));
+        }
+        let _ = match &s.against_paper {
+            None => writeln!(text, " – | – |"),
+            Some(c) => writeln!(
+                text,
+                " {} | {} |",
+                with_interval(c.effect.mean, c.effect.interval),
+                p_value(c.wilcoxon.p)
+            ),
+        };
+    }
+    text += &trend(all);
+    text += &levels(all);
+    text
+}
+
+fn with_interval(value: f64, interval: Option<Interval>) -> String {
+    match interval {
+        Some(Interval { low, high }) => format!("{value:+.3} [{low:+.3}, {high:+.3}]"),
+        None => format!("{value:+.3}"),
+    }
+}
+
+fn trend(all: &Weightings) -> String {
+    let mut text = String::from("\n## Main effects\n\n");
+    let Some(trend) = &all.trend else {
+        return text
+            + "There are too few weightings above zero, or they vary too little, for a trend.\n";
+    };
+    let _ = writeln!(
+        text,
+        "Linear regression of the mean AUROC on the logarithms of the three weights, over the {} weightings without a zero ({} degrees of \
+         freedom, R² = {:.2}). Intervals by Student's t.\n",
+        trend.settings, trend.degrees_of_freedom, trend.r_squared
+    );
+    text += "| weight | AUROC for ten times the weight, 95 % | p |\n|---|---:|---:|\n";
+    for (weight, slope) in WEIGHTS.iter().zip(&trend.slopes) {
+        let effect = with_interval(slope.value, Some(slope.interval));
+        let _ = writeln!(text, "| {weight} | {effect} | {} |", p_value(slope.p));
+    }
+    text
+}
+
+fn levels(all: &Weightings) -> String {
+    if all.levels.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\nEach level against the mean of its weight's levels, paired over the other weights, class and seed:\n\n\
+         | weight | level | AUROC against the mean, 95 % | blocks |\n|---|---:|---:|---:|\n",
+    );
+    for level in &all.levels {
+        let effect = with_interval(level.effect.mean, level.effect.interval);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {effect} | {} |",
+            level.weight, level.value, level.effect.count
+        );
+    }
+    text
+}
+
+/// A map for each pair of weights, and the triangle.
+fn figures(all: &Weightings) -> Result<Vec<(String, String)>> {
+    let paper = Preset::Paper.weights();
+    let mut figures = Vec::new();
+    for [x, y] in [[0, 1], [0, 2], [2, 1]] {
+        let points: Vec<MapPoint> = all
+            .settings
+            .iter()
+            .map(|s| MapPoint {
+                weights: [s.weights[x], s.weights[y]],
+                auroc: s.auroc.mean,
+                paper: s.weights == paper,
+            })
+            .collect();
+        let names = [WEIGHTS[x], WEIGHTS[y]];
+        let title = format!("{}: AUROC over {} and {}", all.experiment, names[0], names[1]);
+        let spread = !matches!(all.design.as_str(), "grid" | "sweep");
+        let map = if spread { scatter_map } else { grid_map };
+        figures.push((format!("{}-{}.svg", names[0], names[1]), map(&title, names, &points)?));
+    }
+    let points: Vec<TernaryPoint> = all
+        .settings
+        .iter()
+        .filter_map(|s| {
+            Some(TernaryPoint {
+                shares: shares(s)?,
+                auroc: s.auroc.mean,
+                paper: s.weights == paper,
+            })
+        })
+        .collect();
+    let title = format!("{}: AUROC over the shares of the three losses", all.experiment);
+    let note = format!(
+        "Share in per cent: the square root of weight over paper's weight ({}), of their sum. The paper is the centre.",
+        Shown(paper)
+    );
+    figures.push(("ternary.svg".into(), ternary(&title, &note, WEIGHTS, &points)?));
+    Ok(figures)
+}
+
+/// Each weight over the paper's, square roots taken so that factors of a hundred stay legible, divided by their sum. None where all are 0.
+fn shares(setting: &Setting) -> Option<[f64; 3]> {
+    let paper = Preset::Paper.weights();
+    let roots: [f64; 3] = std::array::from_fn(|i| (setting.weights[i] / paper[i]).sqrt());
+    let sum: f64 = roots.iter().sum();
+    (sum > 0.0).then(|| roots.map(|root| root / sum))
+}

@@ -1,0 +1,378 @@
+//! Audits, weightings, comparisons and event files, by the real binary in temporary folders.
+
+use ganomaly_runner::audit::{Audit, EpochRule};
+use ganomaly_runner::compare::Comparison;
+use ganomaly_runner::config::Experiment;
+use ganomaly_runner::weightings::Weightings;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+const TINY: &str = r#"
+dataset = "synthetic"
+isize = 16
+nz = 8
+ngf = 4
+epochs = 3
+train_limit = 256
+test_limit = 200
+batch_size = 32
+lr = 2e-3
+bootstrap = 200
+
+[sweep]
+abnormal_class = ["cross", "bar"]
+seed = [0, 1]
+"#;
+
+struct Sandbox(tempfile::TempDir);
+
+impl Sandbox {
+    fn with(files: &[(&str, &str)]) -> Self {
+        let sandbox = Self(tempfile::tempdir().unwrap());
+        for (name, text) in files {
+            fs::write(sandbox.path(name), text).unwrap();
+        }
+        sandbox
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ganomaly"))
+            .args(args)
+            .current_dir(self.0.path())
+            .output()
+            .unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?} failed: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, args: &[&str], words: &[&str]) {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && !stderr.contains("panicked"), "{args:?}: {stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{args:?}: {stderr:?} should contain {word:?}");
+        }
+    }
+
+    /// The folders of the runs in a results folder.
+    fn runs(&self, experiment: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("results").join(experiment)).unwrap();
+        let mut runs: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
+        runs.retain(|path| path.join("metrics.json").is_file());
+        runs.sort();
+        runs
+    }
+}
+
+/// Settings that a config leaves out do not change its run's name: results that are there stay found.
+#[test]
+fn names_of_runs_are_what_they_were() {
+    let quick = include_str!("../../../experiments/quick.toml");
+    let runs = include_str!("../../../results/quick/runs.csv");
+    let experiment = Experiment::parse("quick", quick, &[]).unwrap();
+    let names: Vec<String> = experiment.runs.iter().map(|c| c.run_name().unwrap()).collect();
+    let before: Vec<&str> = runs.lines().skip(1).map(|l| l.split(',').next().unwrap()).collect();
+    assert_eq!(names, before);
+}
+
+#[test]
+fn an_audit_judges_every_protocol_on_the_same_weights() {
+    let sandbox = Sandbox::with(&[("tiny.toml", TINY)]);
+    let sweep = sandbox.ok(&["sweep", "tiny.toml"]);
+    let text = sandbox.ok(&["audit", "tiny.toml"]);
+    // The plain experiment's results stay as they are.
+    assert_eq!(sandbox.read("results/tiny/table.md"), sweep);
+    let audit: Audit =
+        serde_json::from_str(&sandbox.read("results/tiny-audit/audit.json")).unwrap();
+    assert_eq!(sandbox.read("results/tiny-audit/audit.md"), text);
+    assert_eq!((audit.runs.len(), audit.rows.len(), audit.order.len()), (4, 3 * 36, 3 * 9));
+    let lines = sandbox.read("results/tiny-audit/audit.csv").lines().count();
+    assert_eq!(lines, 1 + 3 * 36);
+    assert!(sandbox.read("results/tiny-audit/plots/audit.svg").contains("batch-sequential, last"));
+
+    let find = |class: Option<&str>, scoring: &str, epoch: EpochRule, score: &str| {
+        let fits = |r: &&ganomaly_runner::audit::AuditRow| {
+            r.class.as_deref() == class
+                && r.scoring == scoring
+                && r.epoch == epoch
+                && r.score == score
+        };
+        audit.rows.iter().find(fits).unwrap()
+    };
+    // The honest default is what the runs themselves report.
+    let own = |class: &str| {
+        let of = sandbox
+            .runs("tiny-audit")
+            .into_iter()
+            .filter(|p| p.file_name().unwrap().to_string_lossy().starts_with(class));
+        let aurocs: Vec<f64> =
+            of.map(|p| ganomaly_runner::record::read_metrics(&p).unwrap().auroc).collect();
+        assert_eq!(aurocs.len(), 2);
+        aurocs.iter().sum::<f64>() / 2.0
+    };
+    for class in ["cross", "bar"] {
+        let honest = find(Some(class), "running", EpochRule::Last, "l2");
+        assert!((honest.auroc - own(class)).abs() < 1e-6);
+        assert_eq!(
+            (honest.gap, honest.gap_interval.low, honest.gap_interval.high),
+            (0.0, 0.0, 0.0)
+        );
+        assert_eq!(honest.chosen_epochs, [3, 3]);
+    }
+    let average = find(None, "running", EpochRule::Last, "l2");
+    assert!((average.auroc - (own("cross") + own("bar")) / 2.0).abs() < 1e-6);
+    for row in &audit.rows {
+        assert!(
+            (row.auroc
+                - find(row.class.as_deref(), "running", EpochRule::Last, "l2").auroc
+                - row.gap)
+                .abs()
+                < 1e-12
+        );
+        assert!(row.gap_interval.low <= row.gap_interval.high);
+        // In hindsight no epoch is better than the best.
+        let class = row.class.as_deref();
+        assert!(
+            row.auroc <= find(class, &row.scoring, EpochRule::BestOnTest, &row.score).auroc + 1e-12
+        );
+        let validated = find(class, &row.scoring, EpochRule::BestByValidation, &row.score);
+        if let (EpochRule::BestByValidation, Some(class)) = (row.epoch, class) {
+            let runs = audit.runs.iter().filter(|r| r.class == class);
+            for (run, &epoch) in runs.zip(&validated.chosen_epochs) {
+                let least = run.validation_con.iter().copied().fold(f64::INFINITY, f64::min);
+                assert_eq!(run.validation_con[epoch - 1], least);
+            }
+        }
+    }
+    let modes = ["running", "batch-shuffled", "batch-sequential", "single"];
+    let mut aurocs = modes.map(|m| find(None, m, EpochRule::Last, "l2").auroc.to_bits()).to_vec();
+    aurocs.sort_unstable();
+    aurocs.dedup();
+    assert_eq!(aurocs.len(), 4, "the modes score differently");
+
+    // A tenth of the training pictures is held out, and every epoch's scores are kept.
+    let run = &sandbox.runs("tiny-audit")[0];
+    let metrics = ganomaly_runner::record::read_metrics(run).unwrap();
+    assert_eq!(metrics.train_pictures, 256 - 25);
+    assert!(fs::read_to_string(run.join("epochs.csv")).unwrap().contains(",validation_con,"));
+    let scores = ganomaly_runner::epoch_scores::EpochScores::read(run).unwrap();
+    assert_eq!((scores.anomalous.len(), scores.validation_con.unwrap().len()), (200, 3));
+
+    // Nothing is trained twice, and the files come out the same.
+    let again = sandbox.run(&["audit", "tiny.toml"]);
+    assert!(!String::from_utf8_lossy(&again.stderr).contains("training steps"));
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
+    sandbox
+        .fails(&["audit", "tiny.toml", "--set", "w_con=[1,50]"], &["tiny.toml", "w_con is swept"]);
+    sandbox.fails(
+        &[
+            "train",
+            "tiny.toml",
+            "--set",
+            "seed=0",
+            "--set",
+            "abnormal_class=1",
+            "--set",
+            "validation=256",
+        ],
+        &["validation = 256: there are only 256 training pictures"],
+    );
+    sandbox.fails(
+        &["sweep", "tiny.toml", "--set", "validation=1.5"],
+        &["validation = 1.5: use a whole number"],
+    );
+    sandbox.fails(
+        &["sweep", "tiny.toml", "--set", "validation=\"some\""],
+        &["expected a number of pictures"],
+    );
+    sandbox.fails(
+        &["sweep", "tiny.toml", "--set", "keep_scores=all"],
+        &["unknown keep_scores \"all\""],
+    );
+}
+
+/// What a card's twin keeps for an audit is what the processor keeps.
+#[test]
+fn runs_in_lockstep_keep_the_same_for_an_audit() {
+    let tiny = TINY.replace("epochs = 3", "epochs = 1");
+    let sandbox = Sandbox::with(&[("t.toml", &tiny)]);
+    let audit = |device: &str| {
+        let set = format!("device={device}");
+        let results = format!("results/{device}");
+        let args = ["audit", "t.toml", "--set", &set, "--set", "seed=0", "--results", &results];
+        let output = sandbox.run(&args);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if stderr.contains("Install a C compiler") {
+            println!("skipped: no C compiler");
+            return None;
+        }
+        assert!(output.status.success(), "{stderr}");
+        let json = sandbox.read(&format!("{results}/t-audit/audit.json"));
+        Some(serde_json::from_str::<Audit>(&json).unwrap())
+    };
+    let Some(twin) = audit("twin") else { return };
+    let Some(cpu) = audit("cpu") else { return };
+    for (twin, cpu) in twin.runs.iter().zip(&cpu.runs) {
+        let (a, b) = (twin.validation_con[0], cpu.validation_con[0]);
+        assert!((a - b).abs() < 1e-3 * b, "{a} against {b}");
+    }
+    for (twin, cpu) in twin.rows.iter().zip(&cpu.rows) {
+        assert!((twin.auroc - cpu.auroc).abs() < 0.02, "{twin:?} against {cpu:?}");
+    }
+}
+
+#[test]
+fn weightings_are_compared_with_the_papers() {
+    let short = TINY.replace("epochs = 3", "epochs = 1");
+    let ranges = "w_adv = [0.1, 10]\nw_con = [5, 500]\nw_enc = [0.1, 10]\n";
+    let spread = format!("{short}\n[design]\nkind = \"latin-hypercube\"\nsettings = 6\n{ranges}");
+    let grid = format!(
+        "{short}\n[design]\nkind = \"grid\"\nw_adv = [1]\nw_con = [5, 50]\nw_enc = [0, 1]\npresets = []\n"
+    );
+    let sandbox =
+        Sandbox::with(&[("lhs.toml", &spread), ("grid.toml", &grid), ("plain.toml", &short)]);
+
+    let text = sandbox.ok(&["weights", "--config", "lhs.toml"]);
+    for part in [
+        "| paper | 1 | 50 | 1 |",
+        "| contextual-only | 0 | 50 | 0 |",
+        "## Main effects",
+        "over the 7 weightings without a zero (3 degrees",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let all: Weightings =
+        serde_json::from_str(&sandbox.read("results/lhs/weightings.json")).unwrap();
+    assert_eq!((all.settings.len(), all.settings[0].auroc.count, all.steps), (10, 4, 8));
+    let paper = all.settings[0].auroc.mean;
+    for setting in &all.settings[1..] {
+        let compared = setting.against_paper.as_ref().unwrap();
+        assert_eq!(compared.pairs.len(), 4);
+        assert!((compared.effect.mean - (setting.auroc.mean - paper)).abs() < 1e-12);
+    }
+    assert!(
+        all.settings[0].against_paper.is_none() && all.trend.is_some() && all.levels.is_empty()
+    );
+    assert_eq!(sandbox.read("results/lhs/weightings.csv").lines().count(), 11);
+    for plot in ["w_adv-w_con.svg", "w_adv-w_enc.svg", "w_enc-w_con.svg", "ternary.svg"] {
+        assert!(sandbox.read(&format!("results/lhs/plots/{plot}")).contains("AUROC"), "{plot}");
+    }
+    // Started again, the same from the store alone.
+    assert_eq!(sandbox.ok(&["weights", "--config", "lhs.toml"]), text);
+
+    let text = sandbox.ok(&["weights", "--config", "grid.toml"]);
+    assert!(text.contains("| w_con | 5 | ") && text.contains("| 8 |"), "{text}");
+    let all: Weightings =
+        serde_json::from_str(&sandbox.read("results/grid/weightings.json")).unwrap();
+    assert_eq!((all.settings.len(), all.levels.len(), all.trend), (4, 4, None));
+    // Two levels lie on either side of their mean.
+    assert!((all.levels[0].effect.mean + all.levels[1].effect.mean).abs() < 1e-12);
+
+    sandbox.fails(
+        &["weights", "--config", "plain.toml", "--set", "w_con=[5,10]"],
+        &["plain.toml", "1 / 50 / 1 is not among"],
+    );
+    sandbox
+        .fails(&["weights", "--config", "lhs.toml", "--set", "epochs=[1,2]"], &["epochs is swept"]);
+    sandbox.fails(
+        &["weights", "--config", "lhs.toml", "--set", "w_con=3"],
+        &["[design]", "w_con is set elsewhere"],
+    );
+    sandbox
+        .fails(&["weights", "--config", "gone.toml"], &["gone.toml: cannot read the experiment"]);
+}
+
+#[test]
+fn comparisons_are_paired_or_refused() {
+    let short = TINY.replace("epochs = 3", "epochs = 1");
+    let sandbox = Sandbox::with(&[("a.toml", &short), ("b.toml", &short)]);
+    sandbox.ok(&["sweep", "a.toml", "--set", "w_con=[5,50]"]);
+    let text = sandbox.ok(&["compare", "results/a", "w_con=5", "w_con=50"]);
+    for part in [
+        "| class | seed | w_con=5 | w_con=50 | difference |",
+        "| cross | 0 |",
+        "Wilcoxon",
+        "p cannot fall below 0.125",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let json = sandbox.ok(&["compare", "results/a", "w_con=5", "w_con=50", "--json"]);
+    let one: Comparison = serde_json::from_str(&json).unwrap();
+    let json = sandbox.ok(&["compare", "results/a", "w_con=50", "w_con=5", "--json"]);
+    let other: Comparison = serde_json::from_str(&json).unwrap();
+    assert_eq!((one.pairs.len(), one.effect.mean), (4, -other.effect.mean));
+    assert_eq!(one.wilcoxon.p, other.wilcoxon.p);
+    let json =
+        sandbox.ok(&["compare", "results/a", "w_con=5", "w_con=50", "--only", "seed=0", "--json"]);
+    assert_eq!(serde_json::from_str::<Comparison>(&json).unwrap().pairs.len(), 2);
+
+    // Two folders; by class number as by name.
+    sandbox.ok(&["sweep", "b.toml", "--set", "lr=1e-3", "--set", "seed=0"]);
+    let only = ["--only", "w_con=50,seed=0,abnormal_class=1"];
+    let text = sandbox.ok(&[&["compare", "results/a", "results/b"][..], &only[..]].concat());
+    assert!(text.contains("| class | seed | a | b |") && text.contains("| bar | 0 |"), "{text}");
+    assert!(text.contains("no interval from a single pair"), "{text}");
+
+    sandbox.fails(
+        &["compare", "results/a", "results/b"],
+        &["two runs of class", "they differ in w_con"],
+    );
+    sandbox.fails(
+        &["compare", "results/a", "results/b", "--only", "w_con=50"],
+        &["unpaired: a has class", "seed 1"],
+    );
+    sandbox.fails(
+        &["compare", "results/a", "w_con=5", "w_con=7"],
+        &["none of the 8 finished runs", "w_con=7"],
+    );
+    sandbox.fails(&["compare", "results/a", "w_cno=5", "w_con=7"], &["unknown field `w_cno`"]);
+    sandbox.fails(&["compare", "results/a", "w_con", "w_con=7"], &["each is KEY=VALUE"]);
+    sandbox.fails(&["compare", "results/gone", "results/b"], &["results/gone: cannot read"]);
+    sandbox.ok(&["sweep", "b.toml", "--set", "test_limit=100", "--results", "other"]);
+    sandbox.fails(
+        &["compare", "results/a", "other/b", "--only", "w_con=50"],
+        &["differ in test_limit", "not tested on the same pictures"],
+    );
+}
+
+#[test]
+fn event_files_lie_in_the_runs() {
+    let short = TINY.replace("epochs = 3", "epochs = 2");
+    let sandbox = Sandbox::with(&[("t.toml", &short)]);
+    sandbox.ok(&["sweep", "t.toml", "--set", "seed=0"]);
+    assert!(sandbox.runs("t").iter().all(|run| !run.join("tensorboard").exists()));
+    // Runs that are there already get theirs too, and are not trained again for it.
+    let output = sandbox.run(&["sweep", "t.toml", "--set", "seed=0", "--tensorboard"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("0 runs done now, 2 were there"));
+    for run in sandbox.runs("t") {
+        let files: Vec<PathBuf> =
+            fs::read_dir(run.join("tensorboard")).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(files.len(), 1);
+        assert!(
+            files[0].file_name().unwrap().to_string_lossy().starts_with("events.out.tfevents.")
+        );
+        let bytes = fs::read(&files[0]).unwrap();
+        // Three records, one behind the other: the version, and an event an epoch.
+        let (mut at, mut records) = (0, 0);
+        while at < bytes.len() {
+            let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+            at += 16 + length as usize;
+            records += 1;
+        }
+        assert_eq!((records, at), (3, bytes.len()));
+    }
+}
