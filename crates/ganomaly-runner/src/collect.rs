@@ -66,7 +66,9 @@ pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
         csv += &table.to_csv()?;
         let name =
             if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
-        let values = table.rows.iter().map(|row| {
+        // By class: a table leaves out the classes that did not run.
+        let values = classes.iter().map(|class| {
+            let row = table.rows.iter().find(|row| row.class == *class)?;
             let seeds: Vec<f64> = row.auroc.iter().flatten().copied().collect();
             mean_std(&seeds).ok().map(|m| (m.mean, m.std))
         });

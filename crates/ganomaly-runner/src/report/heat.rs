@@ -46,25 +46,31 @@ pub fn scatter_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result
         if v > 0.0 { bottom - axes[1].part(v) * (bottom - top) } else { bottom + STRIP }
     };
     svg(SIZE, |canvas| {
-        heading(canvas, title, "The ground is the average of the points near it.")?;
+        heading(
+            canvas,
+            title,
+            "The ground is the average of the points near it, white where there is none. Strips: a weight of 0.",
+        )?;
         ground(canvas, &scale, points, &axes)?;
+        let zero = |a: usize| points.iter().any(|p| p.weights[a] == 0.0);
+        // The numbers stand beyond the strip for 0, where there is one.
+        let beyond = |a: usize| if zero(a) { 2.0 * STRIP - 4.0 } else { 14.0 };
         for at in axes[0].ticks() {
             canvas.line(&[(x(at), top), (x(at), bottom)], LIGHT, 1)?;
-            canvas.text((x(at), bottom + 2.0 * STRIP), &number(at), 12.0, INK, At::Centre)?;
+            canvas.text((x(at), bottom + beyond(1)), &number(at), 12.0, INK, At::Centre)?;
         }
         for at in axes[1].ticks() {
             canvas.line(&[(left, y(at)), (right, y(at))], LIGHT, 1)?;
-            canvas.text((left - 2.0 * STRIP + 8.0, y(at)), &number(at), 12.0, INK, At::Right)?;
+            canvas.text((left - beyond(0) + 4.0, y(at)), &number(at), 12.0, INK, At::Right)?;
         }
         canvas.frame((left, top), (right, bottom), GREY)?;
-        let zero = |a: usize| points.iter().any(|p| p.weights[a] == 0.0);
         if zero(0) {
-            canvas.text((left - STRIP, bottom + 2.0 * STRIP), "0", 12.0, INK, At::Centre)?;
+            canvas.text((left - STRIP, bottom + beyond(1)), "0", 12.0, INK, At::Centre)?;
             let edges = (left - 1.6 * STRIP, left - 0.4 * STRIP);
             canvas.frame((edges.0, top), (edges.1, bottom), LIGHT)?;
         }
         if zero(1) {
-            canvas.text((left - 2.0 * STRIP + 8.0, bottom + STRIP), "0", 12.0, INK, At::Right)?;
+            canvas.text((left - beyond(0) + 4.0, bottom + STRIP), "0", 12.0, INK, At::Right)?;
             let edges = (bottom + 0.4 * STRIP, bottom + 1.6 * STRIP);
             canvas.frame((left, edges.0), (right, edges.1), LIGHT)?;
         }
@@ -144,7 +150,7 @@ pub fn ternary(
     ensure!(!points.is_empty(), "a plot cannot be drawn: no weightings");
     let scale = Scale::over(points.iter().map(|p| p.auroc));
     // Corners: the second on top, the first on the left, the third on the right.
-    let (left, right, base, apex) = (70.0, 500.0, 458.0, 86.0);
+    let (left, right, base, apex) = (70.0, 500.0, 458.0, 92.0);
     let corner = [(left, base), (f64::midpoint(left, right), apex), (right, base)];
     let place = |shares: [f64; 3]| {
         let along = |of: fn(&(f64, f64)) -> f64| -> f64 {
@@ -170,9 +176,13 @@ pub fn ternary(
             canvas.text(beside([0.0, b, a], 8.0, 0.0), &percent, 11.0, GREY, At::Left)?;
             canvas.text(beside([a, 0.0, b], 0.0, 12.0), &percent, 11.0, GREY, At::Centre)?;
         }
+        let side = |name: &str| format!("% {name}");
+        canvas.text((138.0, 262.0), &side(corners[1]), 12.0, GREY, At::Right)?;
+        canvas.text((432.0, 262.0), &side(corners[2]), 12.0, GREY, At::Left)?;
+        canvas.text((285.0, base + 30.0), &side(corners[0]), 12.0, GREY, At::Centre)?;
         canvas.line(&[corner[0], corner[1], corner[2], corner[0]], INK, 1)?;
         canvas.text((left, base + 30.0), corners[0], 14.0, INK, At::Centre)?;
-        canvas.text((corner[1].0, apex - 14.0), corners[1], 14.0, INK, At::Centre)?;
+        canvas.text((corner[1].0, apex - 22.0), corners[1], 14.0, INK, At::Centre)?;
         canvas.text((right, base + 30.0), corners[2], 14.0, INK, At::Centre)?;
         for p in in_order(points, |p| p.auroc) {
             canvas.disc(place(p.shares), 7, scale.colour(p.auroc))?;
@@ -188,8 +198,9 @@ fn heading(canvas: &Canvas<'_>, title: &str, note: &str) -> Result<()> {
     let bottom = f64::from(SIZE.1);
     canvas.text((320.0, 20.0), title, 18.0, INK, At::Centre)?;
     canvas.text((320.0, 42.0), note, 12.0, GREY, At::Centre)?;
+    canvas.disc((24.0, bottom - 18.0), 5, GREY)?;
     mark(canvas, (24.0, bottom - 18.0))?;
-    canvas.text((40.0, bottom - 18.0), "the paper's weighting, 1 / 50 / 1", 12.0, INK, At::Left)
+    canvas.text((42.0, bottom - 18.0), "the paper's weighting, 1 / 50 / 1", 12.0, INK, At::Left)
 }
 
 fn axis_names(canvas: &Canvas<'_>, names: [&str; 2]) -> Result<()> {

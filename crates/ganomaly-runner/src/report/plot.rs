@@ -300,15 +300,34 @@ fn by_epoch(
 
 /// AUROC by class, ours with error bars, published numbers dashed: the paper's figure 4.
 pub fn class_auroc(title: &str, classes: &[String], series: &[ClassSeries]) -> Result<String> {
+    // Classes that did not run are left out.
+    let ours = |class: usize| {
+        let has = |s: &ClassSeries| s.values.get(class).is_some_and(Option::is_some);
+        series.iter().any(|s| !s.published && has(s))
+    };
+    let shown: Vec<usize> = (0..classes.len()).filter(|&class| ours(class)).collect();
+    let classes: Vec<String> = shown.iter().map(|&class| classes[class].clone()).collect();
+    let of_shown = |s: &ClassSeries| ClassSeries {
+        values: shown.iter().map(|&class| s.values.get(class).copied().flatten()).collect(),
+        ..s.clone()
+    };
+    let series: Vec<ClassSeries> = series.iter().map(of_shown).collect();
+    // A long legend stands beside the lines.
+    let many = series.len() > PALETTE.len();
+    let (room, legend) = if many {
+        (classes.len() as f64, SeriesLabelPosition::MiddleRight)
+    } else {
+        (0.0, SeriesLabelPosition::LowerLeft)
+    };
     let frame = Frame {
         title,
-        x: ("class", -0.5, classes.len() as f64 - 0.5),
+        x: ("class", -0.5, classes.len() as f64 - 0.5 + room),
         y: ("AUROC", 0.0, 1.02),
-        ticks: Some(classes),
+        ticks: Some(&classes),
         log_y: false,
         whole_x: false,
     };
-    draw(&frame, SeriesLabelPosition::LowerLeft, |chart| {
+    draw(&frame, legend, |chart| {
         let across = [(-0.5, 0.5), (classes.len() as f64 - 0.5, 0.5)];
         line(chart, "chance", RGBColor(200, 200, 200), &across, true)?;
         for (s, colour) in series.iter().zip(PALETTE.iter().cycle()) {
