@@ -191,11 +191,8 @@ pub fn training(group: &Group) -> Result<Markup> {
             .skip(1)
             .map(|(at, mode)| (Ink::Series(at - 1), "line", mode.as_str())),
     );
-    let loss_entries: Vec<(Ink, &str, &str)> = names
-        .iter()
-        .enumerate()
-        .map(|(at, name)| (Ink::Series(at), "line", name.as_str()))
-        .collect();
+    let loss_entries: Vec<(Ink, &str, &str)> =
+        names.iter().enumerate().map(|(at, name)| (loss_ink(at), "line", name.as_str())).collect();
     Ok(html! {
         p {
             "AUROC after each epoch, by the way of scoring"
@@ -233,6 +230,15 @@ fn loss_names(run: &Run) -> Vec<String> {
             && !name.ends_with("_fake")
     };
     run.epochs.names().filter(wanted).map(String::from).collect()
+}
+
+/// The colour of a loss: one of the series, then the plain ones.
+fn loss_ink(at: usize) -> Ink {
+    match at {
+        0..5 => Ink::Series(at),
+        5 => Ink::Main,
+        _ => Ink::Muted,
+    }
 }
 
 fn last_epoch(runs: &[&Run]) -> f64 {
@@ -315,9 +321,9 @@ fn loss_figure(class: &str, runs: &[&Run], names: &[String]) -> Result<String> {
             points.into_iter().filter(|p| p.1 > 0.0).map(|(x, y)| (x, y.log10())).collect();
         for &(x, y) in &points {
             (low, high) = (low.min(y), high.max(y));
-            marks.push(Mark::Dot { at: (x, y), ink: Ink::Series(at), radius: 1.75, opacity: 1.0 });
+            marks.push(Mark::Dot { at: (x, y), ink: loss_ink(at), radius: 1.75, opacity: 1.0 });
         }
-        marks.push(Mark::line(points, Ink::Series(at)));
+        marks.push(Mark::line(points, loss_ink(at)));
     }
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let pad = ((high - low) * 0.06).max(0.05);

@@ -93,15 +93,16 @@ fn method(column: &PublishedColumn) -> String {
 
 fn class_table(group: &Group, published: &[PublishedColumn]) -> Markup {
     let seeds = count(group.seeds.len(), "seed", "seeds");
+    let several = group.seeds.len() > 1;
     let mut columns = vec![
         Column::text(group.class_heading()),
-        Column::number("AUROC").note("mean ± std"),
-        Column::number("95 % interval").note(if group.seeds.len() == 1 {
-            "bootstrap"
+        Column::number("AUROC").note(if several { "mean ± std" } else { "one seed" }),
+        // One run's interval says nothing about the mean of several.
+        if several {
+            Column::number("seeds")
         } else {
-            "bootstrap, first seed"
-        }),
-        Column::number("seeds"),
+            Column::number("95 % interval").note("bootstrap")
+        },
     ];
     columns.extend(published.iter().map(|c| Column::number(&method(c)).note(&c.standing)));
     let number =
@@ -113,11 +114,14 @@ fn class_table(group: &Group, published: &[PublishedColumn]) -> Markup {
         let mut row = vec![
             Cell::text(class),
             number(&values),
-            Cell::sorted_by(
-                interval.map(|i| i[0]),
-                html! { @if let Some([low, high]) = interval { (format!("{low:.3} – {high:.3}")) } },
-            ),
-            Cell::number(Some(values.len() as f64), 0),
+            if several {
+                Cell::number(Some(values.len() as f64), 0)
+            } else {
+                Cell::sorted_by(
+                    interval.map(|i| i[0]),
+                    html! { @if let Some([low, high]) = interval { (format!("{low:.3} – {high:.3}")) } },
+                )
+            },
         ];
         row.extend(published.iter().map(|column| Cell::number(of_class(column, class), 3)));
         rows.push(row);
@@ -125,7 +129,6 @@ fn class_table(group: &Group, published: &[PublishedColumn]) -> Markup {
     let mut average = vec![
         Cell::text("average"),
         Cell::markup(html! { strong { (overall(group)) } }),
-        Cell::text(""),
         Cell::text(""),
     ];
     average.extend(published.iter().map(|column| {
