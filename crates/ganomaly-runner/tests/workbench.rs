@@ -375,4 +375,36 @@ fn event_files_lie_in_the_runs() {
         }
         assert_eq!((records, at), (3, bytes.len()));
     }
+    let Ok(python) = std::env::var("TENSORBOARD_PYTHON") else {
+        println!(
+            "TensorBoard's own reader was not asked: TENSORBOARD_PYTHON names no Python that has it"
+        );
+        return;
+    };
+    for run in sandbox.runs("t") {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_events.py");
+        let read = Command::new(&python).arg(script).arg(run.join("tensorboard")).output().unwrap();
+        assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+        let scalars: serde_json::Value = serde_json::from_slice(&read.stdout).unwrap();
+        let epochs = fs::read_to_string(run.join("epochs.csv")).unwrap();
+        let mut lines = epochs.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let header = lines.next().unwrap();
+        let rows: Vec<_> = lines.collect();
+        for (column, tag) in
+            [("err_g_con", "loss/err_g_con"), ("auroc_batch-shuffled", "auroc/batch-shuffled")]
+        {
+            let at = header.iter().position(|name| *name == column).unwrap();
+            let read = scalars[tag].as_array().unwrap();
+            assert_eq!(read.len(), rows.len());
+            for (read, row) in read.iter().zip(&rows) {
+                assert_eq!(read[0].to_string(), row[0], "the step is the epoch");
+                let (read, written) = (read[1].as_f64().unwrap(), row[at].parse::<f64>().unwrap());
+                assert!(
+                    (read - written).abs() < 1e-6 * written.abs(),
+                    "{tag}: {read}, not {written}"
+                );
+            }
+        }
+    }
+    println!("TensorBoard's own reader finds the same numbers");
 }
