@@ -108,11 +108,14 @@ fn reports_are_sound_in_a_browser() {
     let config = format!("{NAME}.toml");
     fs::write(folder.join(&config), CONFIG).unwrap();
     ganomaly(&folder, &["sweep", &config]);
-    fs::write(folder.join("weights.toml"), CONFIG).unwrap();
-    ganomaly(&folder, &["sweep", "weights.toml", "--set", "w_con=[5,50]", "--set", "epochs=1"]);
+    fs::write(folder.join("weights.toml"), format!("{CONFIG}w_con = [5, 50]\nw_enc = [1, 9]\n"))
+        .unwrap();
+    ganomaly(&folder, &["weights", "--config", "weights.toml"]);
+    fs::write(folder.join("judged.toml"), CONFIG).unwrap();
+    ganomaly(&folder, &["audit", "judged.toml"]);
     let written = ganomaly(&folder, &["report"]);
-    assert_eq!(written.lines().count(), 2, "{written}");
-    let sides = ["weights:w_con=5", "weights:w_con=50"];
+    assert_eq!(written.lines().count(), 3, "{written}");
+    let sides = ["weights:w_con=5,w_enc=1", "weights:w_con=50,w_enc=1"];
     let compared = ganomaly(&folder, &["report", "--compare", sides[0], sides[1]]);
     let results = folder.join("results");
 
@@ -125,9 +128,14 @@ fn reports_are_sound_in_a_browser() {
     without_script(&mut browser, &page);
 
     let (many, _) = copy(&results.join("weights/report.html"), &folder, "many");
-    // Of each setting: two figures of its numbers, and what the other page has.
-    let figures = json!({ "settings": 1, "each-setting": 40 });
+    // Main effects, a ternary plot and three maps; of each setting what the other page has.
+    let figures = json!({ "settings": 1, "weightings": 5, "each-setting": 80 });
     sound(&mut browser, &many, "weights", &figures);
+    let (judged, _) = copy(&results.join("judged-audit/report.html"), &folder, "judged");
+    let figures = json!({
+        "auroc": 1, "seeds": 1, "audit": 3, "roc": 2, "precision-recall": 2, "scores": 2, "training": 4, "pictures": 8,
+    });
+    sound(&mut browser, &judged, "judged-audit", &figures);
     let (comparison, _) = copy(&folder.join(compared.trim()), &folder, "comparison");
     sound(&mut browser, &comparison, "Comparison", &json!({ "classes": 1 }));
 
