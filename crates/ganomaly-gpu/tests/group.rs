@@ -1,10 +1,9 @@
-//! Epochs of a group on the host against the CPU's loop.
+//! Epochs of a group on the host, and on a card where there is one, against the CPU's loop.
 
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use common::{all, check};
-use ganomaly_gpu::twin::Twin;
+use common::{Anywhere, all, check, machines};
 use ganomaly_gpu::{Error, Group, Pictures, Precision, Result, Size};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Detector, Scores};
@@ -40,16 +39,18 @@ fn batch(indices: &[u32]) -> Tensor {
     Tensor::from_vec(numbers, (indices.len(), 1, side, side), &Device::Cpu).unwrap()
 }
 
-fn make(models: &mut [Ganomaly]) -> Result<Group<Twin>> {
+/// A group on the machine of this number, if there are so many.
+fn make(models: &mut [Ganomaly], which: usize) -> Result<Group<Anywhere>> {
     let table: Vec<f32> = (0..256).map(|byte| byte as f32 / 127.5 - 1.0).collect();
     Group::new(models, Pictures { bytes: &bytes(), table: &table }, size(), |buffers| {
-        Twin::new(buffers, Precision::F32)
+        let mut all = machines(buffers, Precision::F32).into_iter();
+        all.nth(which).ok_or(Error::NoCompiler("cc"))
     })
 }
 
-/// None where there is no C compiler.
-fn group(models: &mut [Ganomaly]) -> Option<Group<Twin>> {
-    match make(models) {
+/// None where there is no such machine.
+fn group(models: &mut [Ganomaly], which: usize) -> Option<Group<Anywhere>> {
+    match make(models, which) {
         Err(Error::NoCompiler(_)) => None,
         group => Some(group.unwrap()),
     }
@@ -61,10 +62,14 @@ fn column(scores: &Scores) -> Vec<f32> {
 
 #[test]
 fn epochs_and_scores_are_those_of_the_cpu() {
+    (0..2).for_each(epochs_and_scores_on);
+}
+
+fn epochs_and_scores_on(which: usize) {
     let mut models = models();
     // The group's own models, which draw as the CPU's do.
     let mut twins = self::models();
-    let Some(mut group) = group(&mut twins) else { return };
+    let Some(mut group) = group(&mut twins, which) else { return };
     for epoch in 0..2u32 {
         // Two, three and one whole batches: the runs do not end their epochs together.
         let order = |run: u32, len: u32| (0..len).map(|i| (i * 2 + run + epoch) % 9).collect();
@@ -110,13 +115,13 @@ fn epochs_and_scores_are_those_of_the_cpu() {
 #[test]
 fn wrong_orders_are_errors() {
     let mut models = models();
-    let Some(mut group) = group(&mut models) else { return };
+    let Some(mut group) = group(&mut models, 0) else { return };
     let mut error =
         |orders: &[Vec<u32>]| group.score(orders, BatchNormMode::Running).unwrap_err().to_string();
     assert!(error(&[vec![0; 10]]).contains("3 runs"));
     assert!(error(&[vec![0; 8], vec![0; 8], vec![0; 11]]).contains("not made for 3"));
     assert!(error(&[vec![0; 16], vec![0; 8], vec![0; 8]]).contains("at most 13"));
     assert!(error(&[vec![9; 10], vec![0; 8], vec![0; 8]]).contains("no picture 9"));
-    let unequal = make(&mut models[..1]).err().map(|e| e.to_string());
+    let unequal = make(&mut models[..1], 0).err().map(|e| e.to_string());
     assert_eq!(unequal.as_deref(), Some("1 models for a group of 3 runs"));
 }

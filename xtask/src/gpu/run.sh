@@ -9,8 +9,8 @@ mkdir -p "$out"
 # NVIDIA's run-time compiler: where the loader finds it, else among Python's packages.
 find_nvrtc() {
     ldconfig -p 2>/dev/null | grep -q 'libnvrtc\.so' && return
-    local place found
-    for place in ${LD_LIBRARY_PATH//:/ } /usr/local/cuda*/lib64 /opt /usr/lib/python3* /usr/local/lib "$HOME/.local/lib"; do
+    local place found known=${LD_LIBRARY_PATH:-}
+    for place in ${known//:/ } /usr/local/cuda*/lib64 /opt /usr/lib/python3* /usr/local/lib "$HOME/.local/lib"; do
         [ -d "$place" ] || continue
         found=$(find "$place" -name 'libnvrtc.so*' -print -quit 2>/dev/null) || true
         if [ -n "$found" ]; then
