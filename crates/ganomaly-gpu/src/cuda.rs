@@ -16,7 +16,6 @@ use cudarc::driver::{
 };
 use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 // SAFETY: plain numbers in C's layout, the same as in the kernels.
@@ -163,6 +162,19 @@ impl Card {
         })
     }
 
+    /// A kernel, loaded when it is first asked for.
+    fn function(&mut self, name: &'static str) -> Result<CudaFunction> {
+        if let Some(function) = self.functions.get(name) {
+            return Ok(function.clone());
+        }
+        let function = self.module.load_function(name).map_err(failed("finding a kernel"))?;
+        // The driver loads a function's code when it is first needed, which must not be while launches are recorded: asked for its
+        // registers, it has to load it now.
+        function.num_regs().map_err(failed("loading a kernel"))?;
+        self.functions.insert(name, function.clone());
+        Ok(function)
+    }
+
     fn launch(&mut self, launch: &Launch) -> Result<()> {
         let args = launch.args(|b| self.addresses[b.0]);
         let [x, y, z] = launch.grid.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
@@ -171,13 +183,8 @@ impl Card {
             block_dim: (THREADS as u32, 1, 1),
             shared_mem_bytes: 0,
         };
-        let function = match self.functions.entry(launch.kernel) {
-            Entry::Occupied(function) => function.into_mut(),
-            Entry::Vacant(place) => place.insert(
-                self.module.load_function(launch.kernel).map_err(failed("finding a kernel"))?,
-            ),
-        };
-        let mut builder = self.stream.launch_builder(function);
+        let function = self.function(launch.kernel)?;
+        let mut builder = self.stream.launch_builder(&function);
         builder.arg(&args);
         // SAFETY: the program's sizes bound what the kernels touch, as the tests on the host show; the buffers live as long as the card.
         unsafe { builder.launch(config) }.map_err(failed("launching"))?;
@@ -201,6 +208,9 @@ impl Machine for Card {
     }
 
     fn record(&mut self, launches: &[Launch]) -> Result<Recording> {
+        for launch in launches {
+            self.function(launch.kernel)?;
+        }
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed("recording"))?;
         let launched = launches.iter().try_for_each(|launch| self.launch(launch));

@@ -54,6 +54,11 @@ pub enum Error {
         /// MiB asked for.
         needed: usize,
     },
+    /// More than a kernel can take at once.
+    #[error(
+        "{0} cannot take so many numbers at once: use fewer jobs, or smaller batches or pictures"
+    )]
+    TooLarge(&'static str),
     /// The host cannot stand in for a card.
     #[error("the kernels cannot run on the host: {0}")]
     Host(String),

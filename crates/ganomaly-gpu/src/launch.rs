@@ -1,5 +1,6 @@
 //! What a card is asked to do: a list of kernel launches on numbered buffers.
 
+use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
 /// Numbers that kernels read and write, by its place among a program's.
@@ -72,7 +73,12 @@ pub struct Builder {
     launches: Vec<Launch>,
     /// Sizes of spare buffers, and which they are.
     spare: BTreeMap<usize, Vec<Buffer>>,
+    /// A kernel whose sizes or grid a card cannot take.
+    too_large: Option<&'static str>,
 }
+
+/// A kernel's sizes are 32 bits wide, its grid's second and third axes 16 (CUDA's table of technical specifications).
+const MOST: (usize, usize) = (i32::MAX as usize, 65_535);
 
 impl Builder {
     /// A buffer of its own for as long as the launches are used.
@@ -111,6 +117,10 @@ impl Builder {
         if grid.contains(&0) {
             return;
         }
+        let [x, y, z] = grid;
+        if x.max(sizes.iter().copied().max().unwrap_or(0)) > MOST.0 || y.max(z) > MOST.1 {
+            self.too_large.get_or_insert(kernel);
+        }
         self.launches.push(Launch {
             kernel,
             grid,
@@ -144,6 +154,11 @@ impl Builder {
     /// The launches since the last call; buffers stay.
     pub fn take_launches(&mut self) -> Vec<Launch> {
         std::mem::take(&mut self.launches)
+    }
+
+    /// An error where a kernel was launched on more than it can take.
+    pub fn check(&self) -> Result<()> {
+        self.too_large.map_or(Ok(()), |kernel| Err(Error::TooLarge(kernel)))
     }
 
     /// Sizes of all buffers so far.

@@ -1,9 +1,9 @@
 //! All that a card is asked to do for a group of runs, and where the host meets it.
 
 use crate::chain::{Arena, Chain, Extent, Numbers};
+use crate::error::Result;
 use crate::launch::{Buffer, Builder, Launch};
 use crate::step::Planner;
-use ganomaly_model::Result;
 use ganomaly_model::ganomaly::Ganomaly;
 
 /// The losses' places in a run's eight numbers.
@@ -194,6 +194,7 @@ impl Program {
             .collect();
         let zeroed = planner.step(&mut b);
         let step = b.take_launches();
+        b.check()?;
         Ok(Self { buffers: b.buffers().to_vec(), load, step, passes, ports, zeroed })
     }
 }

@@ -287,3 +287,10 @@ fn only_a_run_whose_discriminator_vanished_starts_it_anew() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn more_than_a_kernel_can_take_is_an_error() {
+    let size = Size { runs: 70_000, ..SIZE };
+    let error = Program::new(&models(config())[0], &size).unwrap_err().to_string();
+    assert!(error.contains("fewer jobs"), "{error}");
+}

@@ -124,7 +124,7 @@ fn in_lockstep(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec
                 record::write(&work.folder.join(name), name, config, &outcome?).map(drop)
             })
             .collect(),
-        Err(e) if group.len() > 1 && lockstep::is_out_of_memory(&e) => {
+        Err(e) if group.len() > 1 && lockstep::is_too_large(&e) => {
             let (left, right) = group.split_at(group.len() / 2);
             let half = |group| in_lockstep(group, device, work);
             half(left).into_iter().chain(half(right)).collect()

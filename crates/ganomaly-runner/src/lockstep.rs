@@ -89,7 +89,7 @@ pub fn fastest(config: &RunConfig, most: usize, device: DeviceName) -> Result<us
         match steps_per_second(config, runs, device) {
             Ok(rate) if rate > best.0 => best = (rate, runs),
             Ok(_) => {}
-            Err(e) if best.0 > 0.0 && is_out_of_memory(&e) => break,
+            Err(e) if best.0 > 0.0 && is_too_large(&e) => break,
             Err(e) => return Err(e),
         }
     }
@@ -133,9 +133,10 @@ fn time<M: Machine>(mut group: Group<M>) -> Result<f64> {
     Ok(group.time_steps(STEPS)?.iter().sum())
 }
 
-/// Whether a group failed because it does not fit the card.
-pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ganomaly_gpu::Error::Memory { .. }))
+/// Whether a group failed because it is too large for the card.
+pub fn is_too_large(error: &anyhow::Error) -> bool {
+    use ganomaly_gpu::Error::{Memory, TooLarge};
+    matches!(error.downcast_ref(), Some(Memory { .. } | TooLarge(_)))
 }
 
 /// An error of a whole group as that of each of its runs.
