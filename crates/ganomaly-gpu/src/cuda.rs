@@ -78,15 +78,34 @@ pub fn describe(ordinal: usize) -> Result<Description> {
     let context = CudaContext::new(ordinal).map_err(failed("opening the card"))?;
     let ask = failed("describing the card");
     let (free, all) = context.mem_get_info().map_err(&ask)?;
-    let mut version = 0;
-    // SAFETY: writes one number.
-    unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) }.result().map_err(&ask)?;
     Ok(Description {
         name: context.name().map_err(&ask)?,
         capability: context.compute_capability().map_err(&ask)?,
         memory_mib: (free >> 20, all >> 20),
-        driver: (version / 1000, version % 1000 / 10),
+        driver: driver_version()?,
     })
+}
+
+/// The newest CUDA that the driver knows.
+fn driver_version() -> Result<(i32, i32)> {
+    let mut version = 0;
+    // SAFETY: writes one number.
+    unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) }
+        .result()
+        .map_err(failed("asking for the driver's version"))?;
+    Ok((version / 1000, version % 1000 / 10))
+}
+
+/// The CUDA that the run-time compiler is of.
+fn compiler_version() -> Result<(i32, i32)> {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: writes two numbers.
+    let asked = unsafe { cudarc::nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
+    asked.result().map_err(|e| Error::Driver {
+        what: "asking for the compiler's version",
+        message: format!("{e:?}"),
+    })?;
+    Ok((major, minor))
 }
 
 fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
@@ -117,9 +136,12 @@ impl Card {
         unsafe { context.disable_event_tracking() };
         let capability =
             context.compute_capability().map_err(failed("asking for its capability"))?;
-        let module = context
-            .load_module(compile(capability, precision)?)
-            .map_err(failed("loading the kernels"))?;
+        let kernels = compile(capability, precision)?;
+        let (compiler, driver) = (compiler_version()?, driver_version()?);
+        if compiler > driver {
+            return Err(Error::Version { compiler, driver });
+        }
+        let module = context.load_module(kernels).map_err(failed("loading the kernels"))?;
         let stream = context.new_stream().map_err(failed("making a stream"))?;
         const MIB: usize = 1 << 20;
         let needed = buffers.iter().sum::<usize>() * size_of::<f32>() / MIB;

@@ -33,6 +33,18 @@ pub enum Error {
         /// What the compiler said.
         log: String,
     },
+    /// A compiler whose output the driver cannot read.
+    #[error(
+        "the driver knows CUDA {}.{}, but libnvrtc is of CUDA {}.{}: update the driver, or install an older \
+         compiler (pip install 'cuda-toolkit[nvrtc]=={}.{}.*')",
+        driver.0, driver.1, compiler.0, compiler.1, driver.0, driver.1
+    )]
+    Version {
+        /// The compiler's, major and minor.
+        compiler: (i32, i32),
+        /// The newest that the driver knows.
+        driver: (i32, i32),
+    },
     /// A card without the arithmetic asked for.
     #[error(
         "precision = {:?} needs compute capability 8.0, this card has {capability}: use \"f32\"",
