@@ -4,24 +4,27 @@ use crate::error::{Error, Result};
 use crate::launch::{Buffer, Launch};
 use crate::machine::Machine;
 use crate::program::{LOSS_STRIDE, LOSSES, Pass, Program, Size};
-use candle_core::{DType, Device, Tensor};
+use crate::transfer::{arenas, moments};
+use candle_core::{DType, Tensor};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Scores};
 use std::time::Instant;
 
 /// Several runs on one machine. They differ in seed and in the order of their pictures alone.
 pub struct Group<M: Machine> {
-    machine: M,
-    program: Program,
+    pub(crate) machine: M,
+    pub(crate) program: Program,
     size: Size,
     config: GanomalyConfig,
     load: M::Recording,
     step: M::Recording,
     passes: Vec<Recorded<M::Recording>>,
     /// Steps of each run that its model has not counted yet.
-    steps: Vec<usize>,
+    pub(crate) steps: Vec<usize>,
     /// How often each run's discriminator has started anew.
     started_anew: Vec<u32>,
+    /// Where each model's random stream was before it drew what its discriminator would start anew from.
+    pub(crate) drawn_from: Vec<u128>,
 }
 
 /// The data set that all runs draw from.
@@ -45,7 +48,8 @@ struct Recorded<R> {
 pub type Losses = Vec<(&'static str, f64)>;
 
 impl<M: Machine> Group<M> {
-    /// Puts `models`, one a run, and the data set's pictures on the machine that `make` makes for buffers of so many numbers.
+    /// Puts `models`, one a run, and the data set's pictures on the machine that `make` makes for buffers of so many numbers. Training goes on from
+    /// where the models are: their weights, optimisers and random streams.
     pub fn new(
         models: &mut [Ganomaly],
         pictures: Pictures<'_>,
@@ -68,8 +72,19 @@ impl<M: Machine> Group<M> {
         };
         let passes = program.passes.iter().map(&mut record).collect::<Result<Vec<_>>>()?;
         let (steps, started_anew) = (vec![0; size.runs], vec![0; size.runs]);
-        let mut group =
-            Self { machine, program, size, config, load, step, passes, steps, started_anew };
+        let drawn_from = vec![0; size.runs];
+        let mut group = Self {
+            machine,
+            program,
+            size,
+            config,
+            load,
+            step,
+            passes,
+            steps,
+            started_anew,
+            drawn_from,
+        };
         group.upload(models, pictures)?;
         Ok(group)
     }
@@ -81,18 +96,20 @@ impl<M: Machine> Group<M> {
         if pictures.bytes.len() != bytes || pictures.table.len() != self.config.nc * 256 {
             return Err(Error::Pictures { got: pictures.bytes.len(), expected: bytes });
         }
-        for (buffer, tensors) in arenas(&self.program) {
+        for (buffer, tensors) in arenas(&self.program).into_iter().chain(moments(&self.program)) {
             let mut numbers = Vec::new();
             for model in &*models {
                 numbers.extend(flat(&tensors(model))?);
             }
             self.machine.set(buffer, &numbers)?;
         }
-        self.renew(models, &vec![true; runs])?;
-        let zeroed: Vec<Buffer> = self.program.zeroed.clone();
-        for buffer in zeroed.into_iter().chain([ports.started_anew]) {
-            self.zero(buffer)?;
+        for (which, optimiser) in self.program.optimisers.into_iter().enumerate() {
+            let steps = |model: &Ganomaly| model.optimisers()[which].steps() as usize;
+            let clocks = models.iter().flat_map(|model| [steps(model), 0, 0, 0]);
+            self.machine.set(optimiser.clock, &words(&clocks.collect::<Vec<_>>()))?;
         }
+        self.renew(models, &vec![true; runs])?;
+        self.zero(ports.started_anew)?;
         let word = |bytes: &[u8]| {
             let mut word = [0; 4];
             word[..bytes.len()].copy_from_slice(bytes);
@@ -108,8 +125,9 @@ impl<M: Machine> Group<M> {
         let buffer = self.program.ports.netd_fresh;
         let mut numbers = self.machine.get(buffer)?;
         let distance = numbers.len() / self.size.runs;
-        let runs = numbers.chunks_mut(distance).zip(models).zip(which);
-        for ((numbers, model), _) in runs.filter(|(_, wanted)| **wanted) {
+        let runs = numbers.chunks_mut(distance).zip(models).zip(&mut self.drawn_from).zip(which);
+        for (((numbers, model), from), _) in runs.filter(|(_, wanted)| **wanted) {
+            *from = model.random_position();
             numbers.copy_from_slice(&flat(&model.draw_discriminator()?)?);
         }
         self.machine.set(buffer, &numbers)
@@ -314,39 +332,6 @@ impl<M: Machine> Group<M> {
         let seconds = self.machine.seconds(&self.program.step)?;
         Ok(self.program.step.iter().cloned().zip(seconds).collect())
     }
-
-    /// Brings weights, running statistics and the count of batches back into `models`.
-    pub fn download(&mut self, models: &[Ganomaly]) -> Result<()> {
-        for (buffer, tensors) in arenas(&self.program) {
-            let numbers = self.machine.get(buffer)?;
-            let mut at = 0;
-            for tensor in models.iter().flat_map(tensors) {
-                let len = tensor.elem_count();
-                let part =
-                    Tensor::from_slice(&numbers[at..at + len], tensor.shape(), &Device::Cpu)?;
-                tensor.slice_set(&part.to_dtype(tensor.dtype())?, 0, 0)?;
-                at += len;
-            }
-        }
-        for (model, steps) in models.iter().zip(&mut self.steps) {
-            model.count_steps(std::mem::take(steps));
-        }
-        Ok(())
-    }
-}
-
-/// Some of a model's tensors.
-type Tensors = fn(&Ganomaly) -> Vec<Tensor>;
-
-/// The buffers that hold all runs' tensors, and which tensors of a model they are.
-fn arenas(program: &Program) -> [(Buffer, Tensors); 4] {
-    let ports = program.ports;
-    [
-        (ports.netg, |m| m.netg.parameters()),
-        (ports.netd, |m| m.netd.parameters()),
-        (ports.netg_running, |m| m.netg.running_statistics()),
-        (ports.netd_running, |m| m.netd.running_statistics()),
-    ]
 }
 
 /// Whole numbers as the buffers hold them.

@@ -12,6 +12,7 @@ mod machine;
 mod precision;
 mod program;
 mod step;
+mod transfer;
 pub mod twin;
 
 pub use chain::Extent;
@@ -21,7 +22,7 @@ pub use launch::{Args, Buffer, Launch, Work};
 pub use layer::LayerProgram;
 pub use machine::{Limits, Machine};
 pub use precision::Precision;
-pub use program::{LOSS_STRIDE, LOSSES, Pass, Ports, Program, Size};
+pub use program::{LOSS_STRIDE, LOSSES, Optimiser, Pass, Ports, Program, Size};
 
 /// The source of every kernel, in the language that CUDA and C share.
 pub const KERNELS: &str = concat!(

@@ -71,8 +71,19 @@ pub struct Program {
     pub passes: Vec<Pass>,
     /// Where the host meets them.
     pub ports: Ports,
-    /// What must be zero before the first step: the optimisers' moments and clocks.
-    pub zeroed: Vec<Buffer>,
+    /// The generator's optimiser and the discriminator's. All zero before the first step.
+    pub optimisers: [Optimiser; 2],
+}
+
+/// Where an Adam keeps what it remembers.
+#[derive(Clone, Copy, Debug)]
+pub struct Optimiser {
+    /// First moments, [G, P].
+    pub first: Buffer,
+    /// Second moments, [G, P].
+    pub second: Buffer,
+    /// [G, 4]: steps taken (i32), and two factors that each step derives from them.
+    pub clock: Buffer,
 }
 
 /// What is done with so many pictures of each run.
@@ -192,9 +203,9 @@ impl Program {
             .chain(size.remainders.iter().copied())
             .map(|n| planner.pass(&mut b, n, size.order))
             .collect();
-        let zeroed = planner.step(&mut b);
+        let optimisers = planner.step(&mut b);
         let step = b.take_launches();
         b.check()?;
-        Ok(Self { buffers: b.buffers().to_vec(), load, step, passes, ports, zeroed })
+        Ok(Self { buffers: b.buffers().to_vec(), load, step, passes, ports, optimisers })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::chain::{Arena, Chain, Extent, Numbers, Target};
 use crate::launch::{Buffer, Builder, THREADS};
-use crate::program::{Chains, ERR_D, LOSS_PARTS, Pass, Ports};
+use crate::program::{Chains, ERR_D, LOSS_PARTS, Optimiser, Pass, Ports};
 use ganomaly_kernels::AdamConfig;
 use ganomaly_model::ganomaly::{Adversarial, GanomalyConfig, REINIT_BELOW};
 
@@ -22,7 +22,7 @@ pub(crate) struct Planner<'a> {
 
 impl Planner<'_> {
     /// Returns what must be zero before the first step.
-    pub(crate) fn step(&self, b: &mut Builder) -> Vec<Buffer> {
+    pub(crate) fn step(&self, b: &mut Builder) -> [Optimiser; 2] {
         let (config, c, x) = (self.config, self.chains, self.x);
         let (netg, netd) = (self.netg, self.netd);
         let (latent_i, encoder1) = c.encoder1.forward(b, netg, x);
@@ -101,28 +101,27 @@ impl Planner<'_> {
     }
 
     /// Both optimisers' step, and the discriminator's fresh start where its loss has vanished.
-    fn update(&self, b: &mut Builder) -> Vec<Buffer> {
+    fn update(&self, b: &mut Builder) -> [Optimiser; 2] {
         let (config, runs) = (self.config, self.x.extent.runs);
         let Ports { netd_fresh, losses, started_anew, active, .. } = self.ports;
-        let mut zeroed = Vec::new();
-        for (weights, gradients) in
-            [(self.netg, self.netg_gradients), (self.netd, self.netd_gradients)]
-        {
-            let len = runs * weights.distance;
-            let (first, second, clock) = (b.keep(len), b.keep(len), b.keep(4 * runs));
-            let AdamConfig { eps, .. } = AdamConfig::default();
-            let factors = [config.lr, config.beta1, config.beta2];
-            b.each("adam_clock", runs, &[clock, active], &[], &factors);
-            b.launch(
-                "adam",
-                [weights.distance.div_ceil(THREADS), runs, 1],
-                &[weights.buffer, first, second, gradients.buffer, clock, active],
-                &[weights.distance],
-                &[config.beta1, config.beta2, eps],
-            );
-            b.work(0, 7 * len);
-            zeroed.extend([first, second, clock]);
-        }
+        let optimisers = [(self.netg, self.netg_gradients), (self.netd, self.netd_gradients)].map(
+            |(weights, gradients)| {
+                let len = runs * weights.distance;
+                let (first, second, clock) = (b.keep(len), b.keep(len), b.keep(4 * runs));
+                let AdamConfig { eps, .. } = AdamConfig::default();
+                let factors = [config.lr, config.beta1, config.beta2];
+                b.each("adam_clock", runs, &[clock, active], &[], &factors);
+                b.launch(
+                    "adam",
+                    [weights.distance.div_ceil(THREADS), runs, 1],
+                    &[weights.buffer, first, second, gradients.buffer, clock, active],
+                    &[weights.distance],
+                    &[config.beta1, config.beta2, eps],
+                );
+                b.work(0, 7 * len);
+                Optimiser { first, second, clock }
+            },
+        );
         b.launch(
             "start_anew",
             [self.netd.distance.div_ceil(THREADS), runs, 1],
@@ -130,7 +129,7 @@ impl Planner<'_> {
             &[self.netd.distance, ERR_D],
             &[REINIT_BELOW],
         );
-        zeroed
+        optimisers
     }
 
     /// Fills the batch with `n` pictures of each run, whose order has room for `order`, and moves on.

@@ -125,3 +125,39 @@ fn wrong_orders_are_errors() {
     let unequal = make(&mut models[..1], 0).err().map(|e| e.to_string());
     assert_eq!(unequal.as_deref(), Some("1 models for a group of 3 runs"));
 }
+
+/// A second group that goes on from a first one's training states takes the same steps, even if its runs are fewer.
+#[test]
+fn a_group_goes_on_from_training_states_to_the_bit() {
+    let fresh =
+        || -> Vec<Ganomaly> { (0..3).map(|seed| Ganomaly::new(config(), seed).unwrap()).collect() };
+    let order = |run: u32, epoch: u32| (0..8).map(|i| (i * 2 + run + epoch) % 9).collect();
+    let orders = |epoch: u32| -> Vec<Vec<u32>> { (0..3).map(|run| order(run, epoch)).collect() };
+    let mut models = fresh();
+    let Some(mut whole) = group(&mut models) else { return };
+    whole.train(&mut models, &orders(0)).unwrap();
+    let states = whole.training_states(&mut models).unwrap();
+    let losses: Vec<_> =
+        (1..3).map(|epoch| whole.train(&mut models, &orders(epoch)).unwrap()).collect();
+    let end = whole.training_states(&mut models).unwrap();
+
+    let mut others = fresh();
+    for (model, state) in others.iter_mut().zip(&states) {
+        model.load_training_state(state).unwrap();
+    }
+    let mut resumed = group(&mut others).unwrap();
+    let again = resumed.training_states(&mut others).unwrap();
+    for (epoch, losses) in (1..3).zip(&losses) {
+        assert_eq!(&resumed.train(&mut others, &orders(epoch)).unwrap(), losses);
+    }
+    let same = |a: &[ganomaly_model::NamedTensors], b: &[ganomaly_model::NamedTensors]| {
+        for ((name, a), (_, b)) in a.iter().flatten().zip(b.iter().flatten()) {
+            let numbers = |t: &Tensor| {
+                t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
+            };
+            assert_eq!(numbers(a), numbers(b), "{name}");
+        }
+    };
+    same(&again, &states);
+    same(&resumed.training_states(&mut others).unwrap(), &end);
+}

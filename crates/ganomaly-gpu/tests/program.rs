@@ -41,7 +41,8 @@ fn upload(host: &mut Anywhere, program: &Program, models: &[Ganomaly]) {
     fill(host, ports.loss_sums, runs * LOSS_STRIDE, 0);
     fill(host, ports.length, runs, 10);
     fill(host, ports.active, runs, 1);
-    for &zeroed in &program.zeroed {
+    let optimisers = program.optimisers.iter().flat_map(|o| [o.first, o.second, o.clock]);
+    for zeroed in optimisers {
         fill(host, zeroed, program.buffers[zeroed.0], 0);
     }
 }

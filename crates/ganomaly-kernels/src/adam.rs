@@ -56,6 +56,28 @@ impl Adam {
         self.steps
     }
 
+    /// Goes on as if so many steps had been taken.
+    pub fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+
+    /// The learning rate of the next step.
+    pub fn lr(&self) -> f64 {
+        self.config.lr
+    }
+
+    /// Changes the learning rate; moments and steps stay.
+    pub fn set_lr(&mut self, lr: f64) {
+        self.config.lr = lr;
+    }
+
+    /// The first moments and the second ones, each in the order of the parameters; they share their numbers with the optimiser.
+    pub fn moments(&self) -> [Vec<Tensor>; 2] {
+        let first = self.slots.iter().map(|slot| slot.first.clone());
+        let second = self.slots.iter().map(|slot| slot.second.clone());
+        [first.collect(), second.collect()]
+    }
+
     /// Takes one step along `gradients`, one for each parameter, in the order of the parameters.
     pub fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
         if gradients.len() != self.slots.len() {

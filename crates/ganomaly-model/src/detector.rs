@@ -44,4 +44,14 @@ pub trait Detector: Send {
 
     /// Replaces all weights and running statistics. Every name must be there with its shape, and no other.
     fn load_state(&mut self, state: &NamedTensors) -> Result<()>;
+
+    /// All that training goes on from: [`Self::state`], and what the optimisers and random streams remember. Copies, in a fixed order.
+    fn training_state(&self) -> Result<NamedTensors>;
+
+    /// Goes on from what [`Self::training_state`] gave, on a detector made with the same settings and seed: every later step then gives the same numbers, to
+    /// the bit. Where a name or shape is wrong nothing is changed.
+    fn load_training_state(&mut self, state: &NamedTensors) -> Result<()>;
+
+    /// Trains with another learning rate from now on.
+    fn set_learning_rate(&mut self, lr: f64);
 }

@@ -204,3 +204,78 @@ fn what_cannot_work_is_refused_with_what_would() {
         assert!(error.to_string().contains("not-weights: cannot be read as weights"), "{error}");
     }
 }
+
+fn bits(state: &[(String, Tensor)]) -> Vec<(String, Vec<u64>)> {
+    let of = |t: &Tensor| numbers(t).into_iter().map(f64::to_bits).collect();
+    state.iter().map(|(name, t)| (name.clone(), of(t))).collect()
+}
+
+/// Another detector that goes on from a training state takes the same steps, fresh starts of the discriminator included.
+#[test]
+fn training_goes_on_from_its_state_to_the_bit() {
+    let config = tiny();
+    let mut first = Ganomaly::new(config.clone(), 7).unwrap();
+    for step in 0..3 {
+        first.step(&batch(&config, 4, step)).unwrap();
+    }
+    // An odd number of draws: the stream stands inside a block.
+    first.draw_discriminator().unwrap();
+    let state = first.training_state().unwrap();
+    let mut second = Ganomaly::new(config.clone(), 7).unwrap();
+    second.step(&batch(&config, 4, 99)).unwrap();
+    second.load_training_state(&state).unwrap();
+    for step in 3..6 {
+        let x = batch(&config, 4, step);
+        assert_eq!(first.step(&x).unwrap(), second.step(&x).unwrap());
+        for (a, b) in
+            first.draw_discriminator().unwrap().iter().zip(second.draw_discriminator().unwrap())
+        {
+            assert_eq!(numbers(a), numbers(&b));
+        }
+    }
+    let (a, b) = (first.training_state().unwrap(), second.training_state().unwrap());
+    assert_eq!(bits(&a), bits(&b));
+    assert_ne!(bits(&a), bits(&state), "the state is a copy");
+}
+
+#[test]
+fn the_random_stream_goes_on_anywhere() {
+    use rand_chacha::rand_core::Rng;
+    let mut whole = random::stream(5, 1);
+    for drawn in 0..300u32 {
+        let mut other = random::stream(5, 1);
+        other.set_word_pos(whole.get_word_pos());
+        assert_eq!(other.next_u64(), whole.clone().next_u64(), "after {drawn} words");
+        whole.next_u32();
+    }
+}
+
+#[test]
+fn a_wrong_training_state_changes_nothing() {
+    let mut model = Ganomaly::new(tiny(), 1).unwrap();
+    model.step(&batch(&tiny(), 4, 0)).unwrap();
+    let before = bits(&model.training_state().unwrap());
+    let good = Ganomaly::new(tiny(), 2).unwrap().training_state().unwrap();
+    let with = |name: &str, tensor: Tensor| {
+        let mut state = good.clone();
+        state.iter_mut().find(|(n, _)| n == name).unwrap().1 = tensor;
+        state
+    };
+    let zero = Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
+    let mut more = good.clone();
+    more.push(("adam_g.third".into(), zero.clone()));
+    let mut fewer = good.clone();
+    fewer.retain(|(name, _)| name != "adam_d.steps");
+    for (state, words) in [
+        (with("random.position", zero.clone()), "\"random.position\""),
+        (with("adam_g.steps", Tensor::new(-1i64, &Device::Cpu).unwrap()), "is -1"),
+        (with("netd.classifier.0.weight", zero.clone()), "netd.classifier.0.weight"),
+        (with("adam_d.second.netd.classifier.0.weight", zero), "adam_d.second"),
+        (more, "adam_g.third"),
+        (fewer, "adam_d.steps"),
+    ] {
+        let error = model.load_training_state(&state).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+        assert_eq!(bits(&model.training_state().unwrap()), before, "{words}");
+    }
+}

@@ -1,7 +1,9 @@
 //! The part of a sweep that runs on cards: runs in groups that train in lockstep, and groups on one card or several.
 
+use crate::checkpoint::Checkpoints;
 use crate::config::{DeviceName, RunConfig};
 use crate::jobs::Jobs;
+use crate::lockstep::Member;
 use crate::sweep::{Ended, Options, Work};
 use crate::{lockstep, record};
 use anyhow::{Result, anyhow};
@@ -113,9 +115,17 @@ fn one_group(
 
 /// A group from configs to folders; one that does not fit a card is halved.
 fn in_lockstep(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec<Result<()>> {
-    let configs: Vec<&RunConfig> = group.iter().map(|(_, config)| *config).collect();
-    let run_names: Vec<&str> = group.iter().map(|(name, _)| name.as_str()).collect();
-    match lockstep::train(&configs, &run_names, device, work.store, work.progress, work.cancel) {
+    let checkpoints = group.iter().map(|(name, config)| work.checkpoints(name, config));
+    let checkpoints: Vec<Checkpoints> = match checkpoints.collect::<Result<_>>() {
+        Ok(checkpoints) => checkpoints,
+        Err(e) => return lockstep::for_each(e, group.len()),
+    };
+    let members: Vec<Member<'_>> = group
+        .iter()
+        .zip(&checkpoints)
+        .map(|((name, config), checkpoints)| Member { config, name, checkpoints })
+        .collect();
+    match lockstep::train(&members, device, work.store, work.progress, work.cancel) {
         // Intervals and plots of many runs take longer than an epoch.
         Ok(outcomes) => outcomes
             .into_par_iter()

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ganomaly_data::{LabeledImages, Normalization, Normalize, Split, Transform, shuffled};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// The random stream that validation pictures are drawn from; `evaluate.rs` has the one above it.
 const VALIDATION_STREAM: u64 = u64::MAX - 1;
@@ -15,14 +15,19 @@ const VALIDATION_STREAM: u64 = u64::MAX - 1;
 #[derive(Debug)]
 pub struct DataStore {
     dir: PathBuf,
-    loaded: Mutex<HashMap<String, Arc<LabeledImages>>>,
+    loaded: Mutex<HashMap<String, Loaded>>,
 }
+
+/// Pictures, and their SHA-256 once someone has asked for it.
+type Loaded = (Arc<LabeledImages>, Arc<OnceLock<String>>);
 
 /// What a run learns from and is tested on.
 #[derive(Clone, Debug)]
 pub struct RunData {
     /// All pictures.
     pub images: Arc<LabeledImages>,
+    /// SHA-256 of pictures and labels, shared by all runs on them, once one has computed it.
+    pub(crate) digest: Arc<OnceLock<String>>,
     /// Which of them train and test.
     pub split: Split,
     /// Normal pictures that neither train nor test.
@@ -44,19 +49,24 @@ impl DataStore {
 
     /// The data set's pictures, read at the first call.
     pub fn images(&self, name: &str) -> Result<Arc<LabeledImages>> {
+        Ok(self.load(name)?.0)
+    }
+
+    fn load(&self, name: &str) -> Result<Loaded> {
         // A thread that panicked while reading leaves at worst an entry missing.
         let mut loaded = self.loaded.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(images) = loaded.get(name) {
-            return Ok(images.clone());
+        if let Some(there) = loaded.get(name) {
+            return Ok(there.clone());
         }
         let images = Arc::new(registry::dataset(name)?.load(&self.dir)?);
-        loaded.insert(name.to_string(), images.clone());
-        Ok(images)
+        let new = (images, Arc::default());
+        loaded.insert(name.to_string(), new.clone());
+        Ok(new)
     }
 
     /// Pictures, split and transform of a run.
     pub fn prepare(&self, config: &RunConfig) -> Result<RunData> {
-        let images = self.images(&config.dataset)?;
+        let (images, digest) = self.load(&config.dataset)?;
         let class = class_index(images.class_names(), config.class())?;
         let class = u8::try_from(class).context("a class number above 255")?;
         let mut split = Split::new(
@@ -68,7 +78,7 @@ impl DataStore {
         )?
         .limit(config.train_limit, config.test_limit, config.seed());
         let validation = hold_out(&mut split.train, config)?;
-        Ok(RunData { images, split, validation, transform: transform(config)? })
+        Ok(RunData { images, digest, split, validation, transform: transform(config)? })
     }
 }
 

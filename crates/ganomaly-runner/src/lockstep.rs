@@ -1,17 +1,18 @@
 //! Runs that train in lockstep on a card: they differ in class and seed alone.
 
+use crate::checkpoint::{Checkpoint, Checkpoints, RunState};
 use crate::config::{DeviceName, KeepScores, RunConfig, ScoringMode};
 use crate::data::{DataStore, RunData};
 use crate::device;
 use crate::evaluate::{Order, mean_error, score_test_set, test_order, validation_order};
-use crate::progress::{Cancel, Interrupted, Progress};
+use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
 use crate::registry;
-use crate::train::{Epoch, ModeScores, Outcome, aurocs, describe};
+use crate::train::{Epoch, HELP, ModeScores, Outcome, aurocs, describe, fits, last_good, resumed};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{resize, shuffled};
 use ganomaly_gpu::{Group, Machine, Pictures, Size};
-use ganomaly_model::Scores;
 use ganomaly_model::ganomaly::Ganomaly;
+use ganomaly_model::{Detector, NamedTensors, Scores};
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -26,25 +27,126 @@ pub fn alike(a: &RunConfig, b: &RunConfig) -> bool {
     shape(a) == shape(b)
 }
 
-/// Trains and scores runs that are [`alike`] on `device`, each else as its config says. The outer error is of all of them, the inner ones are of single runs.
+/// A run of a group.
+#[derive(Clone, Copy)]
+pub struct Member<'a> {
+    /// Its config.
+    pub config: &'a RunConfig,
+    /// Its name.
+    pub name: &'a str,
+    /// Its checkpoints.
+    pub checkpoints: &'a Checkpoints,
+}
+
+/// Where a run begins: its beginning, or a checkpoint.
+type Start = (RunState, NamedTensors);
+
+/// Trains and scores runs that are [`alike`] on `device`, each else as its config says and from its newest checkpoint on. Runs whose checkpoints are
+/// of different epochs train in groups of their own. The outer error is of all of them, the inner ones are of single runs.
 pub fn train(
-    configs: &[&RunConfig],
-    names: &[&str],
+    members: &[Member<'_>],
     device: DeviceName,
     store: &DataStore,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Vec<Result<Outcome>>> {
-    let config = configs.first().context("no runs")?;
+    let config = members.first().context("no runs")?.config;
     ensure!(
         config.detector == "ganomaly",
         "detector = {:?} trains on device = \"cpu\" alone",
         config.detector
     );
-    let data: Vec<RunData> = configs.iter().map(|c| store.prepare(c)).collect::<Result<_>>()?;
+    let data: Vec<RunData> =
+        members.iter().map(|m| store.prepare(m.config)).collect::<Result<_>>()?;
+    for d in &data {
+        crate::train::check_batches(config, d)?;
+    }
+    let mut groups: Vec<((usize, bool), Vec<(usize, Start)>)> = Vec::new();
+    for (at, start) in starts(members, &data, progress)?.into_iter().enumerate() {
+        let place = (start.0.epoch, start.0.step > 0);
+        match groups.iter_mut().find(|(there, _)| *there == place) {
+            Some((_, group)) => group.push((at, start)),
+            None => groups.push((place, vec![(at, start)])),
+        }
+    }
+    // Those that are furthest behind first.
+    groups.sort_by_key(|(place, _)| *place);
+    let mut outcomes: Vec<Option<Result<Outcome>>> = members.iter().map(|_| None).collect();
+    for (_, group) in groups {
+        let (which, starts): (Vec<usize>, Vec<Start>) = group.into_iter().unzip();
+        let of_group: Vec<Member<'_>> = which.iter().map(|&at| members[at]).collect();
+        let of_data = which.iter().map(|&at| data[at].clone()).collect();
+        let done = from(starts, &of_group, of_data, device, progress, cancel)?;
+        for (at, outcome) in which.into_iter().zip(done) {
+            outcomes[at] = Some(outcome);
+        }
+    }
+    outcomes.into_iter().map(|outcome| outcome.context("a run without an outcome")).collect()
+}
+
+/// Where each run begins. If one of them is behind, the others go back to their checkpoint of the same place where they have it, so that all stay together.
+fn starts(members: &[Member<'_>], data: &[RunData], progress: &dyn Progress) -> Result<Vec<Start>> {
+    let mut all: Vec<Vec<Checkpoint>> = Vec::new();
+    for (member, data) in members.iter().zip(data) {
+        let Member { config, name, checkpoints } = *member;
+        let say = |line: &str| progress.say(&format!("{name}: {line}"));
+        let channels = data.images.shape()[0];
+        let steps = data.split.train.len() / config.batch_size;
+        let mut usable = Vec::new();
+        for checkpoint in checkpoints.load(data, &say)? {
+            let state = &checkpoint.state;
+            let whole = || {
+                fits(state, config, steps, data)?;
+                ensure!(state.step == 0 || state.step == steps, "it is amid an epoch");
+                let mut model = Ganomaly::new(config.model(channels), config.seed())?;
+                Ok(model.load_training_state(&checkpoint.detector)?)
+            };
+            match whole() {
+                Ok(()) => usable.push(checkpoint),
+                Err(e) => {
+                    checkpoints.refuse(&checkpoints.path_of(state), &format!("{e:#}"), &say)?;
+                }
+            }
+        }
+        if usable.is_empty() && checkpoints.are_refused() {
+            say("no checkpoint can be used: it starts anew");
+        }
+        all.push(usable);
+    }
+    let place = |c: &Checkpoint| (c.state.epoch, c.state.step > 0);
+    let newest = |usable: &Vec<Checkpoint>| usable.first().map(place);
+    let behind = all.iter().map(newest).min().flatten();
+    let shared = behind.filter(|b| all.iter().all(|usable| usable.iter().any(|c| place(c) == *b)));
+    let start = |usable: Vec<Checkpoint>| {
+        let mut of_place = usable.into_iter().filter(|c| shared.is_none_or(|s| place(c) == s));
+        match of_place.next() {
+            Some(Checkpoint { state, detector, .. }) => (state, detector),
+            None => (RunState::new(), NamedTensors::new()),
+        }
+    };
+    Ok(all.into_iter().map(start).collect())
+}
+
+/// Trains and scores runs that begin at the same place.
+fn from(
+    starts: Vec<Start>,
+    members: &[Member<'_>],
+    data: Vec<RunData>,
+    device: DeviceName,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Vec<Result<Outcome>>> {
+    let config = members.first().context("no runs")?.config;
     let channels = data[0].images.shape()[0];
-    let model = |c: &&RunConfig| Ganomaly::new(c.model(channels), c.seed());
-    let models = configs.par_iter().map(model).collect::<Result<Vec<_>, _>>()?;
+    let model = |(member, (_, state)): (&Member<'_>, &Start)| -> Result<Ganomaly> {
+        let mut model = Ganomaly::new(member.config.model(channels), member.config.seed())?;
+        if !state.is_empty() {
+            model.load_training_state(state)?;
+        }
+        Ok(model)
+    };
+    let models = members.par_iter().zip(&starts).map(model).collect::<Result<Vec<_>>>()?;
+    let states = starts.into_iter().map(|(state, _)| state).collect();
     let longest = data
         .iter()
         .flat_map(|d| [d.split.train.len(), d.split.test.len(), d.validation.len()])
@@ -58,17 +160,14 @@ pub fn train(
     remainders.sort_unstable();
     remainders.dedup();
     let size = Size {
-        runs: configs.len(),
+        runs: members.len(),
         batch: config.batch_size,
         score_batch: config.score_batch_size,
         pictures: data[0].images.len(),
         order: longest.unwrap_or(0),
         remainders,
     };
-    for d in &data {
-        crate::train::check_batches(config, d)?;
-    }
-    let runs = Runs { configs, names, data, models, progress, cancel };
+    let runs = Runs { members, data, models, states, progress, cancel };
     let precision = config.precision.0;
     match device {
         DeviceName::Twin => runs.on(size, |buffers| device::twin(buffers, precision)),
@@ -149,10 +248,11 @@ pub fn for_each<T>(error: anyhow::Error, runs: usize) -> Vec<Result<T>> {
 }
 
 struct Runs<'a> {
-    configs: &'a [&'a RunConfig],
-    names: &'a [&'a str],
+    members: &'a [Member<'a>],
     data: Vec<RunData>,
     models: Vec<Ganomaly>,
+    /// All in the same epoch, all before its training or all behind it.
+    states: Vec<RunState>,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
 }
@@ -172,93 +272,189 @@ impl Runs<'_> {
             e => e.into(),
         })?;
         drop(bytes);
-        let config = self.configs[0];
-        let bars: Vec<_> = self
-            .names
-            .iter()
-            .zip(&self.data)
-            .map(|(name, d)| {
-                let steps = d.split.train.len() / config.batch_size * config.epochs;
-                self.progress.run(name, steps as u64)
-            })
-            .collect();
-        let mut rows: Vec<Result<Vec<Epoch>>> =
-            self.configs.iter().map(|_| Ok(Vec::new())).collect();
-        let mut scores = Vec::new();
-        let mut epoch_scores: Vec<Vec<ModeScores>> = vec![Vec::new(); self.configs.len()];
-        for epoch in 1..=config.epochs {
-            self.cancel.check()?;
-            let started = Instant::now();
-            let runs = self.configs.iter().zip(&self.data);
-            let orders: Vec<Vec<u32>> =
-                runs.map(|(c, d)| shuffled(&d.split.train, c.seed(), epoch as u64)).collect();
-            let losses = group.train(&mut self.models, &orders)?;
-            let train_s = started.elapsed().as_secs_f64();
-
-            let started = Instant::now();
-            scores = config
-                .modes()
-                .into_iter()
-                .map(|mode| Ok((mode, self.score(&mut group, mode)?)))
-                .collect::<Result<Vec<_>>>()?;
-            let validation = self.validation(&mut group)?;
-            let score_s = started.elapsed().as_secs_f64();
-            for (run, losses) in losses.into_iter().enumerate() {
-                let Ok(done) = &mut rows[run] else { continue };
-                let bar = &*bars[run];
-                let steps = orders[run].len() / config.batch_size;
-                let images_per_s = (steps * config.batch_size) as f64 / train_s;
-                for _ in 0..steps {
-                    bar.step(epoch, &losses, images_per_s);
-                }
-                let own: ModeScores = scores
-                    .iter()
-                    .map(|(mode, all): &(_, Vec<Scores>)| (*mode, all[run].clone()))
-                    .collect();
-                let validation_con = validation[run];
-                let row = finite(epoch, &losses).and_then(|()| {
-                    let auroc = aurocs(config, epoch, &own, &self.data[run])?;
-                    Ok(Epoch {
-                        epoch,
-                        losses,
-                        train_s,
-                        images_per_s,
-                        score_s,
-                        auroc,
-                        validation_con,
-                    })
-                });
-                match row {
-                    Ok(row) => {
-                        bar.say(&describe(&row, &own));
-                        done.push(row);
-                        if config.keep_scores.0 == KeepScores::EveryEpoch {
-                            epoch_scores[run].push(own);
-                        }
-                    }
-                    Err(e) => rows[run] = Err(e),
-                }
+        let config = self.members[0].config;
+        let mut bars = Vec::new();
+        for (run, member) in self.members.iter().enumerate() {
+            let (state, taken) = (&self.states[run], self.steps_taken(run));
+            let bar = self.progress.run(member.name, (self.steps(run) * config.epochs) as u64);
+            member.checkpoints.begin(taken);
+            if taken > 0 {
+                bar.go_to(state.epoch, taken);
+                bar.say(&resumed(state, config));
             }
+            bars.push(bar);
         }
+        let mut failed: Vec<Option<anyhow::Error>> = self.members.iter().map(|_| None).collect();
+        let done = self.to_the_end(&mut group, &bars, &mut failed);
+        if done.as_ref().is_err_and(anyhow::Error::is::<Interrupted>) {
+            self.save(&mut group, &bars, &failed);
+        }
+        done?;
         group.download(&self.models)?;
-        let runs = rows.into_iter().zip(self.data).zip(self.models).zip(epoch_scores).enumerate();
+        let runs = self.data.into_iter().zip(self.models).zip(self.states).zip(failed);
         Ok(runs
-            .map(|(run, (((epochs, data), model), epoch_scores))| {
-                let own = scores.iter().map(|(mode, all)| (*mode, all[run].clone()));
-                Ok(Outcome {
-                    data,
-                    detector: Box::new(model),
-                    epochs: epochs?,
-                    scores: own.collect(),
-                    epoch_scores,
-                })
+            .map(|(((data, model), state), failed)| match failed {
+                None => Ok(Outcome::new(data, Box::new(model), state)),
+                Some(e) => Err(e),
             })
             .collect())
     }
 
+    /// Steps of a run's epoch.
+    fn steps(&self, run: usize) -> usize {
+        self.data[run].split.train.len() / self.members[run].config.batch_size
+    }
+
+    /// Epochs until all runs are done or have failed.
+    fn to_the_end<M: Machine>(
+        &mut self,
+        group: &mut Group<M>,
+        bars: &[Box<dyn RunProgress>],
+        failed: &mut [Option<anyhow::Error>],
+    ) -> Result<()> {
+        let config = self.members[0].config;
+        while self.states[0].epoch <= config.epochs && failed.iter().any(Option::is_none) {
+            self.cancel.check()?;
+            if self.states[0].step == 0 {
+                self.train_epoch(group, bars, failed)?;
+            }
+            // Training is behind: what is left of the epoch can be done anew.
+            self.cancel.check()?;
+            self.score_epoch(group, bars, failed)?;
+            if self.is_due() {
+                self.save(group, bars, failed);
+            }
+        }
+        Ok(())
+    }
+
+    fn train_epoch<M: Machine>(
+        &mut self,
+        group: &mut Group<M>,
+        bars: &[Box<dyn RunProgress>],
+        failed: &mut [Option<anyhow::Error>],
+    ) -> Result<()> {
+        let started = Instant::now();
+        let epoch = self.states[0].epoch;
+        let runs = self.members.iter().zip(&self.data);
+        let orders: Vec<Vec<u32>> =
+            runs.map(|(m, d)| shuffled(&d.split.train, m.config.seed(), epoch as u64)).collect();
+        let losses = group.train(&mut self.models, &orders)?;
+        let train_s = started.elapsed().as_secs_f64();
+        for (run, losses) in losses.into_iter().enumerate() {
+            let steps = self.steps(run);
+            if failed[run].is_none()
+                && let Some((loss, value)) = losses.iter().find(|(_, v)| !v.is_finite())
+            {
+                let good = last_good(self.members[run].checkpoints);
+                failed[run] = Some(anyhow!(
+                    "epoch {epoch}: the mean loss {loss} is {value} (a card's losses are read once an epoch). {HELP}; {good}"
+                ));
+            }
+            if failed[run].is_none() {
+                let images_per_s = (steps * self.members[run].config.batch_size) as f64 / train_s;
+                for _ in 0..steps {
+                    bars[run].step(epoch, &losses, images_per_s);
+                }
+            }
+            let state = &mut self.states[run];
+            (state.step, state.train_s, state.losses) = (steps, train_s, losses);
+        }
+        Ok(())
+    }
+
+    fn score_epoch<M: Machine>(
+        &mut self,
+        group: &mut Group<M>,
+        bars: &[Box<dyn RunProgress>],
+        failed: &mut [Option<anyhow::Error>],
+    ) -> Result<()> {
+        let (config, started) = (self.members[0].config, Instant::now());
+        let epoch = self.states[0].epoch;
+        let scores = config
+            .modes()
+            .into_iter()
+            .map(|mode| Ok((mode, self.score(group, mode)?)))
+            .collect::<Result<Vec<(ScoringMode, Vec<Scores>)>>>()?;
+        let validation = self.validation(group)?;
+        let score_s = started.elapsed().as_secs_f64();
+        for run in 0..self.members.len() {
+            let own: ModeScores =
+                scores.iter().map(|(mode, all)| (*mode, all[run].clone())).collect();
+            let auroc = match (&failed[run], aurocs(config, epoch, &own, &self.data[run])) {
+                (None, Ok(auroc)) => auroc,
+                (None, Err(e)) => {
+                    failed[run] = Some(e);
+                    Vec::new()
+                }
+                // It keeps step with the others, and nobody looks at it.
+                (Some(_), _) => Vec::new(),
+            };
+            let steps = self.steps(run);
+            let state = &mut self.states[run];
+            let row = Epoch {
+                epoch,
+                losses: state.losses.clone(),
+                train_s: state.train_s,
+                images_per_s: (steps * config.batch_size) as f64 / state.train_s,
+                score_s,
+                auroc,
+                validation_con: validation[run],
+            };
+            if failed[run].is_none() {
+                bars[run].say(&describe(&row, &own));
+            }
+            state.finish_epoch(row, own, config.keep_scores.0 == KeepScores::EveryEpoch);
+        }
+        Ok(())
+    }
+
+    fn steps_taken(&self, run: usize) -> u64 {
+        let state = &self.states[run];
+        ((state.epoch - 1) * self.steps(run) + state.step) as u64
+    }
+
+    fn is_due(&self) -> bool {
+        let mut runs = self.members.iter().enumerate();
+        runs.any(|(run, member)| member.checkpoints.is_due(self.steps_taken(run)))
+    }
+
+    /// Writes the checkpoints of all runs that have not failed. Where that fails the run is as good as before: it goes on.
+    fn save<M: Machine>(
+        &mut self,
+        group: &mut Group<M>,
+        bars: &[Box<dyn RunProgress>],
+        failed: &[Option<anyhow::Error>],
+    ) {
+        if !self.members.iter().any(|member| member.checkpoints.are_wanted()) {
+            return;
+        }
+        let detectors = match group.training_states(&mut self.models) {
+            Ok(detectors) => detectors,
+            Err(e) => {
+                self.progress.say(&format!("no checkpoint is written: {e:#}"));
+                return;
+            }
+        };
+        for (run, detector) in detectors.into_iter().enumerate() {
+            if failed[run].is_some() || self.steps_taken(run) == 0 {
+                continue;
+            }
+            let state = self.states[run].clone();
+            let checkpoint = Checkpoint { state, detector, ..Checkpoint::default() };
+            let member = &self.members[run];
+            let saved = checkpoint.check_finite().and_then(|()| {
+                member.checkpoints.save(&checkpoint, self.steps_taken(run), &self.data[run])
+            });
+            if let Err(e) = saved {
+                bars[run].say(&format!("no checkpoint is written: {e:#}"));
+            }
+        }
+    }
+
     /// Each run's scores in the order of its split's test pictures.
     fn score<M: Machine>(&self, group: &mut Group<M>, mode: ScoringMode) -> Result<Vec<Scores>> {
-        let runs = self.configs.iter().zip(&self.data);
+        let runs = self.members.iter().map(|m| m.config).zip(&self.data);
         if mode == ScoringMode::Single {
             // A card gains nothing on batches of one picture: the processor scores them with the card's weights.
             group.download(&self.models)?;
@@ -276,21 +472,11 @@ impl Runs<'_> {
         if self.data.iter().all(|d| d.validation.is_empty()) {
             return Ok(vec![None; self.data.len()]);
         }
-        let runs = self.configs.iter().zip(&self.data);
+        let runs = self.members.iter().map(|m| m.config).zip(&self.data);
         let orders: Vec<Order> = runs.map(|(c, d)| validation_order(d, c)).collect();
         let indices: Vec<Vec<u32>> = orders.iter().map(|o| o.pictures.clone()).collect();
         let scores = group.score(&indices, orders[0].statistics)?;
         Ok(scores.iter().map(|s| (!s.con.is_empty()).then(|| mean_error(s))).collect())
-    }
-}
-
-/// A loss that is no number ends its run, and no other.
-fn finite(epoch: usize, losses: &[(&'static str, f64)]) -> Result<()> {
-    match losses.iter().find(|(_, v)| !v.is_finite()) {
-        Some((loss, value)) => Err(anyhow!(
-            "epoch {epoch}: the mean loss {loss} is {value}. A lower lr or other weights may help"
-        )),
-        None => Ok(()),
     }
 }
 

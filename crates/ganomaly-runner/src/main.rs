@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match cli::run(cli::Cli::parse()) {
         Ok(code) => code,
         Err(e) if e.is::<Interrupted>() => {
-            eprintln!("{e:#}");
+            eprintln!("{e:#}\nto go on: {}", cli::command_line());
             ExitCode::from(130)
         }
         Err(e) => {

@@ -58,6 +58,8 @@ pub trait Progress: Send + Sync {
 pub trait RunProgress: Send {
     /// A step has been taken.
     fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64);
+    /// The run goes on in this epoch, with so many of all its steps behind it.
+    fn go_to(&self, _epoch: usize, _steps: u64) {}
     /// Something worth a line of its own.
     fn say(&self, line: &str);
 }
@@ -97,6 +99,11 @@ impl RunProgress for Bar {
             losses.join(", ")
         ));
         self.0.inc(1);
+    }
+
+    fn go_to(&self, _: usize, steps: u64) {
+        self.0.set_position(steps);
+        self.0.reset_eta();
     }
 
     fn say(&self, line: &str) {

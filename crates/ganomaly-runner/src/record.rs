@@ -1,5 +1,6 @@
 //! A finished run on disk, written whole or not at all.
 
+use crate::checkpoint::Lowered;
 use crate::config::{KeepScores, RunConfig, ScoringMode};
 use crate::epoch_scores;
 use crate::evaluate::column;
@@ -36,6 +37,9 @@ pub struct Metrics {
     pub auroc_interval: [f64; 2],
     /// Every scoring mode, the one that counts first.
     pub modes: Vec<ModeMetrics>,
+    /// How often the learning rate was lowered because a loss was no number, with `on_nan = "lower-lr"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lr_lowered: Vec<Lowered>,
 }
 
 /// One scoring mode's part of [`Metrics`].
@@ -197,6 +201,7 @@ fn metrics(config: &RunConfig, outcome: &Outcome) -> Result<Metrics> {
         auroc: modes[0].last.auroc,
         auroc_interval: [interval.low, interval.high],
         modes,
+        lr_lowered: outcome.lowered.clone(),
     })
 }
 

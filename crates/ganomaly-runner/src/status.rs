@@ -97,9 +97,10 @@ impl Status {
                 State::Running(owner) => {
                     at_once += 1;
                     let done = owner.as_ref().map_or(0.0, |o| share(o) * epochs);
-                    if let Some(owner) = owner.as_ref().filter(|_| done > 0.0) {
+                    let own = owner.as_ref().map_or(0.0, |o| own_share(o) * epochs);
+                    if let Some(owner) = owner.as_ref().filter(|_| own > 0.0) {
                         known_s += owner.running_s;
-                        known_epochs += done;
+                        known_epochs += own;
                     }
                     left_epochs += epochs - done;
                 }
@@ -275,6 +276,12 @@ fn share(owner: &Owner) -> f64 {
         0 => 0.0,
         steps => (owner.steps_done as f64 / steps as f64).min(1.0),
     }
+}
+
+/// How much of it this owner has done, rather than whoever left a checkpoint.
+fn own_share(owner: &Owner) -> f64 {
+    share(owner) * (owner.steps_done.saturating_sub(owner.steps_before)) as f64
+        / owner.steps_done.max(1) as f64
 }
 
 fn at_work(run: &Run, owner: &Option<Owner>) -> String {

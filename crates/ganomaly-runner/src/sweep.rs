@@ -1,6 +1,7 @@
 //! An experiment: its runs, one or more at a time, here and by other processes, and the tables over them.
 
 use crate::cards::{self, Named};
+use crate::checkpoint::{self, Checkpoints, Every};
 use crate::claim::{Claim, Claims, STALE_AFTER, Taken};
 use crate::collect::write_tables;
 use crate::config::{DeviceName, Experiment, RunConfig};
@@ -28,11 +29,19 @@ pub struct Options {
     pub only: Option<Only>,
     /// Without a heartbeat for so long, this process's runs may be taken over by others.
     pub stale_after: Duration,
+    /// How often runs write down what they go on from when they are interrupted.
+    pub checkpoints: Every,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { jobs: Jobs::default(), devices: Vec::new(), only: None, stale_after: STALE_AFTER }
+        Self {
+            jobs: Jobs::default(),
+            devices: Vec::new(),
+            only: None,
+            stale_after: STALE_AFTER,
+            checkpoints: Every::default(),
+        }
     }
 }
 
@@ -95,6 +104,7 @@ pub fn run(
     plan.write(&folder)?;
     let claims = Claims::open(&folder, stale_after)?;
     remove_temporary(&folder, stale_after, |run| Ok(claims.alive(run)?.is_some()))?;
+    checkpoint::remove_done(&folder)?;
     let mut summary = Summary { folder: folder.clone(), ..Summary::default() };
     let mut left: Vec<&Run> = chosen.iter().copied().filter(|run| !run.is_done(&folder)).collect();
     summary.present = chosen.len() - left.len();
@@ -105,7 +115,8 @@ pub fn run(
         "--devices: no run of {} is for a card; set device = \"cuda:0\"",
         plan.name
     );
-    let work = Work::new(&folder, &claims, &left, store, &watching, cancel)?;
+    let every = options.checkpoints;
+    let work = Work::new(&folder, &claims, &left, store, &watching, cancel, every)?;
     let here = left.iter().map(|run| &run.config).filter(|c| c.device.0 == DeviceName::Cpu);
     summary.jobs = jobs.resolve(&here.collect::<Vec<_>>())?;
     let mut interrupted = false;
@@ -148,21 +159,25 @@ pub fn run_one(
     store: &DataStore,
     progress: &dyn Progress,
     cancel: &Cancel,
+    every: Every,
 ) -> Result<PathBuf> {
     let run = Run { name: config.run_name()?, config: config.clone() };
     let folder = results.join(&run.name);
     if run.is_done(results) {
+        checkpoint::remove(results, &run.name)?;
         return Ok(folder);
     }
     record::check_writable(results)?;
     let claims = Claims::open(results, STALE_AFTER)?;
     let watching = claims.watching(progress);
-    let work = Work::new(results, &claims, &[&run], store, &watching, cancel)?;
+    let work = Work::new(results, &claims, &[&run], store, &watching, cancel, every)?;
     match work.one(&run)? {
         Ended::Finished | Ended::Elsewhere => Ok(folder),
         Ended::Claimed => bail!("{}: another process is at this run", folder.display()),
         Ended::Failed(error) => Err(anyhow!(error)),
-        Ended::Interrupted => Err(Interrupted.into()),
+        Ended::Interrupted => {
+            Err(anyhow!(Interrupted).context("start again to go on from the checkpoint"))
+        }
     }
 }
 
@@ -173,6 +188,7 @@ pub(crate) struct Work<'a> {
     pub(crate) store: &'a DataStore,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) cancel: &'a Cancel,
+    every: Every,
     /// How runs had failed before this sweep began.
     before: HashMap<String, Failure>,
 }
@@ -185,12 +201,18 @@ impl<'a> Work<'a> {
         store: &'a DataStore,
         progress: &'a dyn Progress,
         cancel: &'a Cancel,
+        every: Every,
     ) -> Result<Self> {
         let mut before = HashMap::new();
         for run in runs {
             before.extend(failure::last(folder, &run.name)?.map(|f| (run.name.clone(), f)));
         }
-        Ok(Self { folder, claims, store, progress, cancel, before })
+        Ok(Self { folder, claims, store, progress, cancel, every, before })
+    }
+
+    /// The checkpoints of a run.
+    pub(crate) fn checkpoints(&self, run: &str, config: &RunConfig) -> Result<Checkpoints> {
+        Checkpoints::new(self.folder, run, config, self.every)
     }
 
     /// Tries each run once.
@@ -228,17 +250,13 @@ impl<'a> Work<'a> {
 
     fn train(&self, run: &Run, cancel: &Cancel) -> Result<()> {
         let Run { name, config } = run;
+        let checkpoints = &self.checkpoints(name, config)?;
         let outcome = if config.device.0 == DeviceName::Cpu {
-            train::train(config, name, self.store, self.progress, cancel)?
+            train::train(config, name, self.store, self.progress, cancel, checkpoints)?
         } else {
-            let outcomes = lockstep::train(
-                &[config],
-                &[name],
-                config.device.0,
-                self.store,
-                self.progress,
-                cancel,
-            )?;
+            let member = lockstep::Member { config, name, checkpoints };
+            let device = config.device.0;
+            let outcomes = lockstep::train(&[member], device, self.store, self.progress, cancel)?;
             outcomes.into_iter().next().context("no outcome")??
         };
         record::write(&self.folder.join(name), name, config, &outcome).map(drop)
@@ -275,6 +293,7 @@ impl<'a> Work<'a> {
         let ended = match outcome {
             Ok(()) => {
                 failure::forget(self.folder, run)?;
+                checkpoint::remove(self.folder, run)?;
                 Ended::Finished
             }
             // Held up for so long that another took over and was faster.

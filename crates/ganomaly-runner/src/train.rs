@@ -1,15 +1,16 @@
 //! One run: train, score after every epoch, and return everything that is worth keeping.
 
-use crate::config::{KeepScores, RunConfig, ScoringMode};
+use crate::checkpoint::{Checkpoint, Checkpoints, Lowered, RunState};
+use crate::config::{KeepScores, OnNan, RunConfig, ScoringMode};
 use crate::data::{DataStore, RunData};
 use crate::evaluate::{column, score_test_set, validation_error};
-use crate::progress::{Cancel, Progress, RunProgress};
+use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
 use crate::registry;
-use anyhow::{Context, Result, ensure};
-use candle_core::Device;
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device};
 use ganomaly_data::{BatchOptions, Batches, shuffled};
 use ganomaly_metrics::auroc;
-use ganomaly_model::{Detector, Scores};
+use ganomaly_model::{Detector, NamedTensors, Scores};
 use std::time::Instant;
 
 /// One epoch, a row of `epochs.csv`.
@@ -46,53 +47,326 @@ pub struct Outcome {
     pub scores: ModeScores,
     /// Every epoch's scores, where the config keeps them; else empty.
     pub epoch_scores: Vec<ModeScores>,
+    /// How often the learning rate was lowered, with `on_nan = "lower-lr"`.
+    pub lowered: Vec<Lowered>,
 }
 
-/// Trains and scores as the config says. The result depends on nothing else; times aside.
+impl Outcome {
+    pub(crate) fn new(data: RunData, detector: Box<dyn Detector>, state: RunState) -> Self {
+        let RunState { epochs, scores, epoch_scores, lowered, .. } = state;
+        Self { data, detector, epochs, scores, epoch_scores, lowered }
+    }
+}
+
+/// Trains and scores as the config says, from the newest checkpoint on where there is one. The result depends on nothing but the config; times aside.
+/// Interrupted, it leaves a checkpoint.
 pub fn train(
     config: &RunConfig,
     name: &str,
     store: &DataStore,
     progress: &dyn Progress,
     cancel: &Cancel,
+    checkpoints: &Checkpoints,
 ) -> Result<Outcome> {
     let data = store.prepare(config)?;
-    let mut detector = registry::detector(config, data.images.shape()[0])?;
+    let detector = registry::detector(config, data.images.shape()[0])?;
     check_batches(config, &data)?;
-    let steps_per_epoch = data.split.train.len() / config.batch_size;
-    let bar = progress.run(name, (steps_per_epoch * config.epochs) as u64);
-    let mut epochs = Vec::with_capacity(config.epochs);
-    let (mut scores, mut epoch_scores) = (ModeScores::new(), Vec::new());
-    for epoch in 1..=config.epochs {
-        let started = Instant::now();
-        let losses = train_epoch(&mut *detector, &data, config, epoch, &*bar, cancel)?;
-        let train_s = started.elapsed().as_secs_f64();
+    let steps = data.split.train.len() / config.batch_size;
+    let bar = progress.run(name, (steps * config.epochs) as u64);
+    let mut training = Training {
+        config,
+        data: &data,
+        steps,
+        bar: &*bar,
+        cancel,
+        checkpoints,
+        detector,
+        state: RunState::new(),
+        epoch_start: NamedTensors::new(),
+    };
+    training.resume()?;
+    let done = training.to_the_end();
+    if done.as_ref().is_err_and(anyhow::Error::is::<Interrupted>) {
+        training.save();
+    }
+    done?;
+    let Training { detector, state, .. } = training;
+    drop(bar);
+    Ok(Outcome::new(data, detector, state))
+}
 
-        let started = Instant::now();
-        scores = config
-            .modes()
-            .into_iter()
-            .map(|mode| Ok((mode, score_test_set(&*detector, &data, config, mode, cancel)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let auroc = aurocs(config, epoch, &scores, &data)?;
-        let validation_con = validation_error(&*detector, &data, config, cancel)?;
-        if config.keep_scores.0 == KeepScores::EveryEpoch {
-            epoch_scores.push(scores.clone());
+/// The learning rate is divided by it where a loss is no number.
+const LOWER_BY: f64 = 10.0;
+
+/// How often it is lowered at most.
+const LOWERED_AT_MOST: usize = 3;
+
+/// A run on its way. Between any two steps `state` and `detector` belong together.
+struct Training<'a> {
+    config: &'a RunConfig,
+    data: &'a RunData,
+    /// Of an epoch.
+    steps: usize,
+    bar: &'a dyn RunProgress,
+    cancel: &'a Cancel,
+    checkpoints: &'a Checkpoints,
+    detector: Box<dyn Detector>,
+    state: RunState,
+    /// The detector at the start of the epoch, where the config says to go back there.
+    epoch_start: NamedTensors,
+}
+
+/// A loss or a weight that is no number.
+struct NotFinite {
+    step: usize,
+    what: String,
+}
+
+impl Training<'_> {
+    /// Goes on from the newest checkpoint that can be used.
+    fn resume(&mut self) -> Result<()> {
+        let say = |line: &str| self.bar.say(line);
+        for checkpoint in self.checkpoints.load(self.data, &say)? {
+            let Checkpoint { state, detector, epoch_start } = checkpoint;
+            let path = self.checkpoints.path_of(&state);
+            let fits = fits(&state, self.config, self.steps, self.data)
+                .and_then(|()| Ok(self.detector.load_training_state(&detector)?));
+            if let Err(e) = fits {
+                self.checkpoints.refuse(&path, &format!("{e:#}"), &say)?;
+                continue;
+            }
+            (self.state, self.epoch_start) = (state, epoch_start);
+            self.use_learning_rate();
+            let taken = self.steps_taken();
+            self.checkpoints.begin(taken);
+            self.bar.go_to(self.state.epoch, taken);
+            self.bar.say(&resumed(&self.state, self.config));
+            return Ok(());
         }
+        if self.checkpoints.are_refused() {
+            self.bar.say("no checkpoint can be used: it starts anew");
+        }
+        Ok(())
+    }
+
+    /// Steps of the whole run so far.
+    fn steps_taken(&self) -> u64 {
+        ((self.state.epoch - 1) * self.steps + self.state.step) as u64
+    }
+
+    fn to_the_end(&mut self) -> Result<()> {
+        while self.state.epoch <= self.config.epochs {
+            match self.train_epoch()? {
+                None => self.score_epoch()?,
+                Some(wrong) => self.lower_learning_rate(wrong)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The rest of the epoch's steps. Ends early where a loss is no number.
+    fn train_epoch(&mut self) -> Result<Option<NotFinite>> {
+        if self.state.step == 0 && self.config.on_nan.0 == OnNan::LowerLr {
+            self.epoch_start = self.detector.training_state()?;
+        }
+        let Self { config, data, .. } = *self;
+        let (epoch, from) = (self.state.epoch, self.state.step);
+        let order = shuffled(&data.split.train, config.seed(), epoch as u64);
+        let left = order[from * config.batch_size..].to_vec();
+        if left.len() < config.batch_size {
+            // It has been trained before; only its scores are missing.
+            return Ok(None);
+        }
+        let options = BatchOptions {
+            batch_size: config.batch_size,
+            drop_last: true,
+            transform: data.transform.clone(),
+            device: Device::Cpu,
+            prefetch: 4,
+        };
+        let batches = Batches::new(data.images.clone(), left, options)?;
+        let (before, started) = (self.state.train_s, Instant::now());
+        for batch in batches {
+            self.cancel.check()?;
+            let losses = self.detector.train_step(&batch?.images)?;
+            if let Some((loss, value)) = losses.iter().find(|(_, v)| !v.is_finite()) {
+                let what = format!("the loss {loss} is {value}");
+                return Ok(Some(NotFinite { step: self.state.step + 1, what }));
+            }
+            let state = &mut self.state;
+            state.step += 1;
+            state.train_s = before + started.elapsed().as_secs_f64();
+            let pictures = ((state.step - from) * config.batch_size) as f64;
+            self.bar.step(epoch, &losses, pictures / started.elapsed().as_secs_f64());
+            if state.losses.is_empty() {
+                state.losses = losses;
+            } else {
+                for (sum, (_, value)) in state.losses.iter_mut().zip(losses) {
+                    sum.1 += value;
+                }
+            }
+            self.save_if_due();
+        }
+        // The last step's weights meet no loss before they are scored.
+        let what = not_finite(&self.detector.state()?)?;
+        Ok(what.map(|what| NotFinite { step: self.state.step, what }))
+    }
+
+    fn score_epoch(&mut self) -> Result<()> {
+        let Self { config, data, cancel, steps, .. } = *self;
+        let (epoch, started) = (self.state.epoch, Instant::now());
+        let detector = &*self.detector;
+        let score = |mode| Ok((mode, score_test_set(detector, data, config, mode, cancel)?));
+        let scores = config.modes().into_iter().map(score).collect::<Result<ModeScores>>()?;
+        let auroc = aurocs(config, epoch, &scores, data)?;
+        let validation_con = validation_error(detector, data, config, cancel)?;
+        let train_s = self.state.train_s;
+        let means = self.state.losses.iter().map(|(name, sum)| (*name, sum / steps as f64));
         let row = Epoch {
             epoch,
-            losses,
+            losses: means.collect(),
             train_s,
-            images_per_s: (steps_per_epoch * config.batch_size) as f64 / train_s,
+            images_per_s: (steps * config.batch_size) as f64 / train_s,
             score_s: started.elapsed().as_secs_f64(),
             auroc,
             validation_con,
         };
-        bar.say(&describe(&row, &scores));
-        epochs.push(row);
+        self.bar.say(&describe(&row, &scores));
+        let keep = config.keep_scores.0 == KeepScores::EveryEpoch;
+        self.state.finish_epoch(row, scores, keep);
+        self.epoch_start.clear();
+        self.save_if_due();
+        Ok(())
     }
-    drop(bar);
-    Ok(Outcome { data, detector, epochs, scores, epoch_scores })
+
+    fn save_if_due(&self) {
+        if self.checkpoints.is_due(self.steps_taken()) {
+            self.save();
+        }
+    }
+
+    /// Writes a checkpoint. Where that fails the run is as good as before: it goes on.
+    fn save(&self) {
+        let at_the_beginning = self.steps_taken() == 0 && self.state.lowered.is_empty();
+        if at_the_beginning || !self.checkpoints.are_wanted() {
+            return;
+        }
+        let save = || -> Result<()> {
+            let detector = self.detector.training_state()?;
+            let (state, epoch_start) = (self.state.clone(), self.epoch_start.clone());
+            let checkpoint = Checkpoint { state, detector, epoch_start };
+            checkpoint.check_finite()?;
+            self.checkpoints.save(&checkpoint, self.steps_taken(), self.data)?;
+            if self.cancel.is_set() {
+                let RunState { epoch, step, .. } = self.state;
+                self.bar.say(&format!("checkpoint at epoch {epoch}, step {step}"));
+            }
+            Ok(())
+        };
+        if let Err(e) = save() {
+            self.bar.say(&format!("no checkpoint is written: {e:#}"));
+        }
+    }
+
+    /// Back to the epoch's start with a lower learning rate, if the config says so and it has not helped too often; else an error.
+    fn lower_learning_rate(&mut self, NotFinite { step, what }: NotFinite) -> Result<()> {
+        let (epoch, steps) = (self.state.epoch, self.steps);
+        let place = format!("epoch {epoch}, step {step} of {steps}: {what}");
+        if self.config.on_nan.0 == OnNan::Stop {
+            bail!("{place}. {}; {}", HELP, last_good(self.checkpoints));
+        }
+        if self.state.lowered.len() == LOWERED_AT_MOST {
+            bail!(
+                "{place}, with lr lowered {LOWERED_AT_MOST} times; {}",
+                last_good(self.checkpoints)
+            );
+        }
+        self.detector.load_training_state(&self.epoch_start)?;
+        (self.state.step, self.state.train_s) = (0, 0.0);
+        self.state.losses.clear();
+        let lr = self.learning_rate() / LOWER_BY;
+        self.state.lowered.push(Lowered { epoch, step, what, lr });
+        self.use_learning_rate();
+        self.bar.say(&format!("{place}; back to the start of epoch {epoch} with lr = {lr}"));
+        self.bar.go_to(epoch, self.steps_taken());
+        // Those of later steps have led here.
+        self.checkpoints.clear()?;
+        self.save();
+        Ok(())
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.state.lowered.iter().fold(self.config.lr, |lr, _| lr / LOWER_BY)
+    }
+
+    fn use_learning_rate(&mut self) {
+        self.detector.set_learning_rate(self.learning_rate());
+    }
+}
+
+/// What may help where a loss is no number.
+pub(crate) const HELP: &str =
+    "A lower lr, other weights of the losses, or on_nan = \"lower-lr\" may help";
+
+/// The newest checkpoint, for people.
+pub(crate) fn last_good(checkpoints: &Checkpoints) -> String {
+    match checkpoints.newest() {
+        Some((path, epoch, step)) => {
+            format!("the last good checkpoint is {} (epoch {epoch}, step {step})", path.display())
+        }
+        None => "no checkpoint had been written".into(),
+    }
+}
+
+/// Where a run goes on, for people.
+pub(crate) fn resumed(state: &RunState, config: &RunConfig) -> String {
+    if state.epoch > config.epochs {
+        return "resumed behind the last epoch".into();
+    }
+    format!("resumed at epoch {}, step {}", state.epoch, state.step)
+}
+
+/// Refuses a state that no run of this config can be in.
+pub(crate) fn fits(
+    state: &RunState,
+    config: &RunConfig,
+    steps: usize,
+    data: &RunData,
+) -> Result<()> {
+    let RunState { epoch, step, .. } = *state;
+    let (modes, tests) = (config.modes(), data.split.test.len());
+    let kept = state.epoch_scores.iter().chain(Some(&state.scores).filter(|_| epoch > 1));
+    let mut whole = kept.map(|scores| {
+        let of = scores.iter().map(|(mode, _)| *mode);
+        let full = |s: &Scores| [&s.l2, &s.l1, &s.con].iter().all(|c| c.len() == tests);
+        of.eq(modes.iter().copied()) && scores.iter().all(|(_, s)| full(s))
+    });
+    let every = if config.keep_scores.0 == KeepScores::EveryEpoch { epoch - 1 } else { 0 };
+    ensure!(
+        epoch <= config.epochs + 1
+            && step <= steps
+            && (epoch <= config.epochs || step == 0)
+            && (step == 0) == state.losses.is_empty()
+            && state.epoch_scores.len() == every
+            && whole.all(|whole| whole),
+        "no run of this config is ever at epoch {epoch}, step {step} with such scores"
+    );
+    Ok(())
+}
+
+/// Names a tensor in which something is no number.
+pub(crate) fn not_finite(tensors: &NamedTensors) -> Result<Option<String>> {
+    for (name, tensor) in tensors {
+        let finite = match tensor.dtype() {
+            DType::F32 => tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|v| v.is_finite()),
+            DType::F64 => tensor.flatten_all()?.to_vec1::<f64>()?.iter().all(|v| v.is_finite()),
+            _ => true,
+        };
+        if !finite {
+            return Ok(Some(format!("the tensor {name} is not finite any more")));
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses a batch that is larger than the training set.
@@ -114,48 +388,6 @@ pub(crate) fn aurocs(
             .with_context(|| format!("epoch {epoch}, scores in mode {mode}"))
     };
     scores.iter().map(of).collect()
-}
-
-fn train_epoch(
-    detector: &mut dyn Detector,
-    data: &RunData,
-    config: &RunConfig,
-    epoch: usize,
-    bar: &dyn RunProgress,
-    cancel: &Cancel,
-) -> Result<Vec<(&'static str, f64)>> {
-    let order = shuffled(&data.split.train, config.seed(), epoch as u64);
-    let options = BatchOptions {
-        batch_size: config.batch_size,
-        drop_last: true,
-        transform: data.transform.clone(),
-        device: Device::Cpu,
-        prefetch: 4,
-    };
-    let batches = Batches::new(data.images.clone(), order, options)?;
-    let steps = batches.len();
-    let mut sums: Vec<(&'static str, f64)> = Vec::new();
-    let started = Instant::now();
-    for (step, batch) in batches.enumerate() {
-        cancel.check()?;
-        let losses = detector.train_step(&batch?.images)?;
-        if let Some((loss, value)) = losses.iter().find(|(_, v)| !v.is_finite()) {
-            anyhow::bail!(
-                "epoch {epoch}, step {} of {steps}: the loss {loss} is {value}. A lower lr or other weights may help",
-                step + 1
-            );
-        }
-        let pictures = ((step + 1) * config.batch_size) as f64;
-        bar.step(epoch, &losses, pictures / started.elapsed().as_secs_f64());
-        if sums.is_empty() {
-            sums = losses;
-        } else {
-            for (sum, (_, value)) in sums.iter_mut().zip(losses) {
-                sum.1 += value;
-            }
-        }
-    }
-    Ok(sums.into_iter().map(|(name, sum)| (name, sum / steps as f64)).collect())
 }
 
 /// An epoch in a line.

@@ -7,6 +7,7 @@ mod config;
 mod networks;
 mod score;
 mod step;
+mod training;
 
 pub use config::{Adversarial, GanomalyConfig};
 pub use networks::{Discriminator, Generator};
@@ -127,6 +128,19 @@ impl Detector for Ganomaly {
         self.replace_state(state).inspect_err(|_| {
             let _ = self.replace_state(&before);
         })
+    }
+
+    fn training_state(&self) -> Result<NamedTensors> {
+        self.training()
+    }
+
+    fn load_training_state(&mut self, state: &NamedTensors) -> Result<()> {
+        self.load_training(state)
+    }
+
+    fn set_learning_rate(&mut self, lr: f64) {
+        self.adam_g.set_lr(lr);
+        self.adam_d.set_lr(lr);
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Owner {
     pub epoch: u64,
     /// Training steps taken.
     pub steps_done: u64,
+    /// Those of them that were taken before, by whoever left the checkpoint that it went on from.
+    #[serde(default)]
+    pub steps_before: u64,
     /// Training steps in all; 0 before they are known.
     pub steps: u64,
 }

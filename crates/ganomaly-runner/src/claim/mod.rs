@@ -60,6 +60,7 @@ struct Held {
     since: Instant,
     epoch: AtomicU64,
     steps_done: AtomicU64,
+    steps_before: AtomicU64,
     steps: AtomicU64,
     lost: Cancel,
 }
@@ -196,6 +197,7 @@ impl Held {
             stale_after_s: shared.stale_after.as_secs_f64(),
             epoch: 0,
             steps_done: 0,
+            steps_before: 0,
             steps: 0,
         };
         Self {
@@ -205,6 +207,7 @@ impl Held {
             since: Instant::now(),
             epoch: AtomicU64::default(),
             steps_done: AtomicU64::default(),
+            steps_before: AtomicU64::default(),
             steps: AtomicU64::default(),
             lost: Cancel::default(),
         }
@@ -230,6 +233,7 @@ impl Held {
             running_s: self.since.elapsed().as_secs_f64(),
             epoch: self.epoch.load(Ordering::Relaxed),
             steps_done: self.steps_done.load(Ordering::Relaxed),
+            steps_before: self.steps_before.load(Ordering::Relaxed),
             steps: self.steps.load(Ordering::Relaxed),
             ..self.owner.clone()
         };

@@ -36,6 +36,15 @@ impl RunProgress for WatchingRun {
         self.1.step(epoch, losses, images_per_s);
     }
 
+    fn go_to(&self, epoch: usize, steps: u64) {
+        if let Some(held) = &self.0 {
+            held.epoch.store(epoch as u64, Ordering::Relaxed);
+            held.steps_done.store(steps, Ordering::Relaxed);
+            held.steps_before.store(steps, Ordering::Relaxed);
+        }
+        self.1.go_to(epoch, steps);
+    }
+
     fn say(&self, line: &str) {
         self.1.say(line);
     }

@@ -1,6 +1,6 @@
 //! `ganomaly audit`, `weights` and `compare`: experiments that end in a question answered.
 
-use super::RunArgs;
+use super::{CheckpointArgs, RunArgs};
 use anyhow::{Context, Result, bail};
 use ganomaly_runner::compare::{self, Side};
 use ganomaly_runner::config::Experiment;
@@ -37,6 +37,8 @@ pub struct WeightsArgs {
     /// Threads; else all cores.
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    checkpoints: CheckpointArgs,
     /// Runs at once, the threads shared out among them; auto measures what trains fastest.
     #[arg(long, default_value_t)]
     jobs: Jobs,
@@ -70,7 +72,7 @@ pub fn audit(args: &AuditArgs) -> Result<ExitCode> {
             args.args.results.join(&experiment.name).display()
         );
     }
-    let (folder, failed) = run(&experiment, &args.args.results, &store, args.jobs, &cancel)?;
+    let (folder, failed) = run(&experiment, &args.args, &store, args.jobs, &cancel)?;
     let audit = audit::audit(&experiment, &folder)?;
     super::out(&audit::write(&audit, &folder)?)?;
     Ok(code(failed))
@@ -85,12 +87,13 @@ pub fn weights(args: &WeightsArgs) -> Result<ExitCode> {
             results: args.results.clone(),
             data_dir: args.data_dir.clone(),
             threads: args.threads,
+            checkpoints: args.checkpoints,
         },
         args.jobs,
     );
     let (experiment, store, cancel) = super::prepare(&args.0)?;
     weightings::check(&experiment).with_context(|| args.0.config.display().to_string())?;
-    let (folder, failed) = run(&experiment, &args.0.results, &store, args.1, &cancel)?;
+    let (folder, failed) = run(&experiment, &args.0, &store, args.1, &cancel)?;
     let all = weightings::weightings(&experiment, &folder)?;
     super::out(&weightings::write(&all, &folder)?)?;
     Ok(code(failed))
@@ -99,13 +102,15 @@ pub fn weights(args: &WeightsArgs) -> Result<ExitCode> {
 /// Does what is missing; returns the folder and whether runs failed, which have been named.
 fn run(
     experiment: &Experiment,
-    results: &Path,
+    args: &RunArgs,
     store: &DataStore,
     jobs: Jobs,
     cancel: &Cancel,
 ) -> Result<(PathBuf, bool)> {
     let progress = for_people();
-    let summary = sweep::run(experiment, results, store, jobs, &*progress, cancel)?;
+    let options =
+        sweep::Options { jobs, checkpoints: args.checkpoints.every()?, ..Default::default() };
+    let summary = sweep::run(experiment, &args.results, store, options, &*progress, cancel)?;
     for (name, error) in &summary.failed {
         eprintln!("failed: {name}: {error}");
     }

@@ -10,6 +10,7 @@ mod sweep;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use ganomaly_runner::checkpoint::Every;
 use ganomaly_runner::config::{DeviceName, Experiment};
 use ganomaly_runner::data::DataStore;
 use ganomaly_runner::progress::{Cancel, for_people};
@@ -19,6 +20,7 @@ use ganomaly_runner::{parity, record};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// GANomaly anomaly detection: train, score, sweep, verify.
 #[derive(Debug, Parser)]
@@ -98,6 +100,30 @@ struct RunArgs {
     /// Threads; else all cores. The results do not depend on it.
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    checkpoints: CheckpointArgs,
+}
+
+/// How often a run writes down what it goes on from. The results do not depend on it.
+#[derive(Clone, Copy, Debug, Args)]
+struct CheckpointArgs {
+    /// A checkpoint after so many training steps; 0: their number does not matter.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    checkpoint_steps: u64,
+    /// A checkpoint after so many minutes, and at Ctrl-C; 0: the time does not matter. Both 0: none at all.
+    #[arg(long, value_name = "M", default_value_t = 10.0)]
+    checkpoint_minutes: f64,
+}
+
+impl CheckpointArgs {
+    fn every(self) -> Result<Every> {
+        let minutes = self.checkpoint_minutes;
+        if !(0.0..=1e6).contains(&minutes) {
+            bail!("--checkpoint-minutes {minutes}: use 0 to 1000000");
+        }
+        let time = Duration::from_secs_f64(60.0 * minutes);
+        Ok(Every { steps: self.checkpoint_steps, time })
+    }
 }
 
 /// Runs one command. The code is 1 where the command itself worked but what it checked does not hold.
@@ -129,7 +155,7 @@ fn use_threads(threads: Option<usize>) -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")
 }
 
-/// What every command that trains sets up: threads, Ctrl-C, and the data, fetched where it is missing.
+/// What every command that trains sets up: threads, Ctrl-C (SIGTERM and SIGHUP are the same), and the data, fetched where it is missing.
 fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     let experiment = Experiment::read(&args.config, &args.set)?;
     use_threads(args.threads)?;
@@ -140,7 +166,7 @@ fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
             // Asked twice: at once. What is half-written lies under a temporary name.
             std::process::exit(130);
         }
-        eprintln!("ending after this step; once more to end at once");
+        eprintln!("ending after this step, with a checkpoint; once more to end at once");
         handle.set();
     })
     .context("Ctrl-C cannot be caught")?;
@@ -152,6 +178,7 @@ fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
 }
 
 fn train(args: &RunArgs, tensorboard: bool) -> Result<ExitCode> {
+    let every = args.checkpoints.every()?;
     let (experiment, store, cancel) = prepare(args)?;
     let [config] = experiment.runs.as_slice() else {
         bail!(
@@ -162,7 +189,7 @@ fn train(args: &RunArgs, tensorboard: bool) -> Result<ExitCode> {
     };
     let results = args.results.join(&experiment.name);
     let progress = for_people();
-    let folder = run_one(config, &results, &store, &*progress, &cancel)?;
+    let folder = run_one(config, &results, &store, &*progress, &cancel, every)?;
     eprintln!("results in {}", folder.display());
     if tensorboard {
         experiments::event_files(&experiment, &args.results)?;
@@ -208,6 +235,17 @@ fn check_parity(traces: &[PathBuf], device: DeviceName) -> Result<ExitCode> {
         "NOT EQUAL to the published code\n"
     })?;
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// This process's command, for a shell.
+pub fn command_line() -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+    let quoted = |arg: String| match arg.chars().all(plain) && !arg.is_empty() {
+        true => arg,
+        false => format!("'{}'", arg.replace('\'', "'\\''")),
+    };
+    let args = std::env::args_os().map(|arg| quoted(arg.to_string_lossy().into_owned()));
+    args.collect::<Vec<_>>().join(" ")
 }
 
 /// Prints, and takes a closed pipe (`| head`) as the end.

@@ -81,6 +81,7 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
         devices: args.devices.clone(),
         only: args.only.clone(),
         stale_after: Duration::from_secs_f64(seconds),
+        checkpoints: args.args.checkpoints.every()?,
     };
     let progress = for_people();
     let results = &args.args.results;

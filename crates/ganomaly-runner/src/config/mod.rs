@@ -8,7 +8,7 @@ mod values;
 
 pub use design::Design;
 pub use experiment::Experiment;
-pub use values::{DeviceName, KeepScores, Name, ScoreKind, ScoringMode, Validation};
+pub use values::{DeviceName, KeepScores, Name, OnNan, ScoreKind, ScoringMode, Validation};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::SplitKind;
@@ -72,6 +72,10 @@ pub struct RunConfig {
     pub batch_size: usize,
     /// Adam's learning rate.
     pub lr: f64,
+    /// What happens when a loss is NaN or infinite: `stop`, or `lower-lr` (back to the epoch's start with a tenth of the learning rate; on the
+    /// processor alone).
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_nan: Name<OnNan>,
     /// Adam's decay of the first moment.
     pub beta1: f64,
     /// Adam's decay of the second moment.
@@ -129,6 +133,7 @@ impl Default for RunConfig {
             epochs: 15,
             batch_size: 64,
             lr: model.lr,
+            on_nan: Name(OnNan::Stop),
             beta1: model.beta1,
             beta2: model.beta2,
             scoring: Name(ScoringMode::Running),
@@ -197,6 +202,11 @@ impl RunConfig {
             self.precision.0 == Precision::F32 || self.device.0 != DeviceName::Cpu,
             "precision = \"{}\": the processor computes in f32; use a card, or leave it out",
             self.precision.0
+        );
+        ensure!(
+            self.on_nan.0 == OnNan::Stop || self.device.0 == DeviceName::Cpu,
+            "on_nan = \"{}\": a card's learning rate cannot change; use device = \"cpu\", or leave it out",
+            self.on_nan.0
         );
         Ok(self)
     }

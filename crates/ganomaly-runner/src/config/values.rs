@@ -31,6 +31,16 @@ pub enum KeepScores {
     EveryEpoch,
 }
 
+/// What becomes of a run when one of its losses is NaN or infinite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnNan {
+    /// It stops and counts as failed.
+    #[default]
+    Stop,
+    /// It goes back to the start of the epoch and goes on with a tenth of the learning rate, three times at most; its metrics say so.
+    LowerLr,
+}
+
 /// How many normal training pictures are held out from training.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "expected a number of pictures, or a fraction below 1")]
@@ -139,6 +149,7 @@ names!(
     Single = "single"
 );
 names!(KeepScores, "keep_scores", Last = "last", EveryEpoch = "every-epoch");
+names!(OnNan, "on_nan", Stop = "stop", LowerLr = "lower-lr");
 names!(ScoreKind, "score", L2 = "l2", L1 = "l1", Con = "con");
 
 /// A value written by its name.

@@ -1,0 +1,89 @@
+//! Which of a model's tensors lie where on a machine, and the way back.
+
+use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::launch::Buffer;
+use crate::machine::Machine;
+use crate::program::Program;
+use candle_core::{Device, Tensor};
+use ganomaly_model::ganomaly::Ganomaly;
+use ganomaly_model::{Detector, NamedTensors};
+
+impl<M: Machine> Group<M> {
+    /// Brings weights, running statistics and the count of batches back into `models`.
+    pub fn download(&mut self, models: &[Ganomaly]) -> Result<()> {
+        self.bring_back(arenas(&self.program), models)?;
+        for (model, steps) in models.iter().zip(&mut self.steps) {
+            model.count_steps(std::mem::take(steps));
+        }
+        Ok(())
+    }
+
+    /// Brings everything back into `models`, and returns what each run's training goes on from: a group made of models that
+    /// [load](Detector::load_training_state) it gives the same numbers as this one, to the bit.
+    pub fn training_states(&mut self, models: &mut [Ganomaly]) -> Result<Vec<NamedTensors>> {
+        self.download(models)?;
+        self.bring_back(moments(&self.program), models)?;
+        let [g, d] = self.program.optimisers;
+        let mut steps = |clock| {
+            let numbers = self.machine.get(clock)?;
+            Ok::<_, Error>(numbers.chunks(4).map(|c| u64::from(c[0].to_bits())).collect::<Vec<_>>())
+        };
+        let (steps_g, steps_d) = (steps(g.clock)?, steps(d.clock)?);
+        let mut states = Vec::new();
+        for (run, model) in models.iter_mut().enumerate() {
+            model.set_optimiser_steps([steps_g[run], steps_d[run]]);
+            // Whoever goes on from here draws the weights of a fresh start again; this group has them.
+            let drawn = model.random_position();
+            model.set_random_position(self.drawn_from[run]);
+            let state = model.training_state();
+            model.set_random_position(drawn);
+            states.push(state?);
+        }
+        Ok(states)
+    }
+
+    fn bring_back(&mut self, from: [(Buffer, Tensors); 4], to: &[Ganomaly]) -> Result<()> {
+        for (buffer, tensors) in from {
+            let numbers = self.machine.get(buffer)?;
+            let mut at = 0;
+            for tensor in to.iter().flat_map(tensors) {
+                let len = tensor.elem_count();
+                let part =
+                    Tensor::from_slice(&numbers[at..at + len], tensor.shape(), &Device::Cpu)?;
+                tensor.slice_set(&part.to_dtype(tensor.dtype())?, 0, 0)?;
+                at += len;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Some of a model's tensors.
+pub(crate) type Tensors = fn(&Ganomaly) -> Vec<Tensor>;
+
+/// The buffers that hold all runs' tensors, and which tensors of a model they are.
+pub(crate) fn arenas(program: &Program) -> [(Buffer, Tensors); 4] {
+    let ports = program.ports;
+    [
+        (ports.netg, |m| m.netg.parameters()),
+        (ports.netd, |m| m.netd.parameters()),
+        (ports.netg_running, |m| m.netg.running_statistics()),
+        (ports.netd_running, |m| m.netd.running_statistics()),
+    ]
+}
+
+/// The buffers that hold both optimisers' moments, likewise.
+pub(crate) fn moments(program: &Program) -> [(Buffer, Tensors); 4] {
+    let [g, d] = program.optimisers;
+    [
+        (g.first, |m| moment(m, 0, 0)),
+        (g.second, |m| moment(m, 0, 1)),
+        (d.first, |m| moment(m, 1, 0)),
+        (d.second, |m| moment(m, 1, 1)),
+    ]
+}
+
+fn moment(model: &Ganomaly, optimiser: usize, which: usize) -> Vec<Tensor> {
+    model.optimisers()[optimiser].moments()[which].clone()
+}

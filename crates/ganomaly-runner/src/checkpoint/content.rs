@@ -1,0 +1,309 @@
+//! What is in a checkpoint, and its way into a file and back.
+//!
+//! The file is safetensors. Its metadata's one entry, `checkpoint`, is JSON: the checksum, the format's version, the program's version, the run's name
+//! and config, a checksum of the data, the position, and names. All numbers with a fraction that a run goes on from are tensors, so that none is
+//! ever rounded:
+//!
+//! | tensor | shape | what |
+//! |---|---|---|
+//! | `detector/NAME` | | [`ganomaly_model::Detector::training_state`] |
+//! | `epoch_start/NAME` | | the same at the epoch's start, with `on_nan = "lower-lr"` |
+//! | `losses` | f64 `[L]` | sums of the losses over the epoch's steps so far; on a card their means over the epoch |
+//! | `train_s` | f64 `[1]` | training time of the epoch so far, in seconds |
+//! | `epochs/losses`, `epochs/auroc` | f64 `[E, L]`, `[E, M]` | the rows of `epochs.csv` so far |
+//! | `epochs/times` | f64 `[E, 3]` | training time, pictures a second, scoring time |
+//! | `epochs/validation_con` | f64 `[E]` | absent where no pictures are held out |
+//! | `scores/MODE/KIND` | f64 `[K, T]` | scores kept: every epoch's, or the last one's once it is scored |
+
+use super::sealed;
+use crate::config::ScoringMode;
+use crate::train::{Epoch, ModeScores};
+use anyhow::{Context, Result, anyhow, ensure};
+use candle_core::{Device, Tensor};
+use ganomaly_model::{NamedTensors, Scores};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+/// All that a run goes on from.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    /// How far it is, and what it came to so far.
+    pub state: RunState,
+    /// The detector's training state.
+    pub detector: NamedTensors,
+    /// The same at the start of the epoch; empty where the config does not need it.
+    pub epoch_start: NamedTensors,
+}
+
+/// How far a run is, and what it came to so far; all but its detector.
+#[derive(Clone, Debug, Default)]
+pub struct RunState {
+    /// The epoch that it is in, from 1; one more than there are when all are done.
+    pub epoch: usize,
+    /// Steps taken in it. All of them: it is trained, but not yet scored.
+    pub step: usize,
+    /// Sums of the losses over these steps; on a card their means over the epoch.
+    pub losses: Vec<(&'static str, f64)>,
+    /// Training time of the epoch so far, in seconds.
+    pub train_s: f64,
+    /// Every epoch before this one.
+    pub epochs: Vec<Epoch>,
+    /// The last of these epochs' scores.
+    pub scores: ModeScores,
+    /// Every one's, where the config keeps them; else empty.
+    pub epoch_scores: Vec<ModeScores>,
+    /// How often the learning rate has been lowered, and why.
+    pub lowered: Vec<Lowered>,
+}
+
+/// A loss that was no number, at which the run went back to the epoch's start with a lower learning rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lowered {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// The step in it, from 1.
+    pub step: usize,
+    /// What was wrong.
+    pub what: String,
+    /// The learning rate from then on.
+    pub lr: f64,
+}
+
+/// What tells a run apart from every other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its name.
+    pub run: String,
+    /// Its resolved config as TOML.
+    pub config: String,
+    /// SHA-256 of its pictures, labels and split.
+    pub data: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    program: String,
+    #[serde(flatten)]
+    identity: Identity,
+    epoch: usize,
+    step: usize,
+    losses: Vec<String>,
+    modes: Vec<String>,
+    every_epoch: bool,
+    lowered: Vec<Lowered>,
+}
+
+impl RunState {
+    /// The beginning.
+    pub fn new() -> Self {
+        Self { epoch: 1, ..Self::default() }
+    }
+
+    pub(super) fn position(&self) -> (usize, usize) {
+        (self.epoch, self.step)
+    }
+
+    /// The name of the checkpoint's file.
+    pub(super) fn file_name(&self) -> String {
+        format!("epoch{}-step{}.safetensors", self.epoch, self.step)
+    }
+
+    /// The epoch is over: its row and its scores are kept, and the next one begins.
+    pub(crate) fn finish_epoch(&mut self, row: Epoch, scores: ModeScores, keep: bool) {
+        self.epochs.push(row);
+        if keep {
+            self.epoch_scores.push(scores.clone());
+        }
+        self.scores = scores;
+        (self.epoch, self.step, self.train_s) = (self.epoch + 1, 0, 0.0);
+        self.losses.clear();
+    }
+}
+
+/// The epoch and step in the name of a checkpoint's file.
+pub(super) fn position(name: &str) -> Option<(usize, usize)> {
+    let inner = name.strip_prefix("epoch")?.strip_suffix(".safetensors")?;
+    let (epoch, step) = inner.split_once("-step")?;
+    Some((epoch.parse().ok()?, step.parse().ok()?))
+}
+
+impl Checkpoint {
+    /// Refuses to keep weights in which something is no number.
+    pub(crate) fn check_finite(&self) -> Result<()> {
+        match crate::train::not_finite(&self.detector)? {
+            Some(what) => Err(anyhow!(what)),
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes of a file.
+    pub fn to_bytes(&self, identity: &Identity) -> Result<Vec<u8>> {
+        let state = &self.state;
+        let mut tensors = NamedTensors::new();
+        for (prefix, of) in [("detector", &self.detector), ("epoch_start", &self.epoch_start)] {
+            tensors.extend(of.iter().map(|(name, t)| (format!("{prefix}/{name}"), t.clone())));
+        }
+        let mut add = |name: &str, rows: usize, numbers: Vec<f64>| -> Result<()> {
+            if !numbers.is_empty() {
+                let shape = (rows, numbers.len() / rows.max(1));
+                tensors.push((name.into(), Tensor::from_vec(numbers, shape, &Device::Cpu)?));
+            }
+            Ok(())
+        };
+        add("losses", 1, state.losses.iter().map(|(_, sum)| *sum).collect())?;
+        add("train_s", 1, vec![state.train_s])?;
+        let (epochs, e) = (&state.epochs, state.epochs.len());
+        let losses = epochs.iter().flat_map(|e| e.losses.iter().map(|(_, v)| *v));
+        add("epochs/losses", e, losses.collect())?;
+        add("epochs/auroc", e, epochs.iter().flat_map(|e| e.auroc.clone()).collect())?;
+        let times = epochs.iter().flat_map(|e| [e.train_s, e.images_per_s, e.score_s]);
+        add("epochs/times", e, times.collect())?;
+        let validation: Option<Vec<f64>> = epochs.iter().map(|e| e.validation_con).collect();
+        add("epochs/validation_con", e, validation.unwrap_or_default())?;
+        let every_epoch = !state.epoch_scores.is_empty();
+        let kept = if every_epoch {
+            state.epoch_scores.as_slice()
+        } else {
+            std::slice::from_ref(&state.scores)
+        };
+        for (at, (mode, _)) in state.scores.iter().enumerate() {
+            for (kind, column) in KINDS {
+                let all = kept.iter().flat_map(|scores| column(&scores[at].1).clone());
+                add(&format!("scores/{mode}/{kind}"), kept.len(), all.collect())?;
+            }
+        }
+        let of_row = epochs.first().map(|e| &e.losses);
+        let losses = of_row.filter(|_| state.losses.is_empty()).unwrap_or(&state.losses);
+        let header = Header {
+            program: env!("CARGO_PKG_VERSION").into(),
+            identity: identity.clone(),
+            epoch: state.epoch,
+            step: state.step,
+            losses: losses.iter().map(|(name, _)| name.to_string()).collect(),
+            modes: state.scores.iter().map(|(mode, _)| mode.to_string()).collect(),
+            every_epoch,
+            lowered: state.lowered.clone(),
+        };
+        sealed::seal(header, &tensors)
+    }
+
+    /// A file read back, with the version of the program that wrote it. An error where one of its bytes is not as it was written, and where it is not
+    /// of the run that is given.
+    pub fn from_bytes(bytes: &[u8], of: Option<&Identity>) -> Result<(Self, String)> {
+        let (header, mut tensors) = sealed::open::<Header>(bytes)?;
+        if let Some(of) = of {
+            let theirs = &header.identity;
+            ensure!(theirs.run == of.run, "it is of the run {}", theirs.run);
+            ensure!(theirs.config == of.config, "it is of another config");
+            ensure!(
+                theirs.data == of.data,
+                "it is of other data: pictures, labels or split differ"
+            );
+        }
+        let mut checkpoint = Self::default();
+        let names: Vec<String> = tensors.keys().cloned().collect();
+        for name in names {
+            for (prefix, to) in [
+                ("detector/", &mut checkpoint.detector),
+                ("epoch_start/", &mut checkpoint.epoch_start),
+            ] {
+                if let Some(inner) = name.strip_prefix(prefix) {
+                    to.extend(tensors.remove(&name).map(|t| (inner.to_string(), t)));
+                }
+            }
+        }
+        checkpoint.detector.sort_by(|a, b| a.0.cmp(&b.0));
+        checkpoint.epoch_start.sort_by(|a, b| a.0.cmp(&b.0));
+        checkpoint.state = state(&header, &tensors)?;
+        Ok((checkpoint, header.program))
+    }
+}
+
+type Column = fn(&Scores) -> &Vec<f64>;
+
+const KINDS: [(&str, Column); 3] = [("l2", |s| &s.l2), ("l1", |s| &s.l1), ("con", |s| &s.con)];
+
+/// The run's state from its header and its tensors.
+fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState> {
+    let rows = |name: &str| -> Result<Vec<Vec<f64>>> {
+        match tensors.get(name) {
+            None => Ok(Vec::new()),
+            Some(tensor) => tensor.to_vec2().with_context(|| format!("tensor {name:?}")),
+        }
+    };
+    let epoch = header.epoch;
+    ensure!(epoch > 0, "epoch 0");
+    let names = header.losses.iter().map(|name| known(name)).collect::<Result<Vec<_>>>()?;
+    let named = |sums: &[f64]| names.iter().copied().zip(sums.iter().copied()).collect();
+    let sums = rows("losses")?.pop().unwrap_or_default();
+    ensure!(sums.is_empty() || sums.len() == names.len(), "{} sums of losses", sums.len());
+    let train_s = rows("train_s")?.first().and_then(|row| row.first().copied());
+
+    let (losses, auroc) = (rows("epochs/losses")?, rows("epochs/auroc")?);
+    let (times, validation) = (rows("epochs/times")?, rows("epochs/validation_con")?);
+    let fits = |rows: &[Vec<f64>], width: usize| {
+        rows.len() == epoch - 1 && rows.iter().all(|row| row.len() == width)
+    };
+    ensure!(
+        fits(&losses, names.len())
+            && fits(&auroc, header.modes.len())
+            && fits(&times, 3)
+            && (validation.is_empty() || fits(&validation, 1)),
+        "the rows of its epochs do not fit epoch {epoch}"
+    );
+    let mut epochs = Vec::new();
+    for (at, times) in times.iter().enumerate() {
+        epochs.push(Epoch {
+            epoch: at + 1,
+            losses: named(&losses[at]),
+            train_s: times[0],
+            images_per_s: times[1],
+            score_s: times[2],
+            auroc: auroc[at].clone(),
+            validation_con: validation.get(at).map(|row| row[0]),
+        });
+    }
+
+    let mut kept: Vec<ModeScores> = Vec::new();
+    for name in &header.modes {
+        let mode: ScoringMode = name.parse().map_err(|e: String| anyhow!(e))?;
+        let mut columns = Vec::new();
+        for (kind, _) in KINDS {
+            columns.push(rows(&format!("scores/{mode}/{kind}"))?);
+        }
+        let count = if header.every_epoch { epoch - 1 } else { 1 };
+        ensure!(columns.iter().all(|c| c.len() == count), "scores of {mode} are missing");
+        kept.resize(count, ModeScores::new());
+        let [l2, l1, con] = [&columns[0], &columns[1], &columns[2]];
+        for (at, kept) in kept.iter_mut().enumerate() {
+            let scores = Scores { l2: l2[at].clone(), l1: l1[at].clone(), con: con[at].clone() };
+            kept.push((mode, scores));
+        }
+    }
+    let scores = kept.last().cloned().unwrap_or_default();
+    Ok(RunState {
+        epoch,
+        step: header.step,
+        losses: if sums.is_empty() { Vec::new() } else { named(&sums) },
+        train_s: train_s.context("no train_s")?,
+        epochs,
+        scores,
+        epoch_scores: if header.every_epoch { kept } else { Vec::new() },
+        lowered: header.lowered.clone(),
+    })
+}
+
+/// The name for as long as the process lives. Detectors name their losses in their code; a name read from a file is kept once.
+fn known(name: &str) -> Result<&'static str> {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    const MOST: usize = 64;
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(there) = names.get(name) {
+        return Ok(there);
+    }
+    ensure!(names.len() < MOST && name.len() <= MOST, "{name:?} is no loss");
+    let kept: &'static str = Box::leak(name.to_string().into_boxed_str());
+    names.insert(kept);
+    Ok(kept)
+}
