@@ -1,6 +1,7 @@
 //! The project's chores. Light to compile: it holds no model code and runs the `ganomaly` binary.
 
 mod bench;
+mod chaos;
 mod ci;
 mod ganomaly;
 mod gpu;
@@ -51,6 +52,9 @@ enum Command {
     Parity(Rest),
     /// Time a training step and scoring, alone or beside PyTorch's.
     Bench(bench::Args),
+    /// Kill sweeps at random moments and check that they come to the same bytes: chaos [EXPERIMENT.toml] [--kills N] [--seed S].
+    #[command(disable_help_flag = true)]
+    Chaos(Rest),
     /// Build for cards, or pack for a machine that has one: gpu build|pack.
     Gpu(gpu::Args),
     /// What every change must pass: formatting, lints, tests.
@@ -77,6 +81,7 @@ fn main() -> Result<ExitCode> {
         Command::Data(rest) => ganomaly::run("data", &rest.args),
         Command::Parity(rest) => ganomaly::run("parity", &rest.args),
         Command::Bench(args) => bench::run(&args),
+        Command::Chaos(rest) => chaos::run(rest.args),
         Command::Gpu(args) => gpu::run(&args),
         Command::Ci => ci::run(),
     }

@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod cards;
+pub mod chaos;
 pub mod checkpoint;
 pub mod claim;
 pub mod collect;

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Set by Ctrl-C; every loop asks it once a batch.
 #[derive(Clone, Debug, Default)]
@@ -64,9 +64,16 @@ pub trait RunProgress: Send {
     fn say(&self, line: &str);
 }
 
+/// The environment variable that asks for a line a step instead of bars.
+pub const SAY_STEPS: &str = "GANOMALY_SAY_STEPS";
+
 /// A live bar a run on a terminal, plain lines elsewhere.
 pub fn for_people() -> Box<dyn Progress> {
-    if std::io::stderr().is_terminal() { Box::new(Bars::default()) } else { Box::new(Lines) }
+    let steps = std::env::var_os(SAY_STEPS).is_some();
+    if steps || !std::io::stderr().is_terminal() {
+        return Box::new(Lines { steps });
+    }
+    Box::new(Bars::default())
 }
 
 #[derive(Default)]
@@ -117,14 +124,23 @@ impl Drop for Bar {
     }
 }
 
-struct Lines;
+struct Lines {
+    /// Whether each step gets a line.
+    steps: bool,
+}
 
-struct Line(String);
+struct Line {
+    name: String,
+    steps: u64,
+    /// Steps taken, where they are said.
+    taken: Option<AtomicU64>,
+}
 
 impl Progress for Lines {
     fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress> {
         eprintln!("{name}: {steps} training steps");
-        Box::new(Line(name.to_string()))
+        let taken = self.steps.then(AtomicU64::default);
+        Box::new(Line { name: name.to_string(), steps, taken })
     }
 
     fn say(&self, line: &str) {
@@ -133,10 +149,21 @@ impl Progress for Lines {
 }
 
 impl RunProgress for Line {
-    fn step(&self, _: usize, _: &[(&'static str, f64)], _: f64) {}
+    fn step(&self, _: usize, _: &[(&'static str, f64)], _: f64) {
+        if let Some(taken) = &self.taken {
+            let taken = taken.fetch_add(1, Ordering::Relaxed) + 1;
+            eprintln!("{}: step {taken} of {}", self.name, self.steps);
+        }
+    }
+
+    fn go_to(&self, _: usize, steps: u64) {
+        if let Some(taken) = &self.taken {
+            taken.store(steps, Ordering::Relaxed);
+        }
+    }
 
     fn say(&self, line: &str) {
-        eprintln!("{}: {line}", self.0);
+        eprintln!("{}: {line}", self.name);
     }
 }
 

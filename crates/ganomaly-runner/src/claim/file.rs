@@ -62,8 +62,11 @@ impl Found {
     }
 }
 
+/// The folder of all claims in an experiment's results.
+pub const FOLDER: &str = ".claims";
+
 pub(super) fn claims_folder(results: &Path) -> PathBuf {
-    results.join(".claims")
+    results.join(FOLDER)
 }
 
 pub(super) fn path_of(folder: &Path, run: &str, number: u64) -> PathBuf {

@@ -8,7 +8,7 @@ mod file;
 mod watch;
 
 pub(crate) use file::look;
-pub use file::{Found, Owner};
+pub use file::{FOLDER, Found, Owner};
 
 use crate::files::{now_in, remove_temporary, unique};
 use crate::host;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cards;
+mod chaos;
 mod data;
 mod experiments;
 mod metrics;
@@ -78,6 +79,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Time a training step and scoring: JSON.
     Bench(bench::BenchArgs),
+    /// Kill sweeps of an experiment at random moments, and check that they come to the same bytes.
+    Chaos(chaos::ChaosArgs),
     /// Show the cards there are, and what is missing to train on them.
     Cards,
     /// Fetch or check data sets.
@@ -141,6 +144,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Weights(args) => experiments::weights(&args),
         Command::Compare(args) => experiments::compare(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Cards => cards::run(),
         Command::Data(args) => data::run(&args),
     }

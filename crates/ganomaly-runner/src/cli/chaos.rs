@@ -1,0 +1,56 @@
+//! `ganomaly chaos`.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use ganomaly_runner::chaos;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub struct ChaosArgs {
+    /// The experiment's TOML file.
+    config: PathBuf,
+    /// Replace a setting, or sweep it with a list. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The data folder; else GANOMALY_DATA_DIR, else data.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// How often a process is killed.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    kills: usize,
+    /// Seed of the moments at which they are killed.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Training steps from one checkpoint to the next.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    checkpoint_steps: u64,
+    /// Where the results go, for a while; it must not exist yet.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+/// Kills sweeps of an experiment, and checks that they come to the same bytes.
+pub fn run(args: &ChaosArgs) -> Result<ExitCode> {
+    let binary = std::env::current_exe().context("this program cannot be found")?;
+    let options = chaos::Options {
+        binary,
+        config: args.config.clone(),
+        set: args.set.clone(),
+        data_dir: args.data_dir.clone(),
+        kills: args.kills,
+        seed: args.seed,
+        checkpoint_steps: args.checkpoint_steps,
+    };
+    let folder = args.folder.clone().unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("ganomaly-chaos-{}", std::process::id()))
+    });
+    std::fs::create_dir(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+    let report = chaos::run(&options, &folder, &|line| eprintln!("{line}"));
+    // What differs is left for people to look at.
+    let report = report.with_context(|| format!("{}", folder.display()))?;
+    std::fs::remove_dir_all(&folder)
+        .with_context(|| format!("{}: cannot remove", folder.display()))?;
+    super::out(&format!("{report}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
