@@ -134,7 +134,7 @@ fn a_group_goes_on_from_training_states_to_the_bit() {
     let order = |run: u32, epoch: u32| (0..8).map(|i| (i * 2 + run + epoch) % 9).collect();
     let orders = |epoch: u32| -> Vec<Vec<u32>> { (0..3).map(|run| order(run, epoch)).collect() };
     let mut models = fresh();
-    let Some(mut whole) = group(&mut models) else { return };
+    let Some(mut whole) = group(&mut models, 0) else { return };
     whole.train(&mut models, &orders(0)).unwrap();
     let states = whole.training_states(&mut models).unwrap();
     let losses: Vec<_> =
@@ -145,7 +145,7 @@ fn a_group_goes_on_from_training_states_to_the_bit() {
     for (model, state) in others.iter_mut().zip(&states) {
         model.load_training_state(state).unwrap();
     }
-    let mut resumed = group(&mut others).unwrap();
+    let mut resumed = group(&mut others, 0).unwrap();
     let again = resumed.training_states(&mut others).unwrap();
     for (epoch, losses) in (1..3).zip(&losses) {
         assert_eq!(&resumed.train(&mut others, &orders(epoch)).unwrap(), losses);
