@@ -32,6 +32,9 @@ enum Command {
     /// Rebuild an experiment's tables from its results alone: collect results/EXPERIMENT ...
     #[command(disable_help_flag = true)]
     Collect(Rest),
+    /// Verify results: every table computed again, every checksum checked: verify [RESULTS ...], else results.
+    #[command(disable_help_flag = true)]
+    Verify(Rest),
     /// Write experiments' reports: report [EXPERIMENT ...], or report --compare A B.
     #[command(disable_help_flag = true)]
     Report(Rest),
@@ -74,6 +77,7 @@ fn main() -> Result<ExitCode> {
         Command::Sweep(rest) => ganomaly::run("sweep", &rest.args),
         Command::Status(rest) => ganomaly::run("status", &rest.args),
         Command::Collect(rest) => ganomaly::run("collect", &rest.args),
+        Command::Verify(rest) => ganomaly::run("verify", &rest.args),
         Command::Report(rest) => ganomaly::run("report", &rest.args),
         Command::Audit(rest) => audit(rest.args),
         Command::Weights(rest) => ganomaly::run("weights", &rest.args),

@@ -79,6 +79,11 @@ pub trait Dataset: Send + Sync {
     /// Reads the pictures from `data_dir/<name>/` or `data_dir` itself. Never downloads.
     fn load(&self, data_dir: &Path) -> Result<LabeledImages>;
 
+    /// The files that [`Self::load`] reads, so that a record can name them; none for a set that is drawn.
+    fn local_files(&self, _data_dir: &Path) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
     /// Whether the files are the official ones.
     fn verify(&self, data_dir: &Path) -> Result<Verification> {
         let images = self.load(data_dir)?;

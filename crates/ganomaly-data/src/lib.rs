@@ -25,6 +25,9 @@ pub use images::LabeledImages;
 pub use split::{Split, SplitKind};
 pub use transform::{Normalization, Normalize, Transform, resize};
 
+/// This crate's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The guide's code is compiled and run with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/adding-a-dataset.md")]

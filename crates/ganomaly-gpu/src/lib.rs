@@ -24,6 +24,9 @@ pub use machine::{Limits, Machine};
 pub use precision::Precision;
 pub use program::{LOSS_STRIDE, LOSSES, Optimiser, Pass, Ports, Program, Size};
 
+/// This crate's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The source of every kernel, in the language that CUDA and C share.
 pub const KERNELS: &str = concat!(
     include_str!("kernels/common.cu"),

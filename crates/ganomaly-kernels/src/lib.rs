@@ -41,3 +41,6 @@ pub use activation::Activation;
 pub use adam::{Adam, AdamConfig};
 pub use conv::Conv2d;
 pub use fold::Fold;
+
+/// This crate's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

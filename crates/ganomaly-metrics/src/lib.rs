@@ -30,3 +30,6 @@ pub use roc::{RocCurve, auroc, roc_curve};
 pub use summary::{AnomalyMetrics, MeanStd, evaluate, mean_std, min_max_scale};
 pub use threshold::{BestF1, best_f1, equal_error_rate, f1_at, fpr_at_tpr, tpr_at_fpr};
 pub use wilcoxon::{Wilcoxon, WilcoxonMethod, wilcoxon_signed_rank};
+
+/// This crate's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

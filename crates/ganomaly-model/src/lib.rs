@@ -12,3 +12,6 @@ pub mod weights;
 pub use detector::{BatchNormMode, Detector, NamedTensors, Scores};
 pub use error::{Error, Result};
 pub use ganomaly_kernels as kernels;
+
+/// This crate's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

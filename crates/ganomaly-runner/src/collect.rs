@@ -1,7 +1,7 @@
 //! The tables and plots of an experiment, from its plan and its runs' records.
 
 use crate::config::RunConfig;
-use crate::files::write_whole;
+use crate::files::write_all;
 use crate::plan::{Plan, Run};
 use crate::record::{self, Metrics};
 use crate::registry;
@@ -10,7 +10,6 @@ use crate::report::published::{PublishedColumn, published};
 use crate::report::table::{AurocTable, ClassRow};
 use anyhow::{Context, Result, ensure};
 use ganomaly_metrics::mean_std;
-use std::fs;
 use std::path::Path;
 
 /// What was rebuilt from an experiment's folder.
@@ -54,7 +53,16 @@ struct Group<'a> {
 pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
     let done = plan.runs.iter().filter(|run| run.is_done(folder));
     let read = |run: &Run| Ok((run.clone(), record::read_metrics(&folder.join(&run.name))?));
-    let runs = &done.map(read).collect::<Result<Vec<_>>>()?;
+    let (markdown, files) = tables(plan, &done.map(read).collect::<Result<Vec<_>>>()?)?;
+    write_all(folder, files)?;
+    Ok(markdown)
+}
+
+/// The Markdown, and the files' names and contents.
+pub(crate) fn tables(
+    plan: &Plan,
+    runs: &[(Run, Metrics)],
+) -> Result<(String, Vec<(String, Vec<u8>)>)> {
     let first = &runs.first().context("no run of the plan is done")?.0.config;
     let groups = groups(plan, runs)?;
     let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
@@ -84,19 +92,14 @@ pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
             published: true,
         });
     }
-    let plots = folder.join("plots");
-    fs::create_dir_all(&plots).with_context(|| format!("{}: cannot create", plots.display()))?;
     let title = format!("{}: AUROC by {}", plan.name, class_heading(first));
-    let files = [
-        ("table.md", markdown.clone()),
-        ("table.csv", csv),
-        ("runs.csv", runs_csv(plan, runs)?),
-        ("plots/auroc.svg", plot::class_auroc(&title, &classes, &series)?),
+    let files = vec![
+        ("table.md".into(), markdown.clone().into_bytes()),
+        ("table.csv".into(), csv.into_bytes()),
+        ("runs.csv".into(), runs_csv(plan, runs)?.into_bytes()),
+        ("plots/auroc.svg".into(), plot::class_auroc(&title, &classes, &series)?.into_bytes()),
     ];
-    for (name, contents) in files {
-        write_whole(&folder.join(name), contents)?;
-    }
-    Ok(markdown)
+    Ok((markdown, files))
 }
 
 /// The classes and the published numbers of a run's data set.

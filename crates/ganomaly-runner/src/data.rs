@@ -1,10 +1,11 @@
 //! Loading a run's pictures, once for all runs of a process.
 
+use crate::checksums::sha256_of;
 use crate::config::{RunConfig, class_index};
 use crate::registry;
 use anyhow::{Context, Result, ensure};
 use ganomaly_data::{LabeledImages, Normalization, Normalize, Split, Transform, shuffled};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -18,8 +19,8 @@ pub struct DataStore {
     loaded: Mutex<HashMap<String, Loaded>>,
 }
 
-/// Pictures, and their SHA-256 once someone has asked for it.
-type Loaded = (Arc<LabeledImages>, Arc<OnceLock<String>>);
+/// A data set's pictures, their SHA-256 once someone has asked for it, and that of each of its files by name.
+type Loaded = (Arc<LabeledImages>, Arc<OnceLock<String>>, Arc<BTreeMap<String, String>>);
 
 /// What a run learns from and is tested on.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct RunData {
     pub split: Split,
     /// Normal pictures that neither train nor test.
     pub validation: Vec<u32>,
+    /// SHA-256 of each file of the data set, by its name; empty for a set that is drawn.
+    pub files: Arc<BTreeMap<String, String>>,
     /// Their way into the network.
     pub transform: Transform,
 }
@@ -52,21 +55,34 @@ impl DataStore {
         Ok(self.load(name)?.0)
     }
 
+    /// SHA-256 of each of the data set's files, as they lie in the data folder, by name.
+    pub(crate) fn checksums(&self, name: &str) -> Result<BTreeMap<String, String>> {
+        let mut sums = BTreeMap::new();
+        for path in registry::dataset(name)?.local_files(&self.dir)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let sum = sha256_of(&path);
+            sums.insert(name, sum.with_context(|| format!("{}: cannot read", path.display()))?);
+        }
+        Ok(sums)
+    }
+
+    /// The pictures and their files' checksums, both taken at the first call.
     fn load(&self, name: &str) -> Result<Loaded> {
         // A thread that panicked while reading leaves at worst an entry missing.
         let mut loaded = self.loaded.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(there) = loaded.get(name) {
             return Ok(there.clone());
         }
-        let images = Arc::new(registry::dataset(name)?.load(&self.dir)?);
-        let new = (images, Arc::default());
-        loaded.insert(name.to_string(), new.clone());
-        Ok(new)
+        let dataset = registry::dataset(name)?;
+        let images = Arc::new(dataset.load(&self.dir)?);
+        let all = (images, Arc::default(), Arc::new(self.checksums(name)?));
+        loaded.insert(name.to_string(), all.clone());
+        Ok(all)
     }
 
     /// Pictures, split and transform of a run.
     pub fn prepare(&self, config: &RunConfig) -> Result<RunData> {
-        let (images, digest) = self.load(&config.dataset)?;
+        let (images, digest, files) = self.load(&config.dataset)?;
         let class = class_index(images.class_names(), config.class())?;
         let class = u8::try_from(class).context("a class number above 255")?;
         let mut split = Split::new(
@@ -78,7 +94,7 @@ impl DataStore {
         )?
         .limit(config.train_limit, config.test_limit, config.seed());
         let validation = hold_out(&mut split.train, config)?;
-        Ok(RunData { images, digest, split, validation, transform: transform(config)? })
+        Ok(RunData { images, digest, split, validation, files, transform: transform(config)? })
     }
 }
 

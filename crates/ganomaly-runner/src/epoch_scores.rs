@@ -11,6 +11,7 @@
 //!
 //! The metadata's `config` is the run's config as TOML.
 
+use crate::checksums;
 use crate::config::{RunConfig, ScoreKind, ScoringMode};
 use crate::evaluate::column;
 use crate::train::Outcome;
@@ -78,6 +79,7 @@ impl EpochScores {
             path.display()
         );
         let what = || format!("{}", path.display());
+        checksums::read(folder, FILE)?;
         let mut all: HashMap<String, Tensor> =
             weights::read_safetensors(&path).with_context(what)?.into_iter().collect();
         all.remove("picture");

@@ -1,8 +1,9 @@
 //! Files that are never seen half-written.
 
 use anyhow::{Context, Result};
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,15 +16,90 @@ pub(crate) fn unique() -> String {
     format!("{}-{}-{:x}-{next}", crate::host::name(), std::process::id(), since.as_nanos())
 }
 
-/// Writes a file under a temporary name and then gives it its own; several processes may do so at once.
+/// Writes a file under a temporary name and then gives it its own; several processes may do so at once. What has returned without an error outlasts
+/// a loss of power, and whatever happens, the name has the old contents or the new, whole.
 pub(crate) fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", unique()));
-    let written = fs::write(&temporary, contents).and_then(|()| fs::rename(&temporary, path));
+    let written =
+        write_new(&temporary, contents.as_ref()).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
-    written.with_context(|| format!("{}: cannot write", path.display()))
+    written
+        .and_then(|()| sync_folder(path.parent()))
+        .with_context(|| format!("{}: cannot write", path.display()))
+}
+
+/// Writes files by their paths inside `folder`, each whole.
+pub(crate) fn write_all(folder: &Path, files: Vec<(String, Vec<u8>)>) -> Result<()> {
+    for (name, contents) in files {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .with_context(|| format!("{}: cannot create", parent.display()))?;
+        }
+        write_whole(&path, contents)?;
+    }
+    Ok(())
+}
+
+/// Writes a file that is not there yet, down to the disk.
+fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}
+
+/// Brings a folder's names down to the disk.
+fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
+    // The parent of a bare name is the empty path.
+    let folder = folder.filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Elsewhere a folder cannot be opened as a file, and renaming is as durable as the system makes it.
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// A folder under a temporary name, which takes its own name when everything is in it and vanishes otherwise.
+pub(crate) struct PartialFolder {
+    path: PathBuf,
+    done: bool,
+}
+
+impl PartialFolder {
+    /// For a folder that is to be called `target`.
+    pub(crate) fn create(target: &Path) -> Result<Self> {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let path = target.with_file_name(format!(".{name}.{}.partial", unique()));
+        fs::create_dir_all(&path)
+            .with_context(|| format!("{}: cannot create the results folder", path.display()))?;
+        Ok(Self { path, done: false })
+    }
+
+    /// Writes one file, down to the disk.
+    pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
+        let path = self.path.join(name);
+        write_new(&path, contents.as_ref())
+            .with_context(|| format!("{}: cannot write", path.display()))
+    }
+
+    /// Gives the folder its name, which must be free.
+    pub(crate) fn finish(mut self, target: &Path) -> Result<()> {
+        sync_folder(Some(&self.path))
+            .and_then(|()| fs::rename(&self.path, target))
+            .with_context(|| format!("{}: cannot name the results folder", target.display()))?;
+        let synced = sync_folder(target.parent());
+        // What may be gone after a loss of power is not called done: it gets its temporary name back, and goes with it.
+        self.done = synced.is_ok() || fs::rename(target, &self.path).is_err();
+        synced.with_context(|| format!("{}: the name cannot be kept", target.display()))
+    }
+}
+
+impl Drop for PartialFolder {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
 }
 
 /// The time by the clock of the file system that the folder is on. Machines that share it may have clocks that differ.

@@ -1,136 +1,34 @@
 //! A finished run on disk, written whole or not at all.
 
-use crate::checkpoint::Lowered;
-use crate::config::{KeepScores, RunConfig, ScoringMode};
+use crate::checksums::{self, Checksums};
+use crate::config::{KeepScores, RunConfig};
 use crate::epoch_scores;
-use crate::evaluate::column;
-use crate::files::unique;
-use crate::report::{picture, plot};
+use crate::files::PartialFolder;
+use crate::measures::Measured;
+pub use crate::measures::{BestOnTest, Metrics, ModeMetrics};
+use crate::provenance::{self, Provenance};
+use crate::report::picture;
 use crate::train::Outcome;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
-use ganomaly_metrics::{AnomalyMetrics, BootstrapOptions, bootstrap_auroc, evaluate, roc_curve};
 use ganomaly_model::{BatchNormMode, weights};
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// `metrics.json`: what a run came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
-    /// The protocol in a line.
-    pub protocol: String,
-    /// The scoring mode that counts.
-    pub scoring: String,
-    /// The score that counts.
-    pub score: String,
-    /// Pictures trained on.
-    pub train_pictures: usize,
-    /// Normal pictures tested on.
-    pub test_normal: usize,
-    /// Anomalous pictures tested on.
-    pub test_anomalous: usize,
-    /// The AUROC that counts: of the last epoch.
-    pub auroc: f64,
-    /// Its 95 % bootstrap interval over test pictures.
-    pub auroc_interval: [f64; 2],
-    /// Every scoring mode, the one that counts first.
-    pub modes: Vec<ModeMetrics>,
-    /// How often the learning rate was lowered because a loss was no number, with `on_nan = "lower-lr"`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lr_lowered: Vec<Lowered>,
-}
+/// What a run came to, in its folder.
+pub const METRICS: &str = "metrics.json";
 
-/// One scoring mode's part of [`Metrics`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModeMetrics {
-    /// The mode's name.
-    pub scoring: String,
-    /// All measures of the last epoch's scores.
-    pub last: AnomalyMetrics,
-    /// The epoch with the best AUROC on the test set, chosen by looking at the answers: for comparison with publications that do so.
-    pub best_on_test: BestOnTest,
-}
-
-/// The best epoch in hindsight.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BestOnTest {
-    /// From 1.
-    pub epoch: usize,
-    /// Its AUROC.
-    pub auroc: f64,
-}
-
-/// `run.json`: how a run came about.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Provenance {
-    version: String,
-    dataset: String,
-    threads: usize,
-    target: String,
-    finished_unix_s: u64,
-    train_s: f64,
-    score_s: f64,
-}
-
-/// Reads `metrics.json` of a run's folder.
+/// Reads `metrics.json` of a run's folder; an error where it is not what the run wrote.
 pub fn read_metrics(folder: &Path) -> Result<Metrics> {
-    let path = folder.join("metrics.json");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{}: not a run's metrics", path.display()))
+    let bytes = checksums::read(folder, METRICS)?;
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{}: not a run's metrics", folder.join(METRICS).display()))
 }
 
 /// How long a run's epochs took, in seconds, training and scoring; none where its record does not tell.
 pub(crate) fn read_seconds(folder: &Path) -> Option<f64> {
-    let text = fs::read_to_string(folder.join("run.json")).ok()?;
-    let provenance: Provenance = serde_json::from_str(&text).ok()?;
-    Some(provenance.train_s + provenance.score_s)
-}
-
-/// A folder under a temporary name, which takes its own name when everything is in it and vanishes otherwise.
-struct PartialFolder {
-    path: PathBuf,
-    done: bool,
-}
-
-impl PartialFolder {
-    fn create(target: &Path) -> Result<Self> {
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let path = target.with_file_name(format!(".{name}.{}.partial", unique()));
-        fs::create_dir_all(&path)
-            .with_context(|| format!("{}: cannot create the results folder", path.display()))?;
-        Ok(Self { path, done: false })
-    }
-
-    fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
-        let path = self.path.join(name);
-        fs::write(&path, contents).with_context(|| format!("{}: cannot write", path.display()))
-    }
-
-    fn finish(mut self, target: &Path) -> Result<()> {
-        fs::rename(&self.path, target)
-            .with_context(|| format!("{}: cannot name the results folder", target.display()))?;
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for PartialFolder {
-    fn drop(&mut self) {
-        if !self.done {
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
-/// Writes a file under another name first, so that it is never there half-written.
-pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
-    let temporary = path.with_added_extension("tmp");
-    fs::write(&temporary, contents)
-        .and_then(|()| fs::rename(&temporary, path))
-        .with_context(|| format!("{}: cannot write", path.display()))
+    let provenance = Provenance::read(folder).ok()?;
+    Some(provenance.train_s? + provenance.score_s?)
 }
 
 /// Refuses a results folder that cannot be written, before hours are spent.
@@ -141,68 +39,42 @@ pub fn check_writable(folder: &Path) -> Result<()> {
 
 /// Writes everything about a run into `folder`, which must not exist yet.
 pub fn write(folder: &Path, name: &str, config: &RunConfig, outcome: &Outcome) -> Result<Metrics> {
-    let partial = PartialFolder::create(folder)?;
-    let metrics = metrics(config, outcome)?;
-    partial.write("config.toml", config.to_toml()?)?;
-    partial.write("epochs.csv", epochs_csv(config, outcome)?)?;
-    partial.write("scores.csv", scores_csv(config, outcome)?)?;
+    let mut files = Files { partial: PartialFolder::create(folder)?, sums: Checksums::default() };
+    let measured = Measured::from(outcome);
+    let metrics = measured.metrics(config)?;
+    let toml = config.to_toml()?;
+    files.write("config.toml", &toml)?;
+    files.write("epochs.csv", epochs_csv(config, outcome)?)?;
+    files.write("scores.csv", scores_csv(config, outcome)?)?;
     if config.keep_scores.0 == KeepScores::EveryEpoch {
-        partial.write(epoch_scores::FILE, epoch_scores::to_bytes(config, outcome)?)?;
+        files.write(epoch_scores::FILE, epoch_scores::to_bytes(config, outcome)?)?;
     }
-    partial.write("metrics.json", serde_json::to_string_pretty(&metrics)? + "\n")?;
-    let metadata = HashMap::from([("config".to_string(), config.to_toml()?)]);
+    files.write(METRICS, serde_json::to_string_pretty(&metrics)? + "\n")?;
+    let metadata = HashMap::from([("config".to_string(), toml)]);
     let state = outcome.detector.state()?;
-    partial.write("weights.safetensors", weights::to_safetensors(&state, Some(metadata))?)?;
-    for (file, svg) in plots(name, config, outcome, &metrics)? {
-        partial.write(file, svg)?;
+    files.write("weights.safetensors", weights::to_safetensors(&state, Some(metadata))?)?;
+    for (file, svg) in measured.plots(name, config, &metrics)? {
+        files.write(file, svg)?;
     }
-    partial.write("pictures.png", pictures(config, outcome)?)?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let provenance = Provenance {
-        version: env!("CARGO_PKG_VERSION").into(),
-        dataset: config.dataset.clone(),
-        threads: rayon::current_num_threads(),
-        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        finished_unix_s: now.map_or(0, |d| d.as_secs()),
-        train_s: outcome.epochs.iter().map(|e| e.train_s).sum(),
-        score_s: outcome.epochs.iter().map(|e| e.score_s).sum(),
-    };
-    partial.write("run.json", serde_json::to_string_pretty(&provenance)? + "\n")?;
-    partial.finish(folder)?;
+    files.write("pictures.png", pictures(config, outcome)?)?;
+    let provenance = Provenance::new(config, outcome)?;
+    files.write(provenance::FILE, serde_json::to_string_pretty(&provenance)? + "\n")?;
+    files.partial.write(checksums::FILE, files.sums.to_text())?;
+    files.partial.finish(folder)?;
     Ok(metrics)
 }
 
-fn metrics(config: &RunConfig, outcome: &Outcome) -> Result<Metrics> {
-    let anomalous = &outcome.data.split.test_is_anomaly;
-    let mut modes = Vec::new();
-    for (index, (mode, scores)) in outcome.scores.iter().enumerate() {
-        let last = evaluate(column(scores, config.score.0), anomalous)?;
-        // The earliest of equals, as the published code keeps it.
-        let mut best = BestOnTest { epoch: 0, auroc: f64::NEG_INFINITY };
-        for epoch in &outcome.epochs {
-            if epoch.auroc[index] > best.auroc {
-                best = BestOnTest { epoch: epoch.epoch, auroc: epoch.auroc[index] };
-            }
-        }
-        modes.push(ModeMetrics { scoring: mode.to_string(), last, best_on_test: best });
+/// A run's files, and the checksums of those written so far.
+struct Files {
+    partial: PartialFolder,
+    sums: Checksums,
+}
+
+impl Files {
+    fn write(&mut self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
+        self.sums.add(name, contents.as_ref());
+        self.partial.write(name, contents)
     }
-    let primary = column(&outcome.scores[0].1, config.score.0);
-    let options =
-        BootstrapOptions { resamples: config.bootstrap, seed: config.seed(), ..Default::default() };
-    let interval = bootstrap_auroc(primary, anomalous, options)?;
-    let test_anomalous = anomalous.iter().filter(|&&a| a).count();
-    Ok(Metrics {
-        protocol: config.protocol(),
-        scoring: config.scoring.0.to_string(),
-        score: config.score.0.to_string(),
-        train_pictures: outcome.data.split.train.len(),
-        test_normal: anomalous.len() - test_anomalous,
-        test_anomalous,
-        auroc: modes[0].last.auroc,
-        auroc_interval: [interval.low, interval.high],
-        modes,
-        lr_lowered: outcome.lowered.clone(),
-    })
 }
 
 fn epochs_csv(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
@@ -258,66 +130,6 @@ fn scores_csv(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
         csv.write_record(&row)?;
     }
     Ok(csv.into_inner()?)
-}
-
-fn plots(
-    name: &str,
-    config: &RunConfig,
-    outcome: &Outcome,
-    metrics: &Metrics,
-) -> Result<Vec<(&'static str, String)>> {
-    let anomalous = &outcome.data.split.test_is_anomaly;
-    let of = |mode: &ScoringMode| format!("{name}, {mode}");
-    let mut curves = Vec::new();
-    for ((mode, scores), m) in outcome.scores.iter().zip(&metrics.modes) {
-        let curve = roc_curve(column(scores, config.score.0), anomalous)?;
-        curves.push((format!("{mode}: AUROC {:.3}", m.last.auroc), curve));
-    }
-    let curves: Vec<plot::Curve<'_>> = curves
-        .iter()
-        .map(|(label, c)| plot::Curve { label: label.clone(), fpr: &c.fpr, tpr: &c.tpr })
-        .collect();
-    let (mode, scores) = &outcome.scores[0];
-    let (mut normal, mut abnormal) = (Vec::new(), Vec::new());
-    for (&score, &is_anomaly) in column(scores, config.score.0).iter().zip(anomalous) {
-        if is_anomaly { abnormal.push(score) } else { normal.push(score) }
-    }
-    let by_epoch = |value: &dyn Fn(&crate::train::Epoch) -> f64| -> Vec<(f64, f64)> {
-        outcome.epochs.iter().map(|e| (e.epoch as f64, value(e))).collect()
-    };
-    let aurocs: Vec<plot::Series> = config
-        .modes()
-        .iter()
-        .enumerate()
-        .map(|(i, mode)| plot::Series {
-            name: mode.to_string(),
-            points: by_epoch(&|e| e.auroc[i]),
-            dashed: i > 0,
-        })
-        .collect();
-    let best = metrics.modes[0].best_on_test;
-    let mut losses = Vec::new();
-    if let Some(first) = outcome.epochs.first() {
-        for (i, (loss, _)) in first.losses.iter().enumerate() {
-            let points = by_epoch(&|e| e.losses[i].1);
-            losses.push(plot::Series { name: loss.to_string(), points, dashed: i >= 4 });
-        }
-    }
-    let score_label = format!("anomaly score ({})", config.score.0);
-    Ok(vec![
-        ("roc.svg", plot::roc(name, &curves)?),
-        ("scores.svg", plot::score_histogram(&of(mode), &score_label, &normal, &abnormal)?),
-        (
-            "auroc.svg",
-            plot::epochs(
-                name,
-                "AUROC",
-                &aurocs,
-                Some((best.epoch as f64, best.auroc, "best on test")),
-            )?,
-        ),
-        ("losses.svg", plot::epochs_log(name, "mean loss", &losses)?),
-    ])
 }
 
 /// The first eight normal and the first eight anomalous test pictures with their reconstructions.

@@ -1,5 +1,6 @@
 //! Scoring pictures from files with a trained detector.
 
+use crate::checksums;
 use crate::config::RunConfig;
 use crate::{data, registry};
 use anyhow::{Context, Result, bail};
@@ -36,6 +37,9 @@ impl Scorer {
     pub fn load(model: &Path) -> Result<Self> {
         let path =
             if model.is_dir() { model.join("weights.safetensors") } else { model.to_path_buf() };
+        if model.is_dir() {
+            checksums::read(model, "weights.safetensors")?;
+        }
         let config = read_config(&path)?;
         let channels = registry::dataset(&config.dataset)?.image_shape()[0];
         let mut detector = registry::detector(&config, channels)?;

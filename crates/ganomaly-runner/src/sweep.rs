@@ -144,11 +144,23 @@ pub fn run(
             chosen.len()
         )));
     }
+    for run in chosen.iter().filter(|run| !run.is_done(&folder)) {
+        if summary.failed.iter().all(|(name, _)| *name != run.name) {
+            let path = folder.join(&run.name);
+            let error = format!("{}: it was done, and the folder has vanished", path.display());
+            summary.failed.push((run.name.clone(), error));
+        }
+    }
     if plan.runs.iter().all(|run| !run.is_done(&folder)) {
         let (name, error) = summary.failed.first().cloned().unwrap_or_default();
         bail!("all {} runs failed; the first, {name}: {error}", summary.failed.len());
     }
-    summary.table = write_tables(&plan, &folder)?;
+    summary.table = write_tables(&plan, &folder).with_context(|| match summary.failed.first() {
+        Some((name, error)) => {
+            format!("{} runs failed; the first, {name}: {error}", summary.failed.len())
+        }
+        None => "the runs are done, but not the tables".into(),
+    })?;
     Ok(summary)
 }
 
@@ -228,7 +240,9 @@ impl<'a> Work<'a> {
         let ended = side_by_side(here.len(), at_once, |index| self.one(here[index]))?;
         let mut all = Vec::new();
         for (run, ended) in here.iter().zip(ended) {
-            all.push((run.name.clone(), ended?));
+            // What keeps one run from being done, such as a claim that cannot be written, is no reason to leave the others.
+            let ended = ended.unwrap_or_else(|e| Ended::Failed(format!("{e:#}")));
+            all.push((run.name.clone(), ended));
         }
         let on_cards: Vec<Named<'_>> =
             on_cards.iter().map(|run| (run.name.clone(), &run.config)).collect();
@@ -292,7 +306,10 @@ impl<'a> Work<'a> {
     pub(crate) fn end(&self, run: &str, claim: Claim, outcome: Result<()>) -> Result<Ended> {
         let ended = match outcome {
             Ok(()) => {
-                failure::forget(self.folder, run)?;
+                // The run is there; that it failed once is no longer asked.
+                if let Err(e) = failure::forget(self.folder, run) {
+                    self.progress.say(&format!("{e:#}"));
+                }
                 checkpoint::remove(self.folder, run)?;
                 Ended::Finished
             }
@@ -301,8 +318,11 @@ impl<'a> Work<'a> {
             Err(e) if e.is::<Interrupted>() && self.cancel.is_set() => Ended::Interrupted,
             Err(_) if claim.is_lost() => Ended::Claimed,
             Err(e) => {
-                let error = format!("{e:#}");
-                failure::keep(self.folder, run, &error)?;
+                let mut error = format!("{e:#}");
+                // On a full disk this fails as well.
+                if let Err(e) = failure::keep(self.folder, run, &error) {
+                    error += &format!("; nor can the error be kept: {e:#}");
+                }
                 Ended::Failed(error)
             }
         };

@@ -4,6 +4,7 @@
 //! TFRecords (length, its checksum, data, its checksum; tensorflow/core/lib/io/record_writer.h), each with an `Event` message
 //! (tensorboard/compat/proto/event.proto and summary.proto, whose field numbers stand below).
 
+use crate::files::PartialFolder;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::fs;
@@ -44,12 +45,9 @@ pub fn write(run: &Path) -> Result<()> {
         file.extend(record(&scalars(now, epoch as i64, &values)));
     }
     // Under another name first: TensorBoard may be watching.
-    let partial = run.join(format!(".{FOLDER}.{}.partial", std::process::id()));
-    let name = format!("events.out.tfevents.{finished:.0}.ganomaly");
-    fs::create_dir_all(&partial)
-        .and_then(|()| fs::write(partial.join(name), file))
-        .and_then(|()| fs::rename(&partial, &target))
-        .with_context(|| format!("{}: cannot write", target.display()))
+    let partial = PartialFolder::create(&target)?;
+    partial.write(&format!("events.out.tfevents.{finished:.0}.ganomaly"), file)?;
+    partial.finish(&target)
 }
 
 fn finished_unix_s(run: &Path) -> Result<f64> {

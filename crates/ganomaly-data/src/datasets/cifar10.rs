@@ -33,24 +33,19 @@ fn part_names() -> Vec<String> {
 }
 
 impl Cifar10 {
-    /// Each file's records, from loose files or from the archive.
-    fn parts(self, data_dir: &Path) -> Result<Vec<Option<Vec<u8>>>> {
+    /// The loose files that there are, in the order of their records, or the archive alone.
+    fn paths(self, data_dir: &Path) -> Result<Vec<PathBuf>> {
         let bases = folders(data_dir, self.name());
         let places: Vec<PathBuf> = bases.iter().flat_map(|f| [f.clone(), f.join(FOLDER)]).collect();
         let complete = |dir: &&PathBuf| {
             dir.join("data_batch_1.bin").is_file() && dir.join("test_batch.bin").is_file()
         };
         if let Some(dir) = places.iter().find(complete) {
-            return part_names()
-                .iter()
-                .map(|name| {
-                    let path = dir.join(name);
-                    if path.is_file() { Ok(Some(read_file(&path)?)) } else { Ok(None) }
-                })
-                .collect();
+            let paths = part_names().into_iter().map(|name| dir.join(name));
+            return Ok(paths.filter(|path| path.is_file()).collect());
         }
         match bases.iter().map(|f| f.join(ARCHIVE)).find(|p| p.is_file()) {
-            Some(path) => read_archive(&path),
+            Some(path) => Ok(vec![path]),
             None => {
                 let files = vec![format!(
                     "data_batch_1.bin to data_batch_5.bin and test_batch.bin, or {ARCHIVE}"
@@ -58,6 +53,19 @@ impl Cifar10 {
                 Err(missing(self.name(), files, places))
             }
         }
+    }
+
+    /// Each file's records, from loose files or from the archive.
+    fn parts(self, data_dir: &Path) -> Result<Vec<Option<Vec<u8>>>> {
+        let paths = self.paths(data_dir)?;
+        if let [path] = paths.as_slice() {
+            return read_archive(path);
+        }
+        let named = |name: &String| paths.iter().find(|path| path.ends_with(name));
+        part_names()
+            .iter()
+            .map(|name| named(name).map(|path| read_file(path)).transpose())
+            .collect()
     }
 }
 
@@ -109,6 +117,10 @@ impl Dataset for Cifar10 {
             }
         }
         LabeledImages::new(pixels, self.image_shape(), labels, self.class_names(), official_train)
+    }
+
+    fn local_files(&self, data_dir: &Path) -> Result<Vec<PathBuf>> {
+        self.paths(data_dir)
     }
 
     fn verify(&self, data_dir: &Path) -> Result<Verification> {

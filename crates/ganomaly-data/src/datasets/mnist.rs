@@ -124,6 +124,10 @@ impl Dataset for Mnist {
         LabeledImages::new(pixels, self.image_shape(), labels, self.class_names(), train)
     }
 
+    fn local_files(&self, data_dir: &Path) -> Result<Vec<PathBuf>> {
+        self.paths(data_dir)
+    }
+
     fn verify(&self, data_dir: &Path) -> Result<Verification> {
         let images = self.load(data_dir)?;
         let mut differing = Vec::new();

@@ -5,6 +5,7 @@
 
 mod tables;
 
+pub(crate) use tables::files;
 pub use tables::write;
 
 use crate::config::{Experiment, KeepScores, Name, RunConfig, ScoreKind, ScoringMode, Validation};

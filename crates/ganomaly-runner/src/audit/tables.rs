@@ -3,24 +3,28 @@
 use super::{Audit, AuditRow, EpochRule, MODES};
 use crate::config::ScoringMode;
 use crate::epoch_scores::KINDS;
-use crate::record::write_whole;
+use crate::files::write_all;
 use crate::report::forest::{ForestCell, ForestRow, forest};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ganomaly_metrics::Interval;
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 /// Writes the files into the experiment's folder; returns the Markdown.
 pub fn write(audit: &Audit, folder: &Path) -> Result<String> {
-    let plots = folder.join("plots");
-    fs::create_dir_all(&plots).with_context(|| format!("{}: cannot create", plots.display()))?;
-    let text = markdown(audit);
-    write_whole(&folder.join("audit.json"), serde_json::to_string_pretty(audit)? + "\n")?;
-    write_whole(&folder.join("audit.csv"), csv(audit)?)?;
-    write_whole(&folder.join("audit.md"), &text)?;
-    write_whole(&plots.join("audit.svg"), plot(audit)?)?;
-    Ok(text)
+    write_all(folder, files(audit)?)?;
+    Ok(markdown(audit))
+}
+
+/// Every file's name and contents.
+pub(crate) fn files(audit: &Audit) -> Result<Vec<(String, Vec<u8>)>> {
+    let json = serde_json::to_string_pretty(audit)? + "\n";
+    Ok(vec![
+        ("audit.json".into(), json.into_bytes()),
+        ("audit.csv".into(), csv(audit)?),
+        ("audit.md".into(), markdown(audit).into_bytes()),
+        ("plots/audit.svg".into(), plot(audit)?.into_bytes()),
+    ])
 }
 
 /// The classes, in the order of the rows.

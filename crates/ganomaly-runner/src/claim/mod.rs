@@ -114,9 +114,11 @@ impl Claims {
         };
         let claim = Claim { shared: self.shared.clone(), held: Arc::new(held) };
         let text = toml::to_string(&claim.held.owner).context("a claim cannot be written")?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_data())
-            .with_context(|| format!("{}: cannot write", path.display()))?;
+        if let Err(e) = file.write_all(text.as_bytes()).and_then(|()| file.sync_data()) {
+            // Half-written it would be nobody's, and all would wait until it is stale.
+            let _ = fs::remove_file(&path);
+            return Err(e).with_context(|| format!("{}: cannot write", path.display()));
+        }
         // Between looking and creating, others may have taken over and removed the lower numbers.
         if !claim.held.is_newest(folder)? {
             return Ok(Taken::Theirs);

@@ -8,6 +8,7 @@ mod experiments;
 mod metrics;
 mod report;
 mod sweep;
+mod verify;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -39,6 +40,8 @@ enum Command {
     Status(sweep::StatusArgs),
     /// Rebuild an experiment's tables and plots from its results alone.
     Collect(sweep::CollectArgs),
+    /// Compute results again from what is stored of them, check every checksum, and say what does not match.
+    Verify(verify::VerifyArgs),
     /// Do the one run of a config; with a [sweep], choose it with --set.
     Train {
         #[command(flatten)]
@@ -135,6 +138,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Status(args) => sweep::status(&args),
         Command::Collect(args) => sweep::collect(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Parity { traces, device } => check_parity(&traces, device),
         Command::Report(args) => report::run(&args),
         Command::Train { args, tensorboard } => train(&args, tensorboard),

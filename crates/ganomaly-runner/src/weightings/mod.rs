@@ -2,6 +2,7 @@
 
 mod tables;
 
+pub(crate) use tables::files;
 pub use tables::write;
 
 use crate::compare::{Comparison, Pair};
@@ -144,6 +145,21 @@ pub fn weightings(experiment: &Experiment, folder: &Path) -> Result<Weightings> 
         settings,
         levels,
     })
+}
+
+/// The same comparison made again from the runs in `folder`, where the design is known by name alone.
+pub(crate) fn again(
+    stored: &Weightings,
+    experiment: &Experiment,
+    folder: &Path,
+) -> Result<Weightings> {
+    let mut all = weightings(experiment, folder)?;
+    all.design.clone_from(&stored.design);
+    if [DesignKind::Random, DesignKind::LatinHypercube].map(|d| d.to_string()).contains(&all.design)
+    {
+        all.levels.clear();
+    }
+    Ok(all)
 }
 
 /// Refuses experiments that are about more than weights, or lack the paper's; before any run begins.

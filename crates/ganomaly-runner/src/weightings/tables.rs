@@ -3,26 +3,30 @@
 use super::{Setting, Weightings};
 use crate::compare::{RESAMPLES, mean_and_std, p_value};
 use crate::config::design::{Preset, Shown, WEIGHTS};
-use crate::record::write_whole;
+use crate::files::write_all;
 use crate::report::heat::{MapPoint, TernaryPoint, grid_map, scatter_map, ternary};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ganomaly_metrics::Interval;
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 /// Writes the files into the experiment's folder; returns the Markdown.
 pub fn write(all: &Weightings, folder: &Path) -> Result<String> {
-    let plots = folder.join("plots");
-    fs::create_dir_all(&plots).with_context(|| format!("{}: cannot create", plots.display()))?;
-    let text = markdown(all);
-    write_whole(&folder.join("weightings.json"), serde_json::to_string_pretty(all)? + "\n")?;
-    write_whole(&folder.join("weightings.csv"), csv(all)?)?;
-    write_whole(&folder.join("weightings.md"), &text)?;
-    for (name, svg) in figures(all)? {
-        write_whole(&plots.join(name), svg)?;
-    }
-    Ok(text)
+    write_all(folder, files(all)?)?;
+    Ok(markdown(all))
+}
+
+/// Every file's name and contents.
+pub(crate) fn files(all: &Weightings) -> Result<Vec<(String, Vec<u8>)>> {
+    let json = serde_json::to_string_pretty(all)? + "\n";
+    let mut files = vec![
+        ("weightings.json".to_string(), json.into_bytes()),
+        ("weightings.csv".into(), csv(all)?),
+        ("weightings.md".into(), markdown(all).into_bytes()),
+    ];
+    let svg = |(name, svg): (String, String)| (format!("plots/{name}"), svg.into_bytes());
+    files.extend(figures(all)?.into_iter().map(svg));
+    Ok(files)
 }
 
 /// The paper's and the ablations first, then the others by falling AUROC.

@@ -4,7 +4,7 @@ use super::audit::signed;
 use super::data::{Group, Results};
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
 use super::page::{Cell, Column, Page, legend, list, mean, mean_std, slug, table};
-use super::save;
+use crate::files::write_whole;
 use anyhow::{Context, Result, bail, ensure};
 use ganomaly_metrics::{
     BootstrapOptions, PairedEffect, Wilcoxon, WilcoxonMethod, paired_effect, wilcoxon_signed_rank,
@@ -108,7 +108,7 @@ pub fn write_comparison(
 ) -> Result<PathBuf> {
     let (a, b) = (Side::read(&a.0, &a.1)?, Side::read(&b.0, &b.1)?);
     let path = results.join(format!("compare-{}-with-{}.html", slug(&a.name), slug(&b.name)));
-    save(&path, &build(&a, &b)?)?;
+    write_whole(&path, &build(&a, &b)?)?;
     Ok(path)
 }
 

@@ -1,6 +1,8 @@
 //! What a report is made from: the finished runs of an experiment, read from its folder alone.
 
+use crate::checksums;
 use crate::config::RunConfig;
+use crate::plan::Plan;
 use crate::record::{self, Metrics};
 use crate::registry;
 use anyhow::{Context, Result, bail, ensure};
@@ -128,7 +130,9 @@ pub struct Results {
 impl Results {
     /// Reads the finished runs in an experiment's folder: those of its plan, where it has one, as in its tables.
     pub fn read(folder: &Path) -> Result<Self> {
-        let planned = planned(folder)?;
+        let plan = Plan::read(folder)?;
+        let planned: Option<Vec<String>> =
+            plan.map(|plan| plan.runs.into_iter().map(|run| run.name).collect());
         let (mut runs, mut others) = (Vec::new(), 0);
         let entries = fs::read_dir(folder).with_context(|| {
             format!("{}: cannot read the experiment's folder", folder.display())
@@ -215,20 +219,6 @@ impl Results {
     }
 }
 
-/// The names of the runs in the folder's plan, `plan.toml`; none where there is no plan.
-fn planned(folder: &Path) -> Result<Option<Vec<String>>> {
-    let path = folder.join("plan.toml");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()))?;
-    let plan: toml::Table = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-    let runs = plan.get("runs").and_then(toml::Value::as_table);
-    let runs = runs.with_context(|| format!("{}: it has no [runs]", path.display()))?;
-    Ok(Some(runs.keys().cloned().collect()))
-}
-
 /// Whether a folder is a finished run's; what has no name of its own yet is not.
 pub fn is_run(folder: &Path) -> bool {
     let hidden = folder.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
@@ -259,8 +249,8 @@ fn compare(a: Option<&toml::Value>, b: Option<&toml::Value>) -> Ordering {
 impl Run {
     fn read(folder: &Path) -> Result<Self> {
         let read = |name: &str| {
-            let path = folder.join(name);
-            fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()))
+            let text = String::from_utf8(checksums::read(folder, name)?);
+            text.with_context(|| format!("{}: not text", folder.join(name).display()))
         };
         let toml = read("config.toml")?;
         let config = RunConfig::from_toml(&toml)

@@ -17,7 +17,8 @@ mod weightings;
 pub use compare::{Choice, write_comparison};
 
 use crate::data::DataStore;
-use anyhow::{Context, Result, bail};
+use crate::files::write_whole;
+use anyhow::{Result, bail};
 use data::{Group, Results};
 use maud::{Markup, html};
 use page::Page;
@@ -52,7 +53,7 @@ pub fn write(folder: &Path, store: &DataStore) -> Result<PathBuf> {
     for limits in LIMITS {
         let page = build(&results, store, limits)?;
         if page.len() < LARGEST {
-            save(&path, &page)?;
+            write_whole(&path, &page)?;
             return Ok(path);
         }
     }
@@ -63,13 +64,6 @@ pub fn write(folder: &Path, store: &DataStore) -> Result<PathBuf> {
 pub fn has_runs(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).any(|path| data::is_run(&path))
-}
-
-fn save(path: &Path, page: &str) -> Result<()> {
-    let temporary = path.with_added_extension("tmp");
-    fs::write(&temporary, page)
-        .and_then(|()| fs::rename(&temporary, path))
-        .with_context(|| format!("{}: cannot write the report", path.display()))
 }
 
 fn build(results: &Results, store: &DataStore, limits: Limits) -> Result<String> {

@@ -74,8 +74,10 @@ pub fn runs(results: &Results) -> Markup {
 /// Configs, machines and times.
 pub fn provenance(results: &Results) -> Result<Markup> {
     let mut keys: Vec<&str> = Vec::new();
-    for key in results.runs().flat_map(|run| run.about.keys()) {
-        if !keys.contains(&key.as_str()) && key != "dataset" {
+    for (run, key) in results.runs().flat_map(|run| run.about.keys().map(move |key| (run, key))) {
+        // A set that is drawn has no files.
+        let empty = run.about[key].as_object().is_some_and(serde_json::Map::is_empty);
+        if !keys.contains(&key.as_str()) && key != "dataset" && !empty {
             keys.push(key);
         }
     }
@@ -143,6 +145,8 @@ fn heading(key: &str) -> String {
         "train_s" => "training".into(),
         "score_s" => "scoring".into(),
         "target" => "machine".into(),
+        "config_sha256" => "SHA-256 of the config".into(),
+        "data_sha256" => "SHA-256 of the data files".into(),
         other => other.replace('_', " "),
     }
 }
@@ -161,10 +165,24 @@ fn recorded(key: &str, value: Option<&serde_json::Value>) -> Cell {
         (_, Some(number)) => Cell::sorted_by(Some(number), html! { (number) }),
         _ => Cell::markup(html! {
             @match value.as_str() {
-                Some(text) => { (text) }
-                None => { code { (value.to_string()) } }
+                Some(text) => { (short(text)) }
+                None => @match value.as_object() {
+                    Some(all) => @for (name, value) in all {
+                        div { (name) " " (short(value.as_str().unwrap_or_default())) }
+                    },
+                    None => { code { (value.to_string()) } }
+                }
             }
         }),
+    }
+}
+
+/// A long hash by its beginning, the whole of it on hovering.
+fn short(text: &str) -> Markup {
+    let digits = text.bytes().take_while(u8::is_ascii_hexdigit).count();
+    match text.get(..12).filter(|_| digits >= 40) {
+        Some(start) => html! { code title=(text) { (start) "…" (text[digits..]) } },
+        None => html! { (text) },
     }
 }
 

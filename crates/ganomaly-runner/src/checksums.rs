@@ -1,0 +1,135 @@
+//! `SHA256SUMS` of a run's folder: what each of its files was when the run ended, in the form that `sha256sum -c` reads.
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+/// The file's name.
+pub const FILE: &str = "SHA256SUMS";
+
+/// SHA-256 as lower-case hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// As [`sha256`], of a file, however large.
+pub fn sha256_of(path: &Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(&hash.finalize())),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Checksums by file name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checksums(pub BTreeMap<String, String>);
+
+impl Checksums {
+    /// Adds a file's.
+    pub fn add(&mut self, name: &str, contents: &[u8]) {
+        self.0.insert(name.to_string(), sha256(contents));
+    }
+
+    /// The file's contents.
+    pub fn to_text(&self) -> String {
+        self.0.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect()
+    }
+
+    /// Those of a run's folder; none where it was written before there were any.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(FILE);
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.with_context(|| format!("{}: cannot read", path.display()))?,
+        };
+        let sums = std::str::from_utf8(&text).context("not text").and_then(Self::parse);
+        sums.map(Some).with_context(|| format!("{}: not a list of checksums", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut sums = BTreeMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let pair = line.split_once("  ").filter(|(sum, name)| {
+                sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit()) && !name.is_empty()
+            });
+            let Some((sum, name)) = pair else { bail!("line {}: {line:?}", number + 1) };
+            sums.insert(name.to_string(), sum.to_string());
+        }
+        ensure!(text.ends_with('\n'), "it is cut off");
+        Ok(Self(sums))
+    }
+}
+
+/// Reads a file of a run's folder; an error where it is not what the run wrote, so that no damaged result is taken as good. Without
+/// checksums, in folders of earlier versions, the file is taken as it is.
+pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = folder.join(name);
+    let bytes = fs::read(&path).with_context(|| {
+        format!(
+            "{}: cannot read. A finished run has this file; remove the run's folder and sweep again",
+            path.display()
+        )
+    })?;
+    check(folder, name, &bytes)?;
+    Ok(bytes)
+}
+
+/// As [`read`], of bytes that have been read.
+pub fn check(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let Some(sums) = Checksums::read(folder)? else { return Ok(()) };
+    let found = sha256(bytes);
+    ensure!(
+        sums.0.get(name) == Some(&found),
+        "{}: damaged or changed since the run ended: SHA-256 is {found}, not {} as in {FILE}. `ganomaly verify` tells what else is; \
+         remove the run's folder and sweep again",
+        folder.join(name).display(),
+        sums.0.get(name).map_or("any", String::as_str)
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_read_as_written_and_nothing_else_passes() {
+        let mut sums = Checksums::default();
+        sums.add("b", b"");
+        sums.add("a", b"abc");
+        let text = sums.to_text();
+        // FIPS 180-2, appendix B.1.
+        assert!(
+            text.starts_with(
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  a\n"
+            )
+        );
+        assert_eq!(Checksums::parse(&text).unwrap(), sums);
+        for broken in [text.trim_end(), &text[1..], "x\n"] {
+            assert!(Checksums::parse(broken).is_err(), "{broken}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a"), "abc").unwrap();
+        assert!(read(folder.path(), "a").is_ok(), "without checksums");
+        fs::write(folder.path().join(FILE), &text).unwrap();
+        assert_eq!(read(folder.path(), "a").unwrap(), b"abc");
+        fs::write(folder.path().join("a"), "abd").unwrap();
+        let error = format!("{:#}", read(folder.path(), "a").unwrap_err());
+        assert!(error.contains("damaged or changed since the run ended"), "{error}");
+    }
+}

@@ -1,0 +1,178 @@
+//! What a run's scores come to: its measures and plots, from the run itself or from what is stored of it.
+
+use crate::checkpoint::Lowered;
+use crate::config::{RunConfig, ScoringMode};
+use crate::evaluate::column;
+use crate::report::plot;
+use crate::train::{ModeScores, Outcome};
+use anyhow::{Context, Result};
+use ganomaly_metrics::{AnomalyMetrics, BootstrapOptions, bootstrap_auroc, evaluate, roc_curve};
+use serde::{Deserialize, Serialize};
+
+/// `metrics.json`: what a run came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// The protocol in a line.
+    pub protocol: String,
+    /// The scoring mode that counts.
+    pub scoring: String,
+    /// The score that counts.
+    pub score: String,
+    /// Pictures trained on.
+    pub train_pictures: usize,
+    /// Normal pictures tested on.
+    pub test_normal: usize,
+    /// Anomalous pictures tested on.
+    pub test_anomalous: usize,
+    /// The AUROC that counts: of the last epoch.
+    pub auroc: f64,
+    /// Its 95 % bootstrap interval over test pictures.
+    pub auroc_interval: [f64; 2],
+    /// Every scoring mode, the one that counts first.
+    pub modes: Vec<ModeMetrics>,
+    /// How often the learning rate was lowered because a loss was no number, with `on_nan = "lower-lr"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lr_lowered: Vec<Lowered>,
+}
+
+/// One scoring mode's part of [`Metrics`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModeMetrics {
+    /// The mode's name.
+    pub scoring: String,
+    /// All measures of the last epoch's scores.
+    pub last: AnomalyMetrics,
+    /// The epoch with the best AUROC on the test set, chosen by looking at the answers: for comparison with publications that do so.
+    pub best_on_test: BestOnTest,
+}
+
+/// The best epoch in hindsight.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestOnTest {
+    /// From 1.
+    pub epoch: usize,
+    /// Its AUROC.
+    pub auroc: f64,
+}
+
+/// What measures and plots are made of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    /// Pictures trained on.
+    pub train_pictures: usize,
+    /// Which test pictures are anomalous.
+    pub anomalous: Vec<bool>,
+    /// The last epoch's scores of each mode, the one that counts first.
+    pub scores: ModeScores,
+    /// Epochs, from 1.
+    pub epochs: Vec<usize>,
+    /// Each loss by epoch.
+    pub losses: Vec<(String, Vec<f64>)>,
+    /// Each mode's AUROC by epoch.
+    pub auroc: Vec<Vec<f64>>,
+    /// How often the learning rate was lowered.
+    pub lowered: Vec<Lowered>,
+}
+
+impl From<&Outcome> for Measured {
+    fn from(outcome: &Outcome) -> Self {
+        let epochs = &outcome.epochs;
+        let names = epochs.first().map(|e| e.losses.as_slice()).unwrap_or_default();
+        let loss = |(i, (name, _)): (usize, &(&'static str, f64))| {
+            (name.to_string(), epochs.iter().map(|e| e.losses[i].1).collect())
+        };
+        let modes = 0..outcome.scores.len();
+        Self {
+            train_pictures: outcome.data.split.train.len(),
+            anomalous: outcome.data.split.test_is_anomaly.clone(),
+            scores: outcome.scores.clone(),
+            epochs: epochs.iter().map(|e| e.epoch).collect(),
+            losses: names.iter().enumerate().map(loss).collect(),
+            auroc: modes.map(|i| epochs.iter().map(|e| e.auroc[i]).collect()).collect(),
+            lowered: outcome.lowered.clone(),
+        }
+    }
+}
+
+impl Measured {
+    /// Every measure.
+    pub(crate) fn metrics(&self, config: &RunConfig) -> Result<Metrics> {
+        let mut modes = Vec::new();
+        for ((mode, scores), aurocs) in self.scores.iter().zip(&self.auroc) {
+            let last = evaluate(column(scores, config.score.0), &self.anomalous)?;
+            // The earliest of equals, as the published code keeps it.
+            let mut best = BestOnTest { epoch: 0, auroc: f64::NEG_INFINITY };
+            for (&epoch, &auroc) in self.epochs.iter().zip(aurocs) {
+                if auroc > best.auroc {
+                    best = BestOnTest { epoch, auroc };
+                }
+            }
+            modes.push(ModeMetrics { scoring: mode.to_string(), last, best_on_test: best });
+        }
+        let (_, primary) = self.scores.first().context("there are no scores")?;
+        let options = BootstrapOptions {
+            resamples: config.bootstrap,
+            seed: config.seed(),
+            ..Default::default()
+        };
+        let primary = column(primary, config.score.0);
+        let interval = bootstrap_auroc(primary, &self.anomalous, options)?;
+        let test_anomalous = self.anomalous.iter().filter(|&&a| a).count();
+        Ok(Metrics {
+            protocol: config.protocol(),
+            scoring: config.scoring.0.to_string(),
+            score: config.score.0.to_string(),
+            train_pictures: self.train_pictures,
+            test_normal: self.anomalous.len() - test_anomalous,
+            test_anomalous,
+            auroc: modes.first().context("there are no epochs")?.last.auroc,
+            auroc_interval: [interval.low, interval.high],
+            modes,
+            lr_lowered: self.lowered.clone(),
+        })
+    }
+
+    /// The run's plots: each file's name and contents.
+    pub(crate) fn plots(
+        &self,
+        name: &str,
+        config: &RunConfig,
+        metrics: &Metrics,
+    ) -> Result<Vec<(&'static str, String)>> {
+        let anomalous = &self.anomalous;
+        let of = |mode: &ScoringMode| format!("{name}, {mode}");
+        let mut curves = Vec::new();
+        for ((mode, scores), m) in self.scores.iter().zip(&metrics.modes) {
+            let curve = roc_curve(column(scores, config.score.0), anomalous)?;
+            curves.push((format!("{mode}: AUROC {:.3}", m.last.auroc), curve));
+        }
+        let curves: Vec<plot::Curve<'_>> = curves
+            .iter()
+            .map(|(label, c)| plot::Curve { label: label.clone(), fpr: &c.fpr, tpr: &c.tpr })
+            .collect();
+        let (mode, scores) = self.scores.first().context("there are no scores")?;
+        let (mut normal, mut abnormal) = (Vec::new(), Vec::new());
+        for (&score, &is_anomaly) in column(scores, config.score.0).iter().zip(anomalous) {
+            if is_anomaly { abnormal.push(score) } else { normal.push(score) }
+        }
+        let line = |name: String, values: &[f64], dashed| {
+            let points = self.epochs.iter().zip(values).map(|(&e, &value)| (e as f64, value));
+            plot::Series { name, points: points.collect(), dashed }
+        };
+        let modes = self.scores.iter().zip(&self.auroc).enumerate();
+        let aurocs: Vec<plot::Series> =
+            modes.map(|(i, ((mode, _), auroc))| line(mode.to_string(), auroc, i > 0)).collect();
+        let losses = self.losses.iter().enumerate();
+        let losses: Vec<plot::Series> =
+            losses.map(|(i, (name, values))| line(name.clone(), values, i >= 4)).collect();
+        let best = metrics.modes[0].best_on_test;
+        let best = Some((best.epoch as f64, best.auroc, "best on test"));
+        let score_label = format!("anomaly score ({})", config.score.0);
+        Ok(vec![
+            ("roc.svg", plot::roc(name, &curves)?),
+            ("scores.svg", plot::score_histogram(&of(mode), &score_label, &normal, &abnormal)?),
+            ("auroc.svg", plot::epochs(name, "AUROC", &aurocs, best)?),
+            ("losses.svg", plot::epochs_log(name, "mean loss", &losses)?),
+        ])
+    }
+}

@@ -1,0 +1,155 @@
+//! `run.json`: how a run came about.
+
+use crate::checksums::sha256;
+use crate::config::{DeviceName, RunConfig};
+use crate::train::Outcome;
+use anyhow::{Context, Result};
+use ganomaly_model::kernels;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The record's name in a run's folder.
+pub const FILE: &str = "run.json";
+
+/// A run's record. What a record of an earlier version lacks is none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// The program's version.
+    pub version: Option<String>,
+    /// The commit that it was built from, with `-dirty` where its sources had been changed since; none where it was not built in a checkout of
+    /// its repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The versions of the project's crates.
+    pub crates: BTreeMap<String, String>,
+    /// SHA-256 of `config.toml`, whose first digits end the run's name.
+    pub config_sha256: Option<String>,
+    /// The data set.
+    pub dataset: Option<String>,
+    /// SHA-256 of each of its files, as they lay in the data folder; empty for a set that is drawn.
+    pub data_sha256: BTreeMap<String, String>,
+    /// The processor's model, as it calls itself.
+    pub processor: Option<String>,
+    /// The instructions that the processor's kernels were compiled for.
+    pub kernels: Option<String>,
+    /// Where it trained: `cpu`, `cuda` or `twin`.
+    pub device: Option<String>,
+    /// The card's model, where it trained on one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub card: Option<String>,
+    /// How products round their operands.
+    pub precision: Option<String>,
+    /// Threads of this run.
+    pub threads: Option<usize>,
+    /// Processor architecture and operating system.
+    pub target: Option<String>,
+    /// When it ended.
+    pub finished_unix_s: Option<u64>,
+    /// Time of training.
+    pub train_s: Option<f64>,
+    /// Time of scoring.
+    pub score_s: Option<f64>,
+}
+
+impl Provenance {
+    /// That of a run which ends now, in this process.
+    pub fn new(config: &RunConfig, outcome: &Outcome) -> Result<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let device = match config.device.0 {
+            DeviceName::Cuda(_) => "cuda".into(),
+            other => other.to_string(),
+        };
+        Ok(Self {
+            version: Some(env!("CARGO_PKG_VERSION").into()),
+            commit: commit().map(String::from),
+            crates: crates(),
+            config_sha256: Some(sha256(config.to_toml()?.as_bytes())),
+            dataset: Some(config.dataset.clone()),
+            data_sha256: (*outcome.data.files).clone(),
+            processor: Some(processor().into()),
+            kernels: Some(kernels::cpu::level().to_string()),
+            device: Some(device),
+            card: card(config.device.0),
+            precision: Some(config.precision.0.to_string()),
+            threads: Some(rayon::current_num_threads()),
+            target: Some(format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)),
+            finished_unix_s: Some(now.map_or(0, |d| d.as_secs())),
+            train_s: Some(outcome.epochs.iter().map(|e| e.train_s).sum()),
+            score_s: Some(outcome.epochs.iter().map(|e| e.score_s).sum()),
+        })
+    }
+
+    /// Reads a run's record.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("{}: cannot read", path.display()))?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("{}: not a run's record", path.display()))
+    }
+
+    /// Whether this very program wrote it: same version, same commit.
+    pub fn is_of_this_program(&self) -> bool {
+        // Before there were commits in it, a record could not tell.
+        self.config_sha256.is_some()
+            && self.version.as_deref() == Some(env!("CARGO_PKG_VERSION"))
+            && self.commit.as_deref() == commit()
+    }
+}
+
+/// The commit that this program was built from; the build script finds it.
+pub fn commit() -> Option<&'static str> {
+    option_env!("GANOMALY_COMMIT")
+}
+
+fn crates() -> BTreeMap<String, String> {
+    [
+        ("ganomaly-data", ganomaly_data::VERSION),
+        ("ganomaly-gpu", ganomaly_gpu::VERSION),
+        ("ganomaly-kernels", kernels::VERSION),
+        ("ganomaly-metrics", ganomaly_metrics::VERSION),
+        ("ganomaly-model", ganomaly_model::VERSION),
+        ("ganomaly-runner", env!("CARGO_PKG_VERSION")),
+    ]
+    .map(|(name, version)| (name.to_string(), version.to_string()))
+    .into()
+}
+
+/// The processor's model; the architecture where it cannot be told.
+fn processor() -> &'static str {
+    static MODEL: OnceLock<String> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let model = if cfg!(target_os = "macos") {
+            let asked = std::process::Command::new("/usr/sbin/sysctl")
+                .args(["-n", "machdep.cpu.brand_string"])
+                .output();
+            asked.ok().map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        } else if cfg!(windows) {
+            std::env::var("PROCESSOR_IDENTIFIER").ok()
+        } else {
+            let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+            let line = info.lines().find(|line| line.starts_with("model name"));
+            line.and_then(|line| Some(line.split_once(':')?.1.to_string()))
+        };
+        let model = model.map(|model| model.trim().to_string()).filter(|model| !model.is_empty());
+        model.unwrap_or_else(|| std::env::consts::ARCH.to_string())
+    })
+}
+
+/// The card's model.
+#[cfg(feature = "cuda")]
+fn card(device: DeviceName) -> Option<String> {
+    let DeviceName::Cuda(ordinal) = device else { return None };
+    ganomaly_gpu::cuda::describe(ordinal).ok().map(|card| card.name)
+}
+
+/// Without CUDA there is none.
+#[cfg(not(feature = "cuda"))]
+fn card(_: DeviceName) -> Option<String> {
+    None
+}

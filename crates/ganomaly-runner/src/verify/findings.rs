@@ -1,0 +1,166 @@
+//! What a verification found, a line each.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a verification came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Runs that are there.
+    pub runs: usize,
+    /// Comparisons that were made.
+    pub checks: usize,
+    /// Every mismatch in a line: where, what, expected and found.
+    pub wrong: Vec<String>,
+    /// What could not be verified, and why; and what else is worth knowing. Not wrong.
+    pub notes: Vec<String>,
+}
+
+/// Gathers them.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    checks: usize,
+    wrong: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Findings {
+    /// A comparison, and what to say where it does not hold.
+    pub fn check(&mut self, holds: bool, path: &Path, what: impl FnOnce() -> String) {
+        self.checks += 1;
+        if !holds {
+            self.wrong.push(line(path, &what()));
+        }
+    }
+
+    /// A comparison that does not hold.
+    pub fn wrong(&mut self, path: &Path, what: &str) {
+        self.check(false, path, || what.to_string());
+    }
+
+    /// What cannot be verified.
+    pub fn unverifiable(&mut self, path: &Path, what: &str) {
+        self.notes.push(line(path, &format!("unverifiable: {what}")));
+    }
+
+    /// What is worth knowing.
+    pub fn note(&mut self, path: &Path, what: &str) {
+        self.notes.push(line(path, what));
+    }
+
+    pub fn has_wrong(&self) -> bool {
+        !self.wrong.is_empty()
+    }
+
+    /// Compares files with what they should be.
+    pub fn same_files(&mut self, folder: &Path, expected: &[(String, Vec<u8>)]) {
+        self.compare_files(folder, expected, |a, b| a == b);
+    }
+
+    /// As [`Self::same_files`], where numbers were read back from JSON, which may change their last digit.
+    pub fn nearly_same_files(&mut self, folder: &Path, expected: &[(String, Vec<u8>)]) {
+        self.compare_files(folder, expected, nearly_same);
+    }
+
+    fn compare_files(
+        &mut self,
+        folder: &Path,
+        expected: &[(String, Vec<u8>)],
+        same: fn(&[u8], &[u8]) -> bool,
+    ) {
+        for (name, expected) in expected {
+            let path = folder.join(name);
+            match fs::read(&path) {
+                Ok(found) => {
+                    self.check(same(expected, &found), &path, || first_difference(expected, &found))
+                }
+                Err(e) => self
+                    .wrong(&path, &format!("expected {} bytes, found none: {e}", expected.len())),
+            }
+        }
+    }
+
+    pub fn into_verification(self, folder: &Path, runs: usize) -> Verification {
+        let Self { checks, wrong, notes } = self;
+        Verification { folder: folder.to_path_buf(), runs, checks, wrong, notes }
+    }
+}
+
+/// One line, whatever is in it.
+fn line(path: &Path, what: &str) -> String {
+    let text = format!("{}: {what}", path.display());
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(escape).collect()
+}
+
+/// Whether two files are the same, but for the last digits of numbers.
+fn nearly_same(a: &[u8], b: &[u8]) -> bool {
+    let (a, b) = (String::from_utf8_lossy(a), String::from_utf8_lossy(b));
+    let words = |text: &str| -> Vec<String> {
+        text.split(|c: char| c.is_whitespace() || ",[]".contains(c)).map(String::from).collect()
+    };
+    let same = |(a, b): (&String, &String)| match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(a), Ok(b)) => (a - b).abs() <= 1e-12 * a.abs().max(1.0),
+        _ => a == b,
+    };
+    let (a, b) = (words(&a), words(&b));
+    a.len() == b.len() && a.iter().zip(&b).all(same)
+}
+
+/// The first line in which two files differ.
+pub(super) fn first_difference(expected: &[u8], found: &[u8]) -> String {
+    let (expected, found) = (String::from_utf8_lossy(expected), String::from_utf8_lossy(found));
+    let (mut e, mut f) = (expected.lines(), found.lines());
+    let mut number = 0;
+    loop {
+        number += 1;
+        match (e.next(), f.next()) {
+            (None, None) => return "the ends of lines differ".into(),
+            (a, b) if a != b => {
+                return format!("line {number}: expected {}, found {}", shown(a, b), shown(b, a));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The part of a line where it begins to differ from another one.
+fn shown(line: Option<&str>, other: Option<&str>) -> String {
+    const MOST: usize = 60;
+    let Some(line) = line else { return "the end".into() };
+    let other = other.unwrap_or_default();
+    let same = line.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
+    // Some of what is the same, to find the place by.
+    let from = same.saturating_sub(20);
+    let part: String = line.chars().skip(from).take(MOST).collect();
+    let before = if from > 0 { "…" } else { "" };
+    let after = if line.chars().count() > from + MOST { "…" } else { "" };
+    format!("`{before}{part}{after}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_digits_of_numbers_may_differ() {
+        let same = |a: &str, b: &str| nearly_same(a.as_bytes(), b.as_bytes());
+        assert!(same("a,0.22314560439560438\n", "a,0.2231456043956044\n"));
+        assert!(!same("a,0.2231456\n", "a,0.2231457\n"));
+        assert!(!same("a,1\n", "b,1\n") && !same("1,2", "1 2 3"));
+    }
+
+    #[test]
+    fn the_first_difference_is_shown_with_its_place() {
+        let text = |a: &str, b: &str| first_difference(a.as_bytes(), b.as_bytes());
+        assert_eq!(text("a\nb\n", "a\nc\n"), "line 2: expected `b`, found `c`");
+        assert_eq!(text("a\nb\n", "a\n"), "line 2: expected `b`, found the end");
+        assert_eq!(text("a\n", "a"), "the ends of lines differ");
+        let long = "x".repeat(100);
+        let found = text(&format!("{long}1{long}"), &format!("{long}2{long}"));
+        assert!(found.contains("`…xxxxxxxxxxxxxxxxxxxx1xxx"), "{found}");
+        assert_eq!(line(Path::new("a\nb"), "c"), "a\\nb: c");
+    }
+}

@@ -1,0 +1,266 @@
+//! Whether results are what they were: everything that can be computed from what is stored is computed again and compared, and every checksum is
+//! checked.
+
+mod findings;
+mod run;
+mod stored;
+
+use crate::checksums::Checksums;
+use crate::collect::tables;
+use crate::config::Experiment;
+use crate::data::DataStore;
+use crate::files::names_in;
+use crate::plan::{Plan, Run};
+use crate::provenance::Provenance;
+use crate::record::Metrics;
+use crate::{audit, weightings};
+use anyhow::{Result, ensure};
+use findings::Findings;
+pub use findings::Verification;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The experiments' or runs' folders that a path stands for: itself, or, of a folder of several experiments, each of them.
+pub fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+    ensure!(path.is_dir(), "{}: no such folder", path.display());
+    let inside = |name: String| path.join(name);
+    let experiments = names_in(path)?.into_iter().map(inside).filter(|p| is_experiment(p));
+    let experiments: Vec<PathBuf> = experiments.collect();
+    // A folder of experiments has neither a plan nor tables nor runs of its own.
+    Ok(if is_run(path) || is_experiment(path) || experiments.is_empty() {
+        vec![path.to_path_buf()]
+    } else {
+        experiments
+    })
+}
+
+fn is_experiment(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    ["plan.toml", "table.md", "audit.json", "weightings.json"].into_iter().any(has)
+        || names_in(folder).is_ok_and(|names| {
+            names.iter().any(|name| !name.starts_with('.') && is_run(&folder.join(name)))
+        })
+}
+
+/// Whether a folder has any of the files by which a run's folder is known.
+fn is_run(folder: &Path) -> bool {
+    ["config.toml", "metrics.json", "run.json", "SHA256SUMS"]
+        .iter()
+        .any(|f| folder.join(f).is_file())
+}
+
+/// Verifies an experiment's folder, or one run's. Data files are compared with their recorded checksums where they are in the store's folder. An
+/// error only where the folder cannot be looked into; what is wrong in it is in the result.
+pub fn verify(folder: &Path, store: &DataStore) -> Result<Verification> {
+    let mut findings = Findings::default();
+    let runs = if is_run(folder) {
+        run::verify(folder, None, &mut findings);
+        data_files(&[folder.to_path_buf()], store, &mut findings);
+        1
+    } else {
+        experiment(folder, store, &mut findings)?
+    };
+    Ok(findings.into_verification(folder, runs))
+}
+
+fn experiment(folder: &Path, store: &DataStore, findings: &mut Findings) -> Result<usize> {
+    let plan = read_plan(folder, findings);
+    let (mut folders, mut checked) = (Vec::new(), Vec::new());
+    for name in names_in(folder)? {
+        let path = folder.join(&name);
+        if name.starts_with('.') || name == "plots" || !path.is_dir() {
+            continue;
+        }
+        if !is_run(&path) {
+            findings.wrong(
+                &path,
+                "a folder that is not a run's: expected config.toml and results, found neither",
+            );
+            continue;
+        }
+        let planned = plan.as_ref().and_then(|plan| plan.runs.iter().find(|run| run.name == name));
+        let metrics = run::verify(&path, planned.map(|run| &run.config), findings);
+        folders.push(path);
+        checked.push((name, metrics));
+    }
+    ensure!(
+        plan.is_some() || !checked.is_empty() || findings.has_wrong() || is_experiment(folder),
+        "{}: neither a plan nor a run is there",
+        folder.display()
+    );
+    data_files(&folders, store, findings);
+    let Some(plan) = plan else {
+        findings.unverifiable(folder, "no plan.toml: that no run is missing, and the tables");
+        judgements(folder, None, findings);
+        return Ok(checked.len());
+    };
+    for run in &plan.runs {
+        let there = folder.join(&run.name).is_dir();
+        findings.check(there, &folder.join(&run.name), || {
+            "missing run: expected by plan.toml, found no folder".into()
+        });
+    }
+    let others = checked.iter().filter(|(name, _)| plan.runs.iter().all(|run| run.name != *name));
+    let others: Vec<&str> = others.map(|(name, _)| name.as_str()).collect();
+    if !others.is_empty() {
+        findings.note(
+            folder,
+            &format!("not in plan.toml, so not in the tables: {}", others.join(", ")),
+        );
+    }
+    experiment_tables(folder, &plan, &checked, findings);
+    judgements(folder, Some(plan), findings);
+    Ok(checked.len())
+}
+
+/// The plan, whose runs must be named by their configs.
+fn read_plan(folder: &Path, findings: &mut Findings) -> Option<Plan> {
+    let path = folder.join("plan.toml");
+    let plan = match Plan::read(folder) {
+        Ok(plan) => plan?,
+        Err(e) => {
+            findings.wrong(&path, &format!("{:#}", e.root_cause()));
+            return None;
+        }
+    };
+    for run in &plan.runs {
+        let name = run.config.run_name().unwrap_or_else(|e| format!("{e:#}"));
+        findings.check(name == run.name, &path, || {
+            format!("run {}: by its settings, expected the name {name}", run.name)
+        });
+    }
+    Some(plan)
+}
+
+/// The tables and the plot over all runs, from the measures that were computed again.
+fn experiment_tables(
+    folder: &Path,
+    plan: &Plan,
+    checked: &[(String, Option<Metrics>)],
+    findings: &mut Findings,
+) {
+    let mut runs: Vec<(Run, Metrics)> = Vec::new();
+    for run in &plan.runs {
+        match checked.iter().find(|(name, _)| *name == run.name) {
+            None => {}
+            Some((_, Some(metrics))) => runs.push((run.clone(), metrics.clone())),
+            Some((name, None)) => {
+                findings.unverifiable(
+                    folder,
+                    &format!("the scores of {name} cannot be read: the tables"),
+                );
+                return;
+            }
+        }
+    }
+    if runs.is_empty() {
+        return;
+    }
+    match tables(plan, &runs) {
+        Ok((_, files)) => findings.same_files(folder, &files),
+        Err(e) => findings.wrong(folder, &format!("the tables cannot be computed again: {e:#}")),
+    }
+}
+
+/// Audits and weightings, where there are any. Where their runs are not here, what was made of the JSON is compared alone.
+fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
+    let is_done = |run: &Run| run.is_done(folder);
+    let plan = plan.filter(|plan| plan.runs.iter().any(is_done));
+    let experiment = plan.map(|plan| Experiment {
+        name: plan.name,
+        runs: plan.runs.into_iter().map(|run| run.config).collect(),
+        swept: plan.swept,
+        design: None,
+    });
+    let mut judge = |name: &str, files: &dyn Fn(&str) -> Result<Vec<(String, Vec<u8>)>>| {
+        let path = folder.join(name);
+        if !path.exists() {
+            return;
+        }
+        let text = fs::read_to_string(&path).map_err(anyhow::Error::from);
+        match (text.and_then(|text| files(&text)), &experiment) {
+            (Ok(files), Some(_)) => findings.same_files(folder, &files),
+            (Ok(files), None) => {
+                findings.nearly_same_files(folder, &files);
+                findings.unverifiable(&path, "its runs are not here: its numbers");
+            }
+            (Err(e), _) => findings.wrong(&path, &format!("it cannot be computed again: {e:#}")),
+        }
+    };
+    judge("audit.json", &|text| {
+        let stored: audit::Audit = serde_json::from_str(text)?;
+        audit::files(&match &experiment {
+            Some(experiment) => audit::audit(experiment, folder)?,
+            None => stored,
+        })
+    });
+    judge("weightings.json", &|text| {
+        let stored: weightings::Weightings = serde_json::from_str(text)?;
+        weightings::files(&match &experiment {
+            Some(experiment) => weightings::again(&stored, experiment, folder)?,
+            None => stored,
+        })
+    });
+}
+
+/// The data files by their recorded checksums: alike in all runs, and those in the data folder.
+fn data_files(runs: &[PathBuf], store: &DataStore, findings: &mut Findings) {
+    let mut first: BTreeMap<String, (PathBuf, Checksums)> = BTreeMap::new();
+    for folder in runs {
+        // A record that cannot be read has been named already.
+        let Ok(record) = Provenance::read(folder) else { continue };
+        let Some(dataset) = record.dataset.filter(|_| !record.data_sha256.is_empty()) else {
+            continue;
+        };
+        let sums = Checksums(record.data_sha256);
+        match first.get(&dataset) {
+            None => {
+                first.insert(dataset, (folder.clone(), sums));
+            }
+            Some((other, expected)) => {
+                let name = other.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                findings.check(sums == *expected, &folder.join("run.json"), || {
+                    format!(
+                        "data_sha256: expected the data files of {name}, found {}",
+                        differing(expected, &sums)
+                    )
+                });
+            }
+        }
+    }
+    for (dataset, (folder, recorded)) in first {
+        let path = folder.join("run.json");
+        match store.checksums(&dataset) {
+            Ok(there) => {
+                let there = Checksums(there);
+                findings.check(there == recorded, &path, || {
+                    format!(
+                        "data_sha256: expected the files in {}, found {}",
+                        store.dir().display(),
+                        differing(&there, &recorded)
+                    )
+                });
+            }
+            Err(_) => findings.unverifiable(
+                &path,
+                &format!(
+                    "the files of {dataset} are not in {}: data_sha256",
+                    store.dir().display()
+                ),
+            ),
+        }
+    }
+}
+
+/// The files in which two lists of checksums differ, as the second has them.
+fn differing(expected: &Checksums, found: &Checksums) -> String {
+    let mut names: Vec<&String> = expected.0.keys().chain(found.0.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let differs = names.into_iter().filter(|name| expected.0.get(*name) != found.0.get(*name));
+    let sum = |sums: &Checksums, name| sums.0.get(name).cloned().unwrap_or_else(|| "none".into());
+    let each =
+        differs.map(|name| format!("{name} {} for {}", sum(found, name), sum(expected, name)));
+    each.collect::<Vec<_>>().join(", ")
+}

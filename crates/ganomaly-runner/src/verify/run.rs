@@ -1,0 +1,344 @@
+//! One run: checksums, config, measures from its scores, plots, weights.
+
+use super::findings::{Findings, first_difference};
+use super::stored;
+use crate::checksums::{self, Checksums, sha256};
+use crate::config::{KeepScores, RunConfig};
+use crate::epoch_scores::{EpochScores, KINDS};
+use crate::evaluate::column;
+use crate::files::names_in;
+use crate::measures::{Measured, Metrics};
+use crate::provenance::{self, Provenance};
+use crate::record::METRICS;
+use crate::{epoch_scores, registry, tensorboard};
+use anyhow::{Context, Result, bail};
+use candle_core::DType;
+use ganomaly_model::weights;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// Files that every run has.
+const FILES: [&str; 11] = [
+    "config.toml",
+    "epochs.csv",
+    "scores.csv",
+    METRICS,
+    "weights.safetensors",
+    "roc.svg",
+    "scores.svg",
+    "auroc.svg",
+    "losses.svg",
+    "pictures.png",
+    provenance::FILE,
+];
+
+/// Verifies a run's folder; returns its measures as computed from its scores, where these can be read.
+pub(super) fn verify(
+    folder: &Path,
+    planned: Option<&RunConfig>,
+    findings: &mut Findings,
+) -> Option<Metrics> {
+    let record = Provenance::read(folder);
+    let record =
+        record.map_err(|e| findings.wrong(&folder.join(provenance::FILE), &cause(&e))).ok();
+    check_files(folder, record.as_ref(), findings);
+    let config = check_config(folder, planned, record.as_ref(), findings)?;
+    check_weights(folder, &config, findings);
+    let measured = check_scores(folder, &config, findings)?;
+    let metrics = check_metrics(folder, &config, &measured, findings)?;
+    let same_program = record.is_some_and(|record| record.is_of_this_program());
+    if same_program {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        match measured.plots(&name, &config, &metrics) {
+            Ok(plots) => {
+                let bytes = |(name, svg): (&str, String)| (name.to_string(), svg.into_bytes());
+                let plots: Vec<_> = plots.into_iter().map(bytes).collect();
+                findings.same_files(folder, &plots);
+            }
+            Err(e) => findings.wrong(folder, &format!("the plots cannot be drawn again: {e:#}")),
+        }
+    } else if !folder.join(checksums::FILE).exists() {
+        findings.unverifiable(folder, "drawn by another version: the plots");
+    }
+    Some(metrics)
+}
+
+/// The last cause: the findings' line names the file already.
+fn cause(error: &anyhow::Error) -> String {
+    error.root_cause().to_string()
+}
+
+/// Every file by its checksum; none missing, none too many.
+fn check_files(folder: &Path, record: Option<&Provenance>, findings: &mut Findings) {
+    let list = folder.join(checksums::FILE);
+    let sums = match Checksums::read(folder) {
+        Err(e) => return findings.wrong(&list, &cause(&e)),
+        Ok(None) => {
+            // Records have had the config's checksum for as long as there has been this file.
+            match record.is_some_and(|record| record.config_sha256.is_some()) {
+                true => findings.wrong(&list, "missing: expected by run.json, found none"),
+                false => findings
+                    .unverifiable(folder, "written by a version without SHA256SUMS: the checksums"),
+            }
+            for name in FILES {
+                let path = folder.join(name);
+                findings
+                    .check(path.is_file(), &path, || "missing: expected a file, found none".into());
+            }
+            return;
+        }
+        Ok(Some(sums)) => sums,
+    };
+    for (name, expected) in &sums.0 {
+        let path = folder.join(name);
+        // A list from elsewhere must not lead out of the folder.
+        if Path::new(name).components().count() != 1 || name.starts_with('.') {
+            findings
+                .wrong(&list, &format!("expected names of files in the folder, found {name:?}"));
+            continue;
+        }
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let found = sha256(&bytes);
+                findings.check(found == *expected, &path, || {
+                    format!("SHA-256: expected {expected}, found {found}")
+                });
+            }
+            Err(e) => {
+                findings.wrong(&path, &format!("SHA-256: expected {expected}, found no file: {e}"))
+            }
+        }
+    }
+    for name in FILES.iter().filter(|name| !sums.0.contains_key(**name)) {
+        findings.wrong(&list, &format!("expected a line for {name}, found none"));
+    }
+    let names = match names_in(folder) {
+        Ok(names) => names,
+        Err(e) => return findings.wrong(folder, &cause(&e)),
+    };
+    for name in names {
+        let known =
+            sums.0.contains_key(&name) || name == checksums::FILE || name == tensorboard::FOLDER;
+        findings.check(known, &folder.join(&name), || {
+            "expected only the files in SHA256SUMS, found this one as well".into()
+        });
+    }
+}
+
+/// The config by the run's name, its record and the plan.
+fn check_config(
+    folder: &Path,
+    planned: Option<&RunConfig>,
+    record: Option<&Provenance>,
+    findings: &mut Findings,
+) -> Option<RunConfig> {
+    let path = folder.join("config.toml");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) => {
+            findings.wrong(&path, &e.to_string());
+            return None;
+        }
+    };
+    let (found, name) =
+        (sha256(text.as_bytes()), folder.file_name().unwrap_or_default().to_string_lossy());
+    if let Some(expected) = record.and_then(|record| record.config_sha256.as_ref()) {
+        findings.check(found == *expected, &path, || {
+            format!("SHA-256: expected {expected} by run.json, found {found}")
+        });
+    }
+    findings.check(name.ends_with(&format!("-{}", &found[..8])), &path, || {
+        format!("hash: expected that of the folder's name, {name}, found {}", &found[..8])
+    });
+    let config = match RunConfig::from_toml(&text) {
+        Ok(config) => config,
+        Err(e) => {
+            findings.wrong(&path, &format!("{e:#}").replace('\n', " "));
+            return None;
+        }
+    };
+    match config.run_name() {
+        Ok(own) => findings.check(own == name, folder, || {
+            format!("name: expected {own} by its config, found {name}")
+        }),
+        Err(e) => findings.wrong(&path, &format!("{e:#}")),
+    }
+    if let Some(planned) = planned {
+        let expected = planned.to_toml().unwrap_or_default();
+        findings.check(*planned == config, &path, || {
+            format!("by plan.toml, {}", first_difference(expected.as_bytes(), text.as_bytes()))
+        });
+    }
+    Some(config)
+}
+
+/// Scores and epochs, and that they agree.
+fn check_scores(folder: &Path, config: &RunConfig, findings: &mut Findings) -> Option<Measured> {
+    let (scores_path, epochs_path) = (folder.join("scores.csv"), folder.join("epochs.csv"));
+    let read = |path: &Path| fs::read(path).unwrap_or_default();
+    let (measured, epochs) = stored::read(config, &read(&scores_path), &read(&epochs_path));
+    let measured = measured.map_err(|e| findings.wrong(&scores_path, &format!("{e:#}")));
+    let epochs = epochs.map_err(|e| findings.wrong(&epochs_path, &format!("{e:#}")));
+    let (Ok(mut measured), Ok(epochs)) = (measured, epochs) else { return None };
+    for ((mode, scores), stored) in measured.scores.iter().zip(&epochs.auroc) {
+        let last = stored.last().copied();
+        match ganomaly_metrics::auroc(column(scores, config.score.0), &measured.anomalous) {
+            Ok(auroc) => findings.check(last == Some(auroc), &epochs_path, || {
+                format!(
+                    "auroc_{mode} of the last epoch: expected {auroc} by scores.csv, found {}",
+                    last.unwrap_or(f64::NAN)
+                )
+            }),
+            Err(e) => {
+                findings.wrong(&scores_path, &format!("{mode}: {e}"));
+                return None;
+            }
+        }
+    }
+    let epoch_scores = folder.join(epoch_scores::FILE);
+    if config.keep_scores.0 == KeepScores::EveryEpoch {
+        match EpochScores::read(folder).and_then(|all| same_as_last(&all, &measured, config)) {
+            Ok(()) => findings.check(true, &epoch_scores, String::new),
+            Err(e) => findings.wrong(&epoch_scores, &cause(&e)),
+        }
+    }
+    measured.epochs = epochs.epochs;
+    measured.losses = epochs.losses;
+    measured.auroc = epochs.auroc;
+    Some(measured)
+}
+
+/// The last of every epoch's scores are those of `scores.csv`.
+fn same_as_last(all: &EpochScores, measured: &Measured, config: &RunConfig) -> Result<()> {
+    if all.anomalous != measured.anomalous {
+        bail!("anomalous: expected as in scores.csv, found others");
+    }
+    for (mode, scores) in &measured.scores {
+        for kind in KINDS {
+            let epochs = all.of(*mode, kind)?;
+            if epochs.len() != config.epochs {
+                bail!("{mode}/{kind}: expected {} epochs, found {}", config.epochs, epochs.len());
+            }
+            if epochs.iter().flatten().any(|score| !score.is_finite()) {
+                bail!("{mode}/{kind}: expected finite scores, found others");
+            }
+            let last = epochs.last().context("there are no epochs")?;
+            // They are kept in single precision.
+            let expected = column(scores, kind).iter().map(|&score| f64::from(score as f32));
+            if let Some(at) = expected.zip(last).position(|(a, b)| a != *b) {
+                bail!(
+                    "{mode}/{kind} of the last epoch, row {}: expected {} by scores.csv, found {}",
+                    at + 1,
+                    column(scores, kind)[at],
+                    last[at]
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `metrics.json` against what the scores come to.
+fn check_metrics(
+    folder: &Path,
+    config: &RunConfig,
+    measured: &Measured,
+    findings: &mut Findings,
+) -> Option<Metrics> {
+    let path = folder.join(METRICS);
+    let stored = fs::read(&path).map_err(anyhow::Error::from);
+    let stored = stored.and_then(|bytes| Ok(serde_json::from_slice::<Value>(&bytes)?));
+    let stored = stored.map_err(|e| findings.wrong(&path, &format!("{e:#}"))).ok();
+    let mut measured = measured.clone();
+    // How many pictures trained, and at what rate, is not in the scores; both are taken from here.
+    let trained = stored.as_ref().and_then(|stored| stored["train_pictures"].as_u64());
+    measured.train_pictures = trained.unwrap_or_default() as usize;
+    let lowered = stored.as_ref().map(|stored| stored["lr_lowered"].clone());
+    measured.lowered = lowered.and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default();
+    let metrics = match measured.metrics(config) {
+        Ok(metrics) => metrics,
+        Err(e) => {
+            findings.wrong(&folder.join("scores.csv"), &format!("no measures come of it: {e:#}"));
+            return None;
+        }
+    };
+    // As it is read back, for the tables are of what is read: serde_json may change the last digit.
+    let read = |value: Value| anyhow::Ok(serde_json::from_str(&value.to_string())?);
+    let (expected, metrics): (Value, Metrics) =
+        match serde_json::to_value(&metrics).map_err(anyhow::Error::from).and_then(|value| {
+            let value: Value = read(value)?;
+            Ok((value.clone(), serde_json::from_value(value)?))
+        }) {
+            Ok(both) => both,
+            Err(e) => {
+                findings.wrong(&path, &format!("{e:#}"));
+                return None;
+            }
+        };
+    if let Some(stored) = stored {
+        let mut differences = Vec::new();
+        compare("", &expected, &stored, &mut differences);
+        findings.check(differences.is_empty(), &path, || {
+            let more = match differences.len() {
+                1 => String::new(),
+                n => format!("; and {} more", n - 1),
+            };
+            format!("by scores.csv and epochs.csv, {}{more}", differences[0])
+        });
+    }
+    Some(metrics)
+}
+
+/// Where two JSON values differ.
+fn compare(place: &str, expected: &Value, found: &Value, differences: &mut Vec<String>) {
+    let inside = |key: &str| if place.is_empty() { key.into() } else { format!("{place}.{key}") };
+    match (expected, found) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                let of = |map: &serde_json::Map<String, Value>| {
+                    map.get(key).cloned().unwrap_or_default()
+                };
+                compare(&inside(key), &of(a), &of(b), differences);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (at, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(&format!("{place}[{at}]"), a, b, differences);
+            }
+        }
+        (a, b) if a == b => {}
+        (a, b) => differences.push(format!("{place}: expected {a}, found {b}")),
+    }
+}
+
+/// The weights load into the config's detector, are finite, and carry its config.
+fn check_weights(folder: &Path, config: &RunConfig, findings: &mut Findings) {
+    let path = folder.join("weights.safetensors");
+    let checked = load_weights(&path, config);
+    findings.check(checked.is_ok(), &path, || match &checked {
+        Err(e) => cause(e),
+        Ok(()) => String::new(),
+    });
+}
+
+fn load_weights(path: &Path, config: &RunConfig) -> Result<()> {
+    let tensors = weights::read_safetensors(path)?;
+    for (name, tensor) in &tensors {
+        let numbers = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+        if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
+            bail!("tensor {name}: expected finite numbers, found {number}");
+        }
+    }
+    let channels = registry::dataset(&config.dataset)?.image_shape()[0];
+    registry::detector(config, channels)?.load_state(&tensors)?;
+    let bytes = fs::read(path)?;
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)?;
+    let carried = metadata.metadata().as_ref().and_then(|all| all.get("config"));
+    let carried = carried.context("expected a config in the metadata, found none")?;
+    let expected = config.to_toml()?;
+    if *carried != expected {
+        bail!("its config: {}", first_difference(expected.as_bytes(), carried.as_bytes()));
+    }
+    Ok(())
+}
