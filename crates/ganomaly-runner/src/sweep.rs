@@ -108,6 +108,9 @@ pub fn run(
     let mut summary = Summary { folder: folder.clone(), ..Summary::default() };
     let mut left: Vec<&Run> = chosen.iter().copied().filter(|run| !run.is_done(&folder)).collect();
     summary.present = chosen.len() - left.len();
+    for run in chosen.iter().filter(|run| run.is_done(&folder)) {
+        claims.tidy(&run.name)?;
+    }
     let watching = claims.watching(progress);
     let on_cards = left.iter().any(|run| matches!(run.config.device.0, DeviceName::Cuda(_)));
     ensure!(

@@ -130,6 +130,15 @@ impl Claims {
         Ok(Taken::Ours(claim))
     }
 
+    /// Removes what is left of a claim on a run that is done, where its owner is gone and could not do it.
+    pub(crate) fn tidy(&self, run: &str) -> Result<()> {
+        match newest(&self.shared.folder, run)? {
+            // Taken over, it is given back at once.
+            Some(found) if self.shared.is_stale(&found)? => self.take(run).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// The claim that someone alive has on a run.
     pub fn alive(&self, run: &str) -> Result<Option<Found>> {
         Ok(match newest(&self.shared.folder, run)? {
