@@ -115,10 +115,12 @@ pub fn folders(data_dir: &Path, name: &str) -> Vec<PathBuf> {
     vec![data_dir.join(name), data_dir.to_path_buf()]
 }
 
-/// The first of `names` that exists in the first folder that has one.
+/// The first of `names` that is a file in the first folder that has one; else the first that is there in another form (a folder, a
+/// pipe, a link to nothing), which opening it then says.
 pub(crate) fn find(folders: &[PathBuf], names: &[String]) -> Option<PathBuf> {
-    let mut candidates = folders.iter().flat_map(|f| names.iter().map(|n| f.join(n)));
-    candidates.find(|path| path.is_file())
+    let candidates = || folders.iter().flat_map(|f| names.iter().map(|n| f.join(n)));
+    let there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    candidates().find(|path| path.is_file()).or_else(|| candidates().find(there))
 }
 
 pub(crate) fn missing(dataset: &str, files: Vec<String>, folders: Vec<PathBuf>) -> Error {

@@ -1,7 +1,7 @@
 //! Fetching a data set's files: checked, capped, and never half-written.
 
 use crate::read::{hex, open, sha256};
-use crate::{Checksum, Dataset, Error, RemoteFile, Result};
+use crate::{Checksum, Dataset, Error, Limits, RemoteFile, Result};
 use md5::{Digest, Md5};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -199,7 +199,9 @@ fn check(path: &Path, checksum: Checksum) -> Result<(), String> {
             ("SHA-256", wanted, sha256(file()?, path).map_err(|e| e.to_string())?)
         }
         Checksum::UnpackedSha256(wanted) => {
-            let unpacked = open(path).and_then(|r| sha256(r, path));
+            let unpacked = Limits::from_env()
+                .and_then(|limits| open(path, &limits))
+                .and_then(|source| sha256(source.reader, path));
             (
                 "SHA-256 of the unpacked file",
                 wanted,

@@ -23,7 +23,7 @@ pub enum Error {
         folders: Vec<PathBuf>,
     },
     /// A file that cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -31,7 +31,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file whose contents are not what they should be.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum Error {
     /// A download that failed from every address.
     #[error(
         "{file} could not be downloaded:\n{}\nDownload it by hand into {}, or name another mirror with --mirror or GANOMALY_DATA_MIRROR",
-        attempts.join("\n"), folder.display()
+        attempts.join("\n"), shown(folder)
     )]
     Download {
         /// The file wanted.
@@ -70,5 +70,25 @@ impl Error {
 }
 
 fn display(paths: &[PathBuf]) -> String {
-    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" and ")
+    paths.iter().map(|p| shown(p)).collect::<Vec<_>>().join(" and ")
+}
+
+/// A path for people: what would move a terminal's cursor or turn its text around (newlines, escape sequences, marks of direction) is
+/// written out as `\n`, `\u{1b}` and the like, and bytes that are not UTF-8 as `\xff`.
+pub fn shown(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            if c.is_control() || turns {
+                text.extend(c.escape_debug());
+            } else {
+                text.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
 }

@@ -1,25 +1,111 @@
 //! Strict reading: nothing is allocated on the word of a header, and every byte must be accounted for.
 
-use crate::{Error, Result};
-use flate2::read::GzDecoder;
+use crate::{Error, Limits, Result};
+use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::fs::{File, Metadata};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-/// The decompressed stream of a file: through gz where its first two bytes say so, as it is otherwise.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>> {
+/// Opens a file for reading and tells its size. Symbolic links are followed; what is no regular file (a folder, a pipe, a device), and what
+/// is larger than `most` bytes, is refused before it is opened.
+pub fn open_file(path: &Path, most: u64) -> Result<(File, u64)> {
     let io = |e| Error::io(path, e);
-    let mut file = File::open(path).map_err(io)?;
-    let mut magic = [0; 2];
-    let gz = match file.read_exact(&mut magic) {
-        Ok(()) => magic == [0x1f, 0x8b],
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => false,
-        Err(e) => return Err(io(e)),
-    };
+    // Asked before opening: to open a pipe is to wait for its writer.
+    let metadata = std::fs::metadata(path).map_err(|e| {
+        if e.kind() == std::io::ErrorKind::NotFound && path.is_symlink() {
+            Error::malformed(path, "a symbolic link to something that is not there")
+        } else {
+            io(e)
+        }
+    })?;
+    regular(path, &metadata, most)?;
     let file = File::open(path).map_err(io)?;
-    let reader = BufReader::with_capacity(1 << 16, file);
-    Ok(if gz { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) })
+    // Asked again of what was opened, which may have taken the other's place.
+    let metadata = file.metadata().map_err(io)?;
+    regular(path, &metadata, most)?;
+    Ok((file, metadata.len()))
+}
+
+fn regular(path: &Path, metadata: &Metadata, most: u64) -> Result<()> {
+    if metadata.is_dir() {
+        return Err(Error::malformed(path, "a folder; name a file"));
+    }
+    if !metadata.is_file() {
+        return Err(Error::malformed(path, "a pipe or a device; name a regular file"));
+    }
+    if metadata.len() > most {
+        return Err(Error::malformed(
+            path,
+            format!(
+                "{} bytes, more than the {most} that are read; GANOMALY_MAX_FILE_BYTES raises the limit",
+                metadata.len()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// A whole text file of at most `most` bytes.
+pub fn read_text(path: &Path, most: u64) -> Result<String> {
+    let (file, len) = open_file(path, most)?;
+    let mut bytes = Vec::with_capacity(len as usize);
+    // One more, so that a file that grew is noticed.
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    if bytes.len() as u64 > most {
+        return Err(Error::malformed(path, format!("more than the {most} bytes that are read")));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Error::malformed(path, format!("not a text in UTF-8: byte {at} does not belong to one"))
+    })
+}
+
+/// DEFLATE packs at most 258 bytes into 2 bits.
+const MOST_DENSE: u64 = 1032;
+
+/// A file's bytes, unpacked.
+pub(crate) struct Source {
+    /// Fails beyond the limit on a file's bytes.
+    pub reader: Box<dyn Read>,
+    /// No more bytes than this can be in it.
+    pub most: u64,
+    /// Whether `most` is their number.
+    pub exact: bool,
+}
+
+/// The bytes of a file: through gz where its first two say so, as they are otherwise.
+pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Source> {
+    let (file, len) = open_file(path, limits.file_bytes)?;
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let start = reader.fill_buf().map_err(|e| Error::io(path, e))?;
+    let packed = start.starts_with(&[0x1f, 0x8b]);
+    let capped = |reader| Box::new(Capped { reader, left: limits.file_bytes });
+    Ok(if packed {
+        // Every member, as gzip and Python read them.
+        let reader = capped(Box::new(MultiGzDecoder::new(reader)) as Box<dyn Read>);
+        Source { reader, most: len.saturating_mul(MOST_DENSE), exact: false }
+    } else {
+        Source { reader: capped(Box::new(reader)), most: len, exact: true }
+    })
+}
+
+/// A reader that fails when more bytes come than it may give.
+pub(crate) struct Capped {
+    pub reader: Box<dyn Read>,
+    pub left: u64,
+}
+
+impl Read for Capped {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
+            std::io::Error::other(
+                "it unpacks to more bytes than are read; GANOMALY_MAX_FILE_BYTES raises the limit",
+            )
+        })?;
+        Ok(n)
+    }
 }
 
 /// Appends exactly `len` bytes to `buffer`, whose space grows with what has really been read.

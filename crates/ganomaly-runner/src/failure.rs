@@ -3,6 +3,7 @@
 use crate::files::write_whole;
 use crate::host;
 use anyhow::{Context, Result};
+use ganomaly_data::{read_text, shown};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
@@ -40,14 +41,18 @@ pub(crate) fn keep(folder: &Path, run: &str, error: &str) -> Result<()> {
 /// The last failure of a run; none where it never failed, or succeeded since.
 pub(crate) fn last(folder: &Path, run: &str) -> Result<Option<Failure>> {
     let path = path(folder, run);
-    match fs::read_to_string(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        text => {
-            let text = text.with_context(|| format!("{}: cannot read", path.display()))?;
-            let failure = toml::from_str(&text);
-            failure.map(Some).with_context(|| format!("{}: not a failure", path.display()))
-        }
+    if path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+        return Ok(None);
     }
+    let text = match read_text(&path, 1 << 20) {
+        // Forgotten in between, by the run's success.
+        Err(ganomaly_data::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        text => text.context("cannot read why a run failed")?,
+    };
+    let failure = toml::from_str(&text);
+    failure.map(Some).with_context(|| format!("{}: not a failure", shown(&path)))
 }
 
 /// Forgets the failures of a run that succeeded.

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             ExitCode::from(130)
         }
         Err(e) => {
-            eprintln!("error: {e:#}");
+            eprintln!("error: {}", cli::printable(&format!("{e:#}")));
             ExitCode::FAILURE
         }
     }

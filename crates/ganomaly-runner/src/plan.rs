@@ -4,6 +4,7 @@ use crate::config::{Experiment, RunConfig, class_index};
 use crate::files::{names_in, write_whole};
 use crate::registry;
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use ganomaly_data::{read_text, shown};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -11,6 +12,8 @@ use toml::{Table, Value};
 
 /// The plan's file in an experiment's results.
 const FILE: &str = "plan.toml";
+/// Most bytes of a plan, or of a run's config.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// One run of a plan.
 #[derive(Clone, Debug)]
@@ -48,14 +51,12 @@ impl Plan {
     /// The plan of the last sweep into the folder; none where there is none.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE);
-        match fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).with_context(|| format!("{}: cannot read the plan", path.display())),
-            Ok(text) => {
-                let plan = Self::from_toml(&text);
-                plan.map(Some).with_context(|| format!("{}: not a plan", path.display()))
-            }
+        if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+            return Ok(None);
         }
+        let text = read_text(&path, MAX_BYTES).context("cannot read the plan")?;
+        let plan = Self::from_toml(&text);
+        plan.map(Some).with_context(|| format!("{}: not a plan", shown(&path)))
     }
 
     /// A plan of every run in a folder: for results without a plan. What differs from run to run counts as swept.
@@ -63,10 +64,9 @@ impl Plan {
         let mut runs = Vec::new();
         for name in finished_in(folder)? {
             let path = folder.join(&name).join("config.toml");
-            let text = fs::read_to_string(&path)
-                .with_context(|| format!("{}: cannot read", path.display()))?;
+            let text = read_text(&path, MAX_BYTES).context("cannot read a run's config")?;
             let config = RunConfig::from_toml(&text)
-                .with_context(|| format!("{}: not a run's config", path.display()))?;
+                .with_context(|| format!("{}: not a run's config", shown(&path)))?;
             runs.push(Run { name, config });
         }
         ensure!(!runs.is_empty(), "{}: neither a plan nor a run is there", folder.display());

@@ -3,22 +3,22 @@
 use crate::checksums;
 use crate::config::RunConfig;
 use crate::{data, registry};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{Device, Tensor};
-use ganomaly_data::Transform;
+use ganomaly_data::{Limits, Transform, open_file, shown};
 use ganomaly_model::{BatchNormMode, Detector, weights};
+use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder};
+use image::{DynamicImage, ImageDecoder, ImageFormat};
+use std::io::{Cursor, Read};
 use std::path::Path;
-
-/// Largest side of a picture that is decoded.
-const MAX_SIDE: u32 = 16_384;
-/// Most memory that decoding one picture may take, in bytes.
-const MAX_ALLOC: u64 = 512 << 20;
+use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace};
 
 /// A detector with the way of pictures into it.
 pub struct Scorer {
     detector: Box<dyn Detector>,
     transform: Transform,
     channels: usize,
+    limits: Limits,
 }
 
 /// One picture's scores.
@@ -40,69 +40,117 @@ impl Scorer {
         if model.is_dir() {
             checksums::read(model, "weights.safetensors")?;
         }
-        let config = read_config(&path)?;
+        let limits = weights::Limits::from_env()?;
+        let (tensors, metadata) = weights::read_safetensors_within(&path, &limits)?;
+        let text = metadata.get("config").with_context(|| {
+            format!("{}: these weights carry no config; use those of a run's folder", shown(&path))
+        })?;
+        let config =
+            RunConfig::from_toml(text).with_context(|| format!("{}: its config", shown(&path)))?;
         let channels = registry::dataset(&config.dataset)?.image_shape()[0];
+        let numbers: usize = tensors.iter().map(|(_, t)| t.elem_count()).sum();
+        let least = config.model(channels).least_weights();
+        ensure!(
+            numbers as u64 >= least,
+            "{}: its config is of a network of more than {least} weights, and it holds {numbers}",
+            shown(&path)
+        );
         let mut detector = registry::detector(&config, channels)?;
-        detector
-            .load_state(&weights::read_safetensors(&path)?)
-            .with_context(|| format!("{}", path.display()))?;
-        Ok(Self { detector, transform: data::transform(&config)?, channels })
+        detector.load_state(&tensors).with_context(|| shown(&path))?;
+        let transform = data::transform(&config)?;
+        Ok(Self { detector, transform, channels, limits: Limits::from_env()? })
     }
 
     /// Scores one picture file with running statistics: the score depends on nothing but the picture.
     pub fn score(&self, path: &Path) -> Result<PictureScore> {
-        let (pixels, shape) = decode(path, self.channels)?;
+        let (pixels, shape) = read_picture(path, self.channels, &self.limits)?;
         let size = self.transform.image_size;
         let mut numbers = vec![0.0; self.channels * size * size];
-        self.transform
-            .apply(&pixels, shape, &mut numbers)
-            .with_context(|| format!("{}", path.display()))?;
+        self.transform.apply(&pixels, shape, &mut numbers).with_context(|| shown(path))?;
         let x = Tensor::from_vec(numbers, (1, self.channels, size, size), &Device::Cpu)?;
         let scores = self.detector.score(&x, BatchNormMode::Running)?;
         let first = |list: &[f64]| list.first().copied().context("the detector gave no score");
-        Ok(PictureScore {
-            l2: first(&scores.l2)?,
-            l1: first(&scores.l1)?,
-            con: first(&scores.con)?,
-        })
+        let (l2, l1, con) = (first(&scores.l2)?, first(&scores.l1)?, first(&scores.con)?);
+        ensure!(
+            [l2, l1, con].iter().all(|s| s.is_finite()),
+            "{}: its score is infinite or not a number; the detector's weights are of no use",
+            shown(path)
+        );
+        Ok(PictureScore { l2, l1, con })
     }
 }
 
-fn read_config(path: &Path) -> Result<RunConfig> {
-    let file = std::fs::read(path)
-        .with_context(|| format!("{}: cannot read the weights", path.display()))?;
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(&file)
-        .map_err(|e| anyhow::anyhow!("{}: not a safetensors file: {e}", path.display()))?;
-    let config = metadata.metadata().as_ref().and_then(|m| m.get("config")).with_context(|| {
-        format!("{}: these weights carry no config; use those of a run's folder", path.display())
-    })?;
-    RunConfig::from_toml(config).with_context(|| format!("{}: its config", path.display()))
+/// A PNG, JPEG or BMP file as bytes `[C, H, W]` with their shape: grey for one channel, RGB for three.
+///
+/// The format is told by the contents, never by the name. 16 bits are rounded to 8, and transparency is dropped. Refused are
+/// pictures of more pixels than the limit (before anything is decoded), animated ones, and CMYK, whose colours depend
+/// on a profile. Takes memory for the file and at most 32 bytes a pixel.
+pub fn read_picture(
+    path: &Path,
+    channels: usize,
+    limits: &Limits,
+) -> Result<(Vec<u8>, [usize; 3])> {
+    ensure!(matches!(channels, 1 | 3), "pictures of {channels} channels cannot be read from files");
+    let (file, len) = open_file(path, limits.file_bytes)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(len)?);
+    file.take(len).read_to_end(&mut bytes).with_context(|| shown(path))?;
+    decode(&bytes, channels, limits)
+        .with_context(|| format!("{}: cannot read the picture", shown(path)))
 }
 
-/// A picture file as bytes `[C, H, W]` with their shape: grey for one channel, RGB for three.
-fn decode(path: &Path, channels: usize) -> Result<(Vec<u8>, [usize; 3])> {
-    let what = || format!("{}: cannot read the picture", path.display());
-    let mut reader = image::ImageReader::open(path)
-        .with_context(what)?
-        .with_guessed_format()
-        .with_context(what)?;
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOC);
-    reader.limits(limits);
-    let picture = reader.decode().with_context(what)?;
-    let (w, h) = (picture.width() as usize, picture.height() as usize);
-    if w == 0 || h == 0 {
-        bail!("{}: the picture is empty", path.display());
-    }
-    match channels {
-        1 => Ok((picture.into_luma8().into_raw(), [1, h, w])),
-        3 => {
-            let rgb = picture.into_rgb8().into_raw();
-            let planes = (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).copied());
-            Ok((planes.collect(), [3, h, w]))
+fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<(Vec<u8>, [usize; 3])> {
+    let format = image::guess_format(bytes)
+        .ok()
+        .filter(ImageFormat::reading_enabled)
+        .context("it is no PNG, JPEG or BMP file, whatever its name says")?;
+    match format {
+        ImageFormat::Png => {
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), memory(limits))?;
+            ensure!(!decoder.is_apng()?, "it is animated; save one picture of it");
+            convert(decoder, channels, limits)
         }
-        n => bail!("pictures of {n} channels cannot be read from files"),
+        ImageFormat::Jpeg => {
+            let mut header = zune_jpeg::JpegDecoder::new(ZCursor::new(bytes));
+            header.decode_headers().map_err(|e| anyhow!("its header: {e:?}"))?;
+            let colours = header.input_colorspace();
+            let cmyk = matches!(colours, Some(ColorSpace::CMYK | ColorSpace::YCCK));
+            ensure!(!cmyk, "its colours are CMYK; convert it to RGB");
+            convert(JpegDecoder::new(Cursor::new(bytes))?, channels, limits)
+        }
+        ImageFormat::Bmp => convert(BmpDecoder::new(Cursor::new(bytes))?, channels, limits),
+        other => bail!("{other:?} files are not read; convert it to PNG"),
     }
+}
+
+fn memory(limits: &Limits) -> image::Limits {
+    let mut memory = image::Limits::no_limits();
+    // 16 bits in four channels, and once more for the decoder's own.
+    memory.max_alloc = Some(limits.pixels.saturating_mul(16).max(1 << 16));
+    memory
+}
+
+fn convert(
+    mut decoder: impl ImageDecoder,
+    channels: usize,
+    limits: &Limits,
+) -> Result<(Vec<u8>, [usize; 3])> {
+    let (w, h) = decoder.dimensions();
+    ensure!(w > 0 && h > 0, "it is empty: {w}×{h} pixels");
+    ensure!(
+        u64::from(w) * u64::from(h) <= limits.pixels,
+        "it has {w}×{h} pixels, more than the {} that are read; GANOMALY_MAX_PIXELS raises the limit",
+        limits.pixels
+    );
+    decoder.set_limits(memory(limits))?;
+    let picture = DynamicImage::from_decoder(decoder)?;
+    let (w, h) = (w as usize, h as usize);
+    if channels == 1 {
+        return Ok((picture.into_luma8().into_raw(), [1, h, w]));
+    }
+    let rgb = picture.into_rgb8().into_raw();
+    let mut planes = Vec::with_capacity(rgb.len());
+    for c in 0..3 {
+        planes.extend(rgb.iter().skip(c).step_by(3));
+    }
+    Ok((planes, [3, h, w]))
 }

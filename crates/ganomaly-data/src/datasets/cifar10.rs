@@ -1,11 +1,10 @@
 //! CIFAR-10 in its binary form: records of one label byte and 3·32·32 pixel bytes.
 
 use crate::dataset::{folders, missing};
-use crate::read::{append, expect_end, hex, open};
+use crate::read::{Capped, append, expect_end, hex, open_file};
 use crate::{About, Checksum, Dataset, Error, LabeledImages, RemoteFile, Result, Verification};
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,8 @@ const PIXELS: usize = 3 * 32 * 32;
 const RECORD: usize = 1 + PIXELS;
 /// The official count of a file; no file may hold more.
 const MAX_RECORDS: usize = 10_000;
+/// The official archive is 170 MB, and 185 MB unpacked.
+const MAX_ARCHIVE: u64 = 256 << 20;
 const ARCHIVE: &str = "cifar-10-binary.tar.gz";
 const FOLDER: &str = "cifar-10-batches-bin";
 const CLASSES: [&str; 10] =
@@ -38,13 +39,14 @@ impl Cifar10 {
         let bases = folders(data_dir, self.name());
         let places: Vec<PathBuf> = bases.iter().flat_map(|f| [f.clone(), f.join(FOLDER)]).collect();
         let complete = |dir: &&PathBuf| {
-            dir.join("data_batch_1.bin").is_file() && dir.join("test_batch.bin").is_file()
+            let there = |name| dir.join(name).symlink_metadata().is_ok();
+            there("data_batch_1.bin") && there("test_batch.bin")
         };
         if let Some(dir) = places.iter().find(complete) {
             let paths = part_names().into_iter().map(|name| dir.join(name));
-            return Ok(paths.filter(|path| path.is_file()).collect());
+            return Ok(paths.filter(|path| path.symlink_metadata().is_ok()).collect());
         }
-        match bases.iter().map(|f| f.join(ARCHIVE)).find(|p| p.is_file()) {
+        match bases.iter().map(|f| f.join(ARCHIVE)).find(|p| p.symlink_metadata().is_ok()) {
             Some(path) => Ok(vec![path]),
             None => {
                 let files = vec![format!(
@@ -151,9 +153,9 @@ fn records_digest(parts: &[Vec<u8>]) -> String {
 
 /// A whole number of records, 1 to 10,000.
 fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let len = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-    let mut reader = open(path)?;
-    read_records(&mut reader, len, path)
+    // Beyond this size it is refused with the number of records that a file may have.
+    let (file, len) = open_file(path, u64::MAX)?;
+    read_records(&mut BufReader::new(file), len, path)
 }
 
 fn read_records(reader: &mut dyn Read, len: u64, path: &Path) -> Result<Vec<u8>> {
@@ -179,17 +181,22 @@ fn read_records(reader: &mut dyn Read, len: u64, path: &Path) -> Result<Vec<u8>>
 /// Reads the batches out of the archive in memory: nothing is unpacked to the disk, so no path in it can lead anywhere.
 fn read_archive(path: &Path) -> Result<Vec<Option<Vec<u8>>>> {
     let broken = |e: std::io::Error| Error::malformed(path, format!("not a readable tar.gz: {e}"));
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(file)));
+    let (file, _) = open_file(path, MAX_ARCHIVE)?;
+    let reader = Box::new(GzDecoder::new(BufReader::new(file)));
+    let mut archive = tar::Archive::new(Capped { reader, left: MAX_ARCHIVE });
     let names = part_names();
     let mut parts = vec![None; names.len()];
-    for entry in archive.entries().map_err(broken)? {
+    // Raw: an entry that only lengthens the next one's name would be read into memory whole, and the official archive has none.
+    for entry in archive.entries().map_err(broken)?.raw(true) {
         let mut entry = entry.map_err(broken)?;
         let inside = entry.path().map_err(broken)?.into_owned();
         let wanted = names.iter().position(|n| inside == Path::new(FOLDER).join(n));
         if let (Some(index), true) = (wanted, entry.header().entry_type().is_file()) {
             let len = entry.size();
             let whole = path.join(&inside);
+            if parts[index].is_some() {
+                return Err(Error::malformed(&whole, "it is there twice"));
+            }
             parts[index] = Some(read_records(&mut entry, len, &whole)?);
         }
     }

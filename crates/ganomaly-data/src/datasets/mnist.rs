@@ -1,16 +1,14 @@
 //! MNIST in its IDX files, plain or gz.
 
 use crate::dataset::{find, folders, missing};
-use crate::read::{append, expect_end, open, sha256};
+use crate::read::{Source, append, expect_end, open, sha256};
 use crate::{
-    About, Checksum, Dataset, Error, LabeledImages, Normalization, RemoteFile, Result, Verification,
+    About, Checksum, Dataset, Error, LabeledImages, Limits, Normalization, RemoteFile, Result,
+    Verification, shown,
 };
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const SIDE: usize = 28;
-/// More than this many pictures in a file's header is taken as damage.
-const MAX_COUNT: usize = 1_000_000;
 
 struct Part {
     name: &'static str,
@@ -47,6 +45,17 @@ const PARTS: [Part; 4] = [
 pub struct Mnist;
 
 impl Mnist {
+    /// As [`Dataset::load`], within limits of one's own.
+    pub fn load_within(&self, data_dir: &Path, limits: &Limits) -> Result<LabeledImages> {
+        let paths = self.paths(data_dir)?;
+        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+        let train = read_idx(&paths[0], &[SIDE, SIDE], 70_000, limits, &mut pixels)?;
+        read_labels(&paths[1], train, &paths[0], limits, &mut labels)?;
+        let test = read_idx(&paths[2], &[SIDE, SIDE], 0, limits, &mut pixels)?;
+        read_labels(&paths[3], test, &paths[2], limits, &mut labels)?;
+        LabeledImages::new(pixels, self.image_shape(), labels, self.class_names(), train)
+    }
+
     /// The four files, in the order of [`PARTS`].
     fn paths(self, data_dir: &Path) -> Result<Vec<PathBuf>> {
         let folders = folders(data_dir, self.name());
@@ -115,13 +124,7 @@ impl Dataset for Mnist {
     }
 
     fn load(&self, data_dir: &Path) -> Result<LabeledImages> {
-        let paths = self.paths(data_dir)?;
-        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-        let train = read_idx(&paths[0], &[SIDE, SIDE], 70_000, &mut pixels)?;
-        read_labels(&paths[1], train, &paths[0], &mut labels)?;
-        let test = read_idx(&paths[2], &[SIDE, SIDE], 0, &mut pixels)?;
-        read_labels(&paths[3], test, &paths[2], &mut labels)?;
-        LabeledImages::new(pixels, self.image_shape(), labels, self.class_names(), train)
+        self.load_within(data_dir, &Limits::from_env()?)
     }
 
     fn local_files(&self, data_dir: &Path) -> Result<Vec<PathBuf>> {
@@ -129,13 +132,14 @@ impl Dataset for Mnist {
     }
 
     fn verify(&self, data_dir: &Path) -> Result<Verification> {
-        let images = self.load(data_dir)?;
+        let limits = Limits::from_env()?;
+        let images = self.load_within(data_dir, &limits)?;
         let mut differing = Vec::new();
         for (part, path) in PARTS.iter().zip(self.paths(data_dir)?) {
-            if sha256(open(&path)?, &path)? != part.sha256 {
+            if sha256(open(&path, &limits)?.reader, &path)? != part.sha256 {
                 differing.push(format!(
                     "{} (the official one has {} entries)",
-                    path.display(),
+                    shown(&path),
                     part.count
                 ));
             }
@@ -154,8 +158,14 @@ impl Dataset for Mnist {
 
 /// Appends the items of an IDX file of bytes (magic 0, 0, 8, rank; then each dimension as big-endian u32) and returns how many there are.
 /// `dims` are all dimensions but the first. Room is made for `expected` items, a constant of the data set, never a number of the file.
-fn read_idx(path: &Path, dims: &[usize], expected: usize, buffer: &mut Vec<u8>) -> Result<usize> {
-    let mut reader = open(path)?;
+fn read_idx(
+    path: &Path,
+    dims: &[usize],
+    expected: usize,
+    limits: &Limits,
+    buffer: &mut Vec<u8>,
+) -> Result<usize> {
+    let Source { mut reader, most, exact } = open(path, limits)?;
     let mut header = Vec::new();
     append(&mut *reader, 4 * (dims.len() + 2), &mut header, path)?;
     let words: Vec<u32> =
@@ -177,27 +187,50 @@ fn read_idx(path: &Path, dims: &[usize], expected: usize, buffer: &mut Vec<u8>) 
         ));
     }
     let count = words[1] as usize;
-    if count == 0 || count > MAX_COUNT {
+    if count == 0 || count > limits.pictures {
         return Err(Error::malformed(
             path,
-            format!("its header promises {count} entries; 1 to {MAX_COUNT} are taken"),
+            format!(
+                "its header promises {count} entries; 1 to {} are taken, more with GANOMALY_MAX_PICTURES",
+                limits.pictures
+            ),
         ));
     }
     let each: usize = dims.iter().product();
+    let wanted = count.saturating_mul(each) as u64;
+    let most = most.saturating_sub(header.len() as u64);
+    if most < wanted {
+        return Err(Error::malformed(
+            path,
+            if exact {
+                format!("the file ends after {most} of {wanted} bytes")
+            } else {
+                format!(
+                    "its header promises {wanted} bytes, and no more than {most} can be packed into it"
+                )
+            },
+        ));
+    }
     // Room for the official set at once, so that the buffer is neither copied nor left half empty.
     buffer.reserve_exact(expected * each);
     append(&mut *reader, count * each, buffer, path)?;
-    expect_end(&mut reader as &mut dyn Read, path)?;
+    expect_end(&mut *reader, path)?;
     Ok(count)
 }
 
-fn read_labels(path: &Path, count: usize, images: &Path, labels: &mut Vec<u8>) -> Result<()> {
+fn read_labels(
+    path: &Path,
+    count: usize,
+    images: &Path,
+    limits: &Limits,
+    labels: &mut Vec<u8>,
+) -> Result<()> {
     let before = labels.len();
-    let got = read_idx(path, &[], 0, labels)?;
+    let got = read_idx(path, &[], 0, limits, labels)?;
     if got != count {
         return Err(Error::malformed(
             path,
-            format!("{got} labels, but {} holds {count} pictures", images.display()),
+            format!("{got} labels, but {} holds {count} pictures", shown(images)),
         ));
     }
     match labels[before..].iter().position(|&l| l > 9) {

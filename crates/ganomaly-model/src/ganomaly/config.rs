@@ -87,6 +87,9 @@ impl GanomalyConfig {
     /// Largest side accepted, so that a slip of the pen does not ask for terabytes.
     pub const MAX_ISIZE: usize = 1024;
 
+    /// Most weights accepted, by [`Self::least_weights`].
+    pub const MAX_WEIGHTS: u64 = 1 << 30;
+
     /// Refuses settings that the network cannot be built or trained with.
     pub fn check(&self) -> Result<()> {
         let size = self.isize;
@@ -108,7 +111,32 @@ impl GanomalyConfig {
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             require(name, beta, (0.0..1.0).contains(&beta), "use a number in [0, 1)")?;
         }
-        Ok(())
+        let least = self.least_weights();
+        require(
+            "ngf",
+            ngf,
+            least <= Self::MAX_WEIGHTS,
+            &format!(
+                "with isize {size}, nz {} and {} extra layers that is a network of more than {least} weights; {} at most",
+                self.nz,
+                self.extralayers,
+                Self::MAX_WEIGHTS
+            ),
+        )
+    }
+
+    /// The weights of the two encoders' convolutions; the whole network has about twice as many.
+    pub fn least_weights(&self) -> u64 {
+        let [isize, nc, nz, ngf, extra] =
+            [self.isize, self.nc, self.nz, self.ngf, self.extralayers].map(|n| n as u64);
+        let product = |factors: &[u64]| factors.iter().fold(1u64, |p, &f| p.saturating_mul(f));
+        let mut encoder = product(&[16, nc, ngf]).saturating_add(product(&[9, extra, ngf, ngf]));
+        let (mut side, mut features) = (isize / 2, ngf);
+        while side > 4 {
+            encoder = encoder.saturating_add(product(&[32, features, features]));
+            (side, features) = (side / 2, features.saturating_mul(2));
+        }
+        encoder.saturating_add(product(&[16, features, nz])).saturating_mul(2)
     }
 }
 

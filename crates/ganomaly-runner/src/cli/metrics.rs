@@ -26,9 +26,10 @@ struct Row {
 
 /// Prints the measures of a CSV file as an object, those of a JSON file as a list of objects with their names.
 pub fn print(file: &Path) -> Result<ExitCode> {
-    let context = || format!("{}", file.display());
+    let context = || ganomaly_data::shown(file);
+    let limits = ganomaly_data::Limits::from_env()?;
+    let text = ganomaly_data::read_text(file, limits.file_bytes)?;
     let json = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
-        let text = std::fs::read_to_string(file).with_context(context)?;
         let cases: Cases = serde_json::from_str(&text).with_context(context)?;
         let all = cases.cases.iter().map(|case| {
             let mut object = measures(&case.scores, &case.labels)
@@ -41,7 +42,7 @@ pub fn print(file: &Path) -> Result<ExitCode> {
         serde_json::json!({ "cases": all.collect::<Result<Vec<_>>>()? })
     } else {
         let mut reader =
-            csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).with_context(context)?;
+            csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
         let rows = reader.deserialize().collect::<Result<Vec<Row>, _>>().with_context(context)?;
         let scores: Vec<f64> = rows.iter().map(|r| r.score).collect();
         let labels: Vec<u8> = rows.iter().map(|r| r.label).collect();

@@ -214,20 +214,26 @@ fn score(model: &std::path::Path, pictures: &[PathBuf]) -> Result<ExitCode> {
     let mut failed = false;
     for path in pictures {
         match scorer.score(path) {
+            // Quoted where it must be; bytes that are no text are written out, so that the table is one.
             Ok(s) => csv.write_record([
-                path.display().to_string(),
+                name(path),
                 s.l2.to_string(),
                 s.l1.to_string(),
                 s.con.to_string(),
             ])?,
             Err(e) => {
                 failed = true;
-                eprintln!("error: {e:#}");
+                eprintln!("error: {}", printable(&format!("{e:#}")));
             }
         }
         csv.flush()?;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// A file's name as it is, with bytes that are not UTF-8 as `\xff`.
+fn name(path: &std::path::Path) -> String {
+    path.to_str().map_or_else(|| ganomaly_data::shown(path), str::to_string)
 }
 
 fn check_parity(traces: &[PathBuf], device: DeviceName) -> Result<ExitCode> {
@@ -254,6 +260,19 @@ pub fn command_line() -> String {
     };
     let args = std::env::args_os().map(|arg| quoted(arg.to_string_lossy().into_owned()));
     args.collect::<Vec<_>>().join(" ")
+}
+
+/// A message without what would move the terminal's cursor or colour its text: names and contents of files are in it.
+pub fn printable(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for c in message.chars() {
+        if c.is_control() && !matches!(c, '\n' | '\t') {
+            text.extend(c.escape_debug());
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 /// Prints, and takes a closed pipe (`| head`) as the end.

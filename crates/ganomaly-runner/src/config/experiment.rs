@@ -3,8 +3,14 @@
 use super::RunConfig;
 use super::design::{Design, WEIGHTS};
 use anyhow::{Context, Result, anyhow, ensure};
+use ganomaly_data::{read_text, shown};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Most bytes of an experiment's file.
+const MAX_BYTES: u64 = 1 << 20;
+/// Most runs of an experiment.
+const MAX_RUNS: usize = 10_000;
 
 /// An experiment: a name and its runs, each resolved.
 #[derive(Clone, Debug)]
@@ -23,10 +29,9 @@ impl Experiment {
     /// Reads an experiment and multiplies out its sweep; `sets` are `key=value` replacements, values written as in TOML. A list replaces a
     /// setting by a sweep over it.
     pub fn read(path: &Path, sets: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{}: cannot read the experiment", path.display()))?;
+        let text = read_text(path, MAX_BYTES).context("cannot read the experiment")?;
         let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("experiment");
-        Self::parse(name, &text, sets).with_context(|| format!("{}", path.display()))
+        Self::parse(name, &text, sets).with_context(|| shown(path))
     }
 
     /// As [`Self::read`], from the file's text.
@@ -54,8 +59,17 @@ impl Experiment {
             tables = weigh(&tables[0], design, &swept).context("[design]")?;
             swept.extend(WEIGHTS.map(String::from));
         }
-        let tables = tables.into_iter().flat_map(|table| multiply(table, &sweep));
-        let runs = tables.map(resolve).collect::<Result<Vec<_>>>()?;
+        let each = sweep.values().fold(1usize, |n, values| n.saturating_mul(values.len()));
+        let count = each.saturating_mul(tables.len());
+        ensure!(
+            count <= MAX_RUNS,
+            "its sweep makes {count} runs; {MAX_RUNS} at most. Split it into several experiments"
+        );
+        let of = |table| (0..each).map(move |index| (index, table));
+        let runs = tables.iter().flat_map(of);
+        let runs = runs
+            .map(|(index, table)| resolve(combination(index, table.clone(), &sweep)))
+            .collect::<Result<Vec<_>>>()?;
         Ok(Self { name: name.to_string(), runs, swept, design })
     }
 }
@@ -116,21 +130,18 @@ fn weigh(base: &toml::Table, design: &Design, swept: &[String]) -> Result<Vec<to
     Ok(design.weightings()?.into_iter().map(with).collect())
 }
 
-fn multiply(base: toml::Table, sweep: &BTreeMap<String, Vec<toml::Value>>) -> Vec<toml::Table> {
-    let mut tables = vec![base];
-    for (key, values) in sweep {
-        tables = tables
-            .into_iter()
-            .flat_map(|table| {
-                values.iter().map(move |value| {
-                    let mut table = table.clone();
-                    table.insert(key.clone(), value.clone());
-                    table
-                })
-            })
-            .collect();
+/// Combination `index` of the swept values, the last key's changing fastest.
+fn combination(
+    index: usize,
+    mut table: toml::Table,
+    sweep: &BTreeMap<String, Vec<toml::Value>>,
+) -> toml::Table {
+    let mut rest = index;
+    for (key, values) in sweep.iter().rev() {
+        table.insert(key.clone(), values[rest % values.len()].clone());
+        rest /= values.len();
     }
-    tables
+    table
 }
 
 fn resolve(table: toml::Table) -> Result<RunConfig> {

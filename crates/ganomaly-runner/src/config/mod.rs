@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
+/// Largest count that a setting takes, so that a slip of the pen does not ask for terabytes or centuries.
+const MAX_COUNT: usize = 10_000_000;
+
 /// Settings of one run. Names are those of the published code where it has them, and defaults are its values; where
 /// the published code makes a choice in silence, the setting names it, and the honest choice is the default.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -185,6 +188,7 @@ impl RunConfig {
             ("test_limit", self.test_limit.unwrap_or(1)),
         ] {
             ensure!(value > 0, "{key} = 0: use 1 or more");
+            ensure!(value <= MAX_COUNT, "{key} = {value}: use {MAX_COUNT} at most");
         }
         if let Validation::Fraction(part) = self.validation {
             ensure!(

@@ -1,0 +1,50 @@
+//! How much is read at most, whatever a file says of itself.
+
+use crate::{Error, Result};
+
+/// Bounds on what readers take. A file beyond one is refused with an error that names it, the bound and how to raise it; nothing is
+/// allocated on the word of a header alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of a file, as it lies on the disk and once it is unpacked. `GANOMALY_MAX_FILE_BYTES`.
+    pub file_bytes: u64,
+    /// Most pictures of a data file. `GANOMALY_MAX_PICTURES`.
+    pub pictures: usize,
+    /// Most pixels, width times height, of one picture. `GANOMALY_MAX_PIXELS`.
+    pub pixels: u64,
+}
+
+/// 1 GiB a file, a million pictures a data file, 64 Mi pixels a picture (8192×8192).
+impl Default for Limits {
+    fn default() -> Self {
+        Self { file_bytes: 1 << 30, pictures: 1_000_000, pixels: 1 << 26 }
+    }
+}
+
+impl Limits {
+    /// The defaults, each replaced by its environment variable where that is set. Fails on a value that is no number above 0.
+    pub fn from_env() -> Result<Self> {
+        let mut limits = Self::default();
+        if let Some(n) = variable("GANOMALY_MAX_FILE_BYTES")? {
+            limits.file_bytes = n;
+        }
+        if let Some(n) = variable("GANOMALY_MAX_PICTURES")? {
+            limits.pictures = usize::try_from(n).unwrap_or(usize::MAX);
+        }
+        if let Some(n) = variable("GANOMALY_MAX_PIXELS")? {
+            limits.pixels = n;
+        }
+        Ok(limits)
+    }
+}
+
+fn variable(name: &str) -> Result<Option<u64>> {
+    let Some(value) = std::env::var_os(name).filter(|v| !v.is_empty()) else { return Ok(None) };
+    match value.to_str().and_then(|v| v.parse().ok()).filter(|&n| n > 0) {
+        Some(n) => Ok(Some(n)),
+        None => Err(Error::Invalid(format!(
+            "{name} = {}: use a whole number above 0",
+            value.to_string_lossy().escape_debug()
+        ))),
+    }
+}
