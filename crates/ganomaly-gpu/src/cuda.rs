@@ -8,7 +8,7 @@ use crate::launch::{Args, Buffer, Launch, THREADS};
 use crate::machine::{Limits, Machine};
 use crate::precision::Precision;
 use cudarc::driver::sys::{
-    CUdevice_attribute, CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode,
+    CUdevice_attribute, CUevent_flags, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode,
 };
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr,
@@ -149,8 +149,14 @@ impl Card {
         if needed > free / MIB {
             return Err(Error::Memory { free: free / MIB, needed });
         }
-        let zeros =
-            |&len: &usize| stream.alloc_zeros::<f32>(len.max(1)).map_err(failed("allocating"));
+        // Others may have taken memory since, and what is free may lie in pieces.
+        let allocate = |error: DriverError| match error {
+            DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
+                Error::Memory { free: free / MIB, needed }
+            }
+            other => failed("allocating")(other),
+        };
+        let zeros = |&len: &usize| stream.alloc_zeros::<f32>(len.max(1)).map_err(allocate);
         let buffers = buffers.iter().map(zeros).collect::<Result<Vec<_>>>()?;
         let addresses = buffers.iter().map(|b| b.device_ptr(&stream).0).collect();
         Ok(Self { stream, module, functions: HashMap::new(), buffers, addresses })

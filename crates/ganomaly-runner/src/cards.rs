@@ -78,7 +78,11 @@ fn at_once(jobs: Jobs, runs: &[&Named<'_>], devices: &[DeviceName]) -> Result<us
         (Jobs::Count(n), _) => Ok(n.min(most)),
         // The twin is no faster with many runs, and measuring takes as long as training.
         (Jobs::Auto, None | Some(DeviceName::Twin)) => Ok(most),
-        (Jobs::Auto, Some(&device)) => lockstep::fastest(runs[0].1, most, device),
+        (Jobs::Auto, Some(&device)) => match lockstep::fastest(runs[0].1, most, device) {
+            // Not even one fits: each run says so itself, and the other runs of the sweep go on.
+            Err(e) if lockstep::is_out_of_memory(&e) => Ok(1),
+            measured => measured,
+        },
     }
 }
 

@@ -260,7 +260,7 @@ fn moment(said: &[String], results: &Path, plan: &Plan) -> Result<Moment> {
         match words.as_slice() {
             ["step", done, "of", all] => {
                 let (done, all): (usize, usize) = (done.parse().ok()?, all.parse().ok()?);
-                let whole = all > 0 && done * epochs % all == 0;
+                let whole = all > 0 && (done * epochs).is_multiple_of(all);
                 Some(if whole { Moment::Scoring } else { Moment::Training })
             }
             ["epoch", epoch, ..] if epoch.parse() == Ok(epochs) => Some(Moment::WritingResults),

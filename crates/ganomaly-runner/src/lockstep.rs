@@ -38,6 +38,9 @@ pub struct Member<'a> {
     pub checkpoints: &'a Checkpoints,
 }
 
+/// An epoch, and whether its training is behind.
+type Place = (usize, bool);
+
 /// Where a run begins: its beginning, or a checkpoint.
 type Start = (RunState, NamedTensors);
 
@@ -61,7 +64,7 @@ pub fn train(
     for d in &data {
         crate::train::check_batches(config, d)?;
     }
-    let mut groups: Vec<((usize, bool), Vec<(usize, Start)>)> = Vec::new();
+    let mut groups: Vec<(Place, Vec<(usize, Start)>)> = Vec::new();
     for (at, start) in starts(members, &data, progress)?.into_iter().enumerate() {
         let place = (start.0.epoch, start.0.step > 0);
         match groups.iter_mut().find(|(there, _)| *there == place) {
@@ -285,7 +288,7 @@ impl Runs<'_> {
             bars.push(bar);
         }
         let mut failed: Vec<Option<anyhow::Error>> = self.members.iter().map(|_| None).collect();
-        let done = self.to_the_end(&mut group, &bars, &mut failed);
+        let done = self.finish(&mut group, &bars, &mut failed);
         if done.as_ref().is_err_and(anyhow::Error::is::<Interrupted>) {
             self.save(&mut group, &bars, &failed);
         }
@@ -306,7 +309,7 @@ impl Runs<'_> {
     }
 
     /// Epochs until all runs are done or have failed.
-    fn to_the_end<M: Machine>(
+    fn finish<M: Machine>(
         &mut self,
         group: &mut Group<M>,
         bars: &[Box<dyn RunProgress>],

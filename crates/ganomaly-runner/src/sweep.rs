@@ -104,7 +104,7 @@ pub fn run(
     plan.write(&folder)?;
     let claims = Claims::open(&folder, stale_after)?;
     remove_temporary(&folder, stale_after, |run| Ok(claims.alive(run)?.is_some()))?;
-    checkpoint::remove_done(&folder)?;
+    tidy(&folder, &claims)?;
     let mut summary = Summary { folder: folder.clone(), ..Summary::default() };
     let mut left: Vec<&Run> = chosen.iter().copied().filter(|run| !run.is_done(&folder)).collect();
     summary.present = chosen.len() - left.len();
@@ -167,6 +167,12 @@ pub fn run(
     Ok(summary)
 }
 
+/// Removes what processes left of runs that they had just finished: checkpoints and claims.
+fn tidy(results: &Path, claims: &Claims) -> Result<()> {
+    checkpoint::remove_done(results)?;
+    claims.remove_done(|run| results.join(run).is_dir())
+}
+
 /// Does one run, in `results` of its experiment, and returns its folder. An error where another process is at it.
 pub fn run_one(
     config: &RunConfig,
@@ -184,6 +190,7 @@ pub fn run_one(
     }
     record::check_writable(results)?;
     let claims = Claims::open(results, STALE_AFTER)?;
+    tidy(results, &claims)?;
     let watching = claims.watching(progress);
     let work = Work::new(results, &claims, &[&run], store, &watching, cancel, every)?;
     match work.one(&run)? {

@@ -85,7 +85,7 @@ pub fn train(
         epoch_start: NamedTensors::new(),
     };
     training.resume()?;
-    let done = training.to_the_end();
+    let done = training.finish();
     if done.as_ref().is_err_and(anyhow::Error::is::<Interrupted>) {
         training.save();
     }
@@ -154,7 +154,7 @@ impl Training<'_> {
         ((self.state.epoch - 1) * self.steps + self.state.step) as u64
     }
 
-    fn to_the_end(&mut self) -> Result<()> {
+    fn finish(&mut self) -> Result<()> {
         while self.state.epoch <= self.config.epochs {
             match self.train_epoch()? {
                 None => self.score_epoch()?,

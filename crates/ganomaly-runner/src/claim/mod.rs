@@ -10,7 +10,7 @@ mod watch;
 pub(crate) use file::look;
 pub use file::{FOLDER, Found, Owner};
 
-use crate::files::{now_in, remove_temporary, unique};
+use crate::files::{names_in, now_in, remove_temporary, unique};
 use crate::host;
 use crate::progress::{Cancel, Progress};
 use anyhow::{Context, Result};
@@ -145,6 +145,18 @@ impl Claims {
             Some(found) if !self.shared.is_stale(&found)? => Some(found),
             _ => None,
         })
+    }
+
+    /// Removes stale claims on runs that are done: their owners ended between finishing the run and giving it back, and nobody takes it again.
+    pub fn remove_done(&self, is_done: impl Fn(&str) -> bool) -> Result<()> {
+        for name in names_in(&self.shared.folder)? {
+            let Some((run, _)) = name.rsplit_once('.') else { continue };
+            if is_done(run) && self.alive(run)?.is_none() {
+                // Another process may do the same.
+                let _ = fs::remove_file(self.shared.folder.join(&name));
+            }
+        }
+        Ok(())
     }
 
     /// Hears how far each run is, for the heartbeat to write down, and passes it on.
@@ -380,6 +392,22 @@ mod tests {
         assert!(taken(&claims));
         // What was taken was given back.
         assert!(numbers(&claims_folder(results), "run").unwrap().is_empty());
+    }
+
+    #[test]
+    fn claims_on_runs_that_are_done_go_with_their_dead_owners() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path();
+        let claims = Claims::open(results, STALE_AFTER).unwrap();
+        let owner = some_owner(results);
+        write(results, 2, &Owner { pid: dead_pid(), ..owner.clone() });
+        claims.remove_done(|_| false).unwrap();
+        assert_eq!(numbers(&claims_folder(results), "run").unwrap(), [2], "it is not done");
+        claims.remove_done(|run| run == "run").unwrap();
+        assert!(numbers(&claims_folder(results), "run").unwrap().is_empty());
+        write(results, 1, &owner);
+        claims.remove_done(|_| true).unwrap();
+        assert_eq!(numbers(&claims_folder(results), "run").unwrap(), [1], "its owner is alive");
     }
 
     #[test]
