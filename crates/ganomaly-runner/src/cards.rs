@@ -80,7 +80,7 @@ fn at_once(jobs: Jobs, runs: &[&Named<'_>], devices: &[DeviceName]) -> Result<us
         (Jobs::Auto, None | Some(DeviceName::Twin)) => Ok(most),
         (Jobs::Auto, Some(&device)) => match lockstep::fastest(runs[0].1, most, device) {
             // Not even one fits: each run says so itself, and the other runs of the sweep go on.
-            Err(e) if lockstep::is_out_of_memory(&e) => Ok(1),
+            Err(e) if lockstep::is_too_large(&e) => Ok(1),
             measured => measured,
         },
     }

@@ -1,13 +1,17 @@
 //! Runs that train in lockstep on a card: they differ in class and seed alone.
 
+mod fastest;
+mod start;
+
+pub use fastest::fastest;
+
 use crate::checkpoint::{Checkpoint, Checkpoints, RunState};
 use crate::config::{DeviceName, KeepScores, RunConfig, ScoringMode};
 use crate::data::{DataStore, RunData};
 use crate::device;
 use crate::evaluate::{Order, mean_error, score_test_set, test_order, validation_order};
 use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
-use crate::registry;
-use crate::train::{Epoch, HELP, ModeScores, Outcome, aurocs, describe, fits, last_good, resumed};
+use crate::train::{Epoch, HELP, ModeScores, Outcome, aurocs, describe, last_good, resumed};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{resize, shuffled};
 use ganomaly_gpu::{Group, Machine, Pictures, Size};
@@ -65,7 +69,7 @@ pub fn train(
         crate::train::check_batches(config, d)?;
     }
     let mut groups: Vec<(Place, Vec<(usize, Start)>)> = Vec::new();
-    for (at, start) in starts(members, &data, progress)?.into_iter().enumerate() {
+    for (at, start) in start::starts(members, &data, progress)?.into_iter().enumerate() {
         let place = (start.0.epoch, start.0.step > 0);
         match groups.iter_mut().find(|(there, _)| *there == place) {
             Some((_, group)) => group.push((at, start)),
@@ -85,49 +89,6 @@ pub fn train(
         }
     }
     outcomes.into_iter().map(|outcome| outcome.context("a run without an outcome")).collect()
-}
-
-/// Where each run begins. If one of them is behind, the others go back to their checkpoint of the same place where they have it, so that all stay together.
-fn starts(members: &[Member<'_>], data: &[RunData], progress: &dyn Progress) -> Result<Vec<Start>> {
-    let mut all: Vec<Vec<Checkpoint>> = Vec::new();
-    for (member, data) in members.iter().zip(data) {
-        let Member { config, name, checkpoints } = *member;
-        let say = |line: &str| progress.say(&format!("{name}: {line}"));
-        let channels = data.images.shape()[0];
-        let steps = data.split.train.len() / config.batch_size;
-        let mut usable = Vec::new();
-        for checkpoint in checkpoints.load(data, &say)? {
-            let state = &checkpoint.state;
-            let whole = || {
-                fits(state, config, steps, data)?;
-                ensure!(state.step == 0 || state.step == steps, "it is amid an epoch");
-                let mut model = Ganomaly::new(config.model(channels), config.seed())?;
-                Ok(model.load_training_state(&checkpoint.detector)?)
-            };
-            match whole() {
-                Ok(()) => usable.push(checkpoint),
-                Err(e) => {
-                    checkpoints.refuse(&checkpoints.path_of(state), &format!("{e:#}"), &say)?;
-                }
-            }
-        }
-        if usable.is_empty() && checkpoints.are_refused() {
-            say("no checkpoint can be used: it starts anew");
-        }
-        all.push(usable);
-    }
-    let place = |c: &Checkpoint| (c.state.epoch, c.state.step > 0);
-    let newest = |usable: &Vec<Checkpoint>| usable.first().map(place);
-    let behind = all.iter().map(newest).min().flatten();
-    let shared = behind.filter(|b| all.iter().all(|usable| usable.iter().any(|c| place(c) == *b)));
-    let start = |usable: Vec<Checkpoint>| {
-        let mut of_place = usable.into_iter().filter(|c| shared.is_none_or(|s| place(c) == s));
-        match of_place.next() {
-            Some(Checkpoint { state, detector, .. }) => (state, detector),
-            None => (RunState::new(), NamedTensors::new()),
-        }
-    };
-    Ok(all.into_iter().map(start).collect())
 }
 
 /// Trains and scores runs that begin at the same place.
@@ -177,62 +138,6 @@ fn from(
         DeviceName::Cuda(card) => runs.on(size, |buffers| device::card(card, buffers, precision)),
         other => bail!("device = \"{other}\" trains one run at a time"),
     }
-}
-
-/// Steps of a measurement behind two that warm up.
-const STEPS: usize = 5;
-
-/// How many runs like this one train the most pictures a second side by side on a card: 1, 2, 4 and so on up to `most`, as far as its memory
-/// goes. Fresh networks take a few steps each.
-pub fn fastest(config: &RunConfig, most: usize, device: DeviceName) -> Result<usize> {
-    let mut best = (0.0, 1);
-    let powers = (0..usize::BITS).map(|p| 1 << p).take_while(|&n| n < most);
-    for runs in powers.chain([most]) {
-        match steps_per_second(config, runs, device) {
-            Ok(rate) if rate > best.0 => best = (rate, runs),
-            Ok(_) => {}
-            Err(e) if best.0 > 0.0 && is_too_large(&e) => break,
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(best.1)
-}
-
-/// Training steps a second of so many runs together.
-fn steps_per_second(config: &RunConfig, runs: usize, device: DeviceName) -> Result<f64> {
-    let channels = registry::dataset(&config.dataset)?.image_shape()[0];
-    let seeds = (0..runs as u64).into_par_iter();
-    let mut models = seeds
-        .map(|seed| Ganomaly::new(config.model(channels), seed))
-        .collect::<Result<Vec<_>, _>>()?;
-    let table = vec![0.0; channels * 256];
-    let nothing = Pictures { bytes: &[], table: &table };
-    let size = Size {
-        runs,
-        batch: config.batch_size,
-        score_batch: config.score_batch_size,
-        pictures: 0,
-        order: 0,
-        remainders: Vec::new(),
-    };
-    let precision = config.precision.0;
-    let seconds = match device {
-        DeviceName::Twin => {
-            let make = |buffers: &[usize]| device::twin(buffers, precision);
-            time(Group::new(&mut models, nothing, size, make)?)?
-        }
-        DeviceName::Cuda(card) => {
-            let make = |buffers: &[usize]| device::card(card, buffers, precision);
-            time(Group::new(&mut models, nothing, size, make)?)?
-        }
-        other => bail!("device = \"{other}\" trains one run at a time"),
-    };
-    Ok((STEPS * runs) as f64 / seconds)
-}
-
-fn time<M: Machine>(mut group: Group<M>) -> Result<f64> {
-    group.time_steps(2)?;
-    Ok(group.time_steps(STEPS)?.iter().sum())
 }
 
 /// Whether a group failed because it is too large for the card.
