@@ -1,7 +1,7 @@
 //! The tables and plots of an experiment, from its plan and its runs' records.
 
 use crate::config::RunConfig;
-use crate::files::write_all;
+use crate::files::{Contents, write_all};
 use crate::plan::{Plan, Run};
 use crate::record::{self, Metrics};
 use crate::registry;
@@ -59,10 +59,7 @@ pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
 }
 
 /// The Markdown, and the files' names and contents.
-pub(crate) fn tables(
-    plan: &Plan,
-    runs: &[(Run, Metrics)],
-) -> Result<(String, Vec<(String, Vec<u8>)>)> {
+pub(crate) fn tables(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<(String, Contents)> {
     let first = &runs.first().context("no run of the plan is done")?.0.config;
     let groups = groups(plan, runs)?;
     let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());

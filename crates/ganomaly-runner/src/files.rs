@@ -31,8 +31,11 @@ pub(crate) fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()>
         .with_context(|| format!("{}: cannot write", path.display()))
 }
 
+/// Files by their paths inside a folder, with their contents.
+pub(crate) type Contents = Vec<(String, Vec<u8>)>;
+
 /// Writes files by their paths inside `folder`, each whole.
-pub(crate) fn write_all(folder: &Path, files: Vec<(String, Vec<u8>)>) -> Result<()> {
+pub(crate) fn write_all(folder: &Path, files: Contents) -> Result<()> {
     for (name, contents) in files {
         let path = folder.join(name);
         if let Some(parent) = path.parent() {

@@ -3,7 +3,7 @@
 use super::{Audit, AuditRow, EpochRule, MODES};
 use crate::config::ScoringMode;
 use crate::epoch_scores::KINDS;
-use crate::files::write_all;
+use crate::files::{Contents, write_all};
 use crate::report::forest::{ForestCell, ForestRow, forest};
 use anyhow::Result;
 use ganomaly_metrics::Interval;
@@ -17,7 +17,7 @@ pub fn write(audit: &Audit, folder: &Path) -> Result<String> {
 }
 
 /// Every file's name and contents.
-pub(crate) fn files(audit: &Audit) -> Result<Vec<(String, Vec<u8>)>> {
+pub(crate) fn files(audit: &Audit) -> Result<Contents> {
     let json = serde_json::to_string_pretty(audit)? + "\n";
     Ok(vec![
         ("audit.json".into(), json.into_bytes()),

@@ -9,7 +9,7 @@ use crate::checksums::Checksums;
 use crate::collect::tables;
 use crate::config::Experiment;
 use crate::data::DataStore;
-use crate::files::names_in;
+use crate::files::{Contents, names_in};
 use crate::plan::{Plan, Run};
 use crate::provenance::Provenance;
 use crate::record::Metrics;
@@ -173,7 +173,7 @@ fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
         swept: plan.swept,
         design: None,
     });
-    let mut judge = |name: &str, files: &dyn Fn(&str) -> Result<Vec<(String, Vec<u8>)>>| {
+    let mut judge = |name: &str, files: &dyn Fn(&str) -> Result<Contents>| {
         let path = folder.join(name);
         if !path.exists() {
             return;

@@ -3,7 +3,7 @@
 use super::{Setting, Weightings};
 use crate::compare::{RESAMPLES, mean_and_std, p_value};
 use crate::config::design::{Preset, Shown, WEIGHTS};
-use crate::files::write_all;
+use crate::files::{Contents, write_all};
 use crate::report::heat::{MapPoint, TernaryPoint, grid_map, scatter_map, ternary};
 use anyhow::Result;
 use ganomaly_metrics::Interval;
@@ -17,7 +17,7 @@ pub fn write(all: &Weightings, folder: &Path) -> Result<String> {
 }
 
 /// Every file's name and contents.
-pub(crate) fn files(all: &Weightings) -> Result<Vec<(String, Vec<u8>)>> {
+pub(crate) fn files(all: &Weightings) -> Result<Contents> {
     let json = serde_json::to_string_pretty(all)? + "\n";
     let mut files = vec![
         ("weightings.json".to_string(), json.into_bytes()),

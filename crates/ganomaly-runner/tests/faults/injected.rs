@@ -46,7 +46,7 @@ fn every_failing_call_is_survived() {
     let (output, calls) = disturbed(&bench.path("counted"), "enospc", 0);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(calls > 100, "only {calls} calls were seen");
-    let step = if slow() { 1 } else { calls / 9 };
+    let step = if slow() { 1 } else { calls / 4 };
     let (mut points, mut failed) = (0, 0);
     for (number, kind) in KINDS.iter().enumerate() {
         // The kinds begin at different calls, so that together they try more of them.
