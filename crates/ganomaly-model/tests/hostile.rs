@@ -152,7 +152,7 @@ fn pickles_that_grow_nest_or_break_are_refused() {
         (start().raw(b"\x8a\xff").raw([1; 255]).raw(".").0, "a number has 255 bytes"),
         (start().raw("a.").0, "empty stack"),
         (start().raw("t.").0, "empty stack"),
-        (start().raw("]Ns.").0, "empty stack"),
+        (start().raw("]Ns.").0, "no list or dictionary"),
         (start().raw("N]NNs.").0, "no list or dictionary"),
         (start().raw("h\x05.").0, "never remembered"),
         (start().raw("}(Nu.").0, "has no value"),

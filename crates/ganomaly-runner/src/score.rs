@@ -1,5 +1,7 @@
 //! Scoring pictures from files with a trained detector.
 
+mod jpeg;
+
 use crate::checksums;
 use crate::config::RunConfig;
 use crate::{data, registry};
@@ -8,10 +10,10 @@ use candle_core::{Device, Tensor};
 use ganomaly_data::{Limits, Transform, open_file, shown};
 use ganomaly_model::{BatchNormMode, Detector, weights};
 use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder};
-use image::{DynamicImage, ImageDecoder, ImageFormat};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat};
 use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace};
 
 /// A detector with the way of pictures into it.
 pub struct Scorer {
@@ -94,8 +96,11 @@ pub fn read_picture(
     let (file, len) = open_file(path, limits.file_bytes)?;
     let mut bytes = Vec::with_capacity(usize::try_from(len)?);
     file.take(len).read_to_end(&mut bytes).with_context(|| shown(path))?;
-    decode(&bytes, channels, limits)
-        .with_context(|| format!("{}: cannot read the picture", shown(path)))
+    let what = || format!("{}: cannot read the picture", shown(path));
+    // A decoder's panic is that file's error. It leaves nothing behind: it owned all that it worked on.
+    catch_unwind(AssertUnwindSafe(|| decode(&bytes, channels, limits)))
+        .unwrap_or_else(|_| Err(anyhow!("it is damaged in a way that its decoder does not take")))
+        .with_context(what)
 }
 
 fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<(Vec<u8>, [usize; 3])> {
@@ -105,16 +110,13 @@ fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<(Vec<u8>, [u
         .context("it is no PNG, JPEG or BMP file, whatever its name says")?;
     match format {
         ImageFormat::Png => {
-            let decoder = PngDecoder::with_limits(Cursor::new(bytes), memory(limits))?;
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), memory(limits));
+            let decoder = decoder.map_err(limited)?;
             ensure!(!decoder.is_apng()?, "it is animated; save one picture of it");
             convert(decoder, channels, limits)
         }
         ImageFormat::Jpeg => {
-            let mut header = zune_jpeg::JpegDecoder::new(ZCursor::new(bytes));
-            header.decode_headers().map_err(|e| anyhow!("its header: {e:?}"))?;
-            let colours = header.input_colorspace();
-            let cmyk = matches!(colours, Some(ColorSpace::CMYK | ColorSpace::YCCK));
-            ensure!(!cmyk, "its colours are CMYK; convert it to RGB");
+            jpeg::check(bytes)?;
             convert(JpegDecoder::new(Cursor::new(bytes))?, channels, limits)
         }
         ImageFormat::Bmp => convert(BmpDecoder::new(Cursor::new(bytes))?, channels, limits),
@@ -127,6 +129,15 @@ fn memory(limits: &Limits) -> image::Limits {
     // 16 bits in four channels, and once more for the decoder's own.
     memory.max_alloc = Some(limits.pixels.saturating_mul(16).max(1 << 16));
     memory
+}
+
+fn limited(error: ImageError) -> anyhow::Error {
+    match error {
+        ImageError::Limits(_) => anyhow!(
+            "it takes more memory than its pixels may; GANOMALY_MAX_PIXELS raises the limit"
+        ),
+        other => other.into(),
+    }
 }
 
 fn convert(
@@ -142,7 +153,7 @@ fn convert(
         limits.pixels
     );
     decoder.set_limits(memory(limits))?;
-    let picture = DynamicImage::from_decoder(decoder)?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(limited)?;
     let (w, h) = (w as usize, h as usize);
     if channels == 1 {
         return Ok((picture.into_luma8().into_raw(), [1, h, w]));

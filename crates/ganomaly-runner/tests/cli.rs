@@ -138,12 +138,12 @@ fn a_run_leaves_everything_and_scores_pictures() {
     sandbox.write("no.png", "not a picture");
     sandbox
         .fails(&["score", run.to_str().unwrap(), "no.png"], &["no.png: cannot read the picture"]);
+    sandbox.fails(&["score", run.to_str().unwrap(), "gone.png"], &["gone.png: No such file"]);
+    sandbox.fails(&["score", "gone", "a.png"], &["gone: cannot be read as weights"]);
     sandbox.fails(
-        &["score", run.to_str().unwrap(), "gone.png"],
-        &["gone.png: cannot read the picture"],
+        &["score", "a.png", "a.png"],
+        &["a.png: cannot be read as weights: not safetensors"],
     );
-    sandbox.fails(&["score", "gone", "a.png"], &["gone: cannot read the weights"]);
-    sandbox.fails(&["score", "a.png", "a.png"], &["a.png: not a safetensors file"]);
 }
 
 #[test]

@@ -138,7 +138,8 @@ impl<'a> Archive<'a> {
             return Err(format!("its {name:?} has {size} bytes; {most} are read at most"));
         }
         let mut bytes = Vec::new();
-        entry.take(size).read_to_end(&mut bytes).map_err(|e| broken(&e))?;
+        // One byte more: the checksum is compared when the end is met.
+        entry.take(size + 1).read_to_end(&mut bytes).map_err(|e| broken(&e))?;
         match bytes.len() as u64 == size {
             true => Ok(bytes),
             false => Err(format!("its {name:?} ends after {} of {size} bytes", bytes.len())),

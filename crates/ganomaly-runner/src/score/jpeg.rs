@@ -1,0 +1,53 @@
+//! What a JPEG file says of itself before its first scan, where the decoder takes too much on trust.
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Refuses CMYK, and colours sampled in a way that no camera writes (the first one, brightness, is the finest), which
+/// zune-jpeg 0.5 panics on. Walks the segments of the header (ITU T.81, annex B): 0xff, a marker, a length, its contents.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let mut rest = bytes.strip_prefix(&[0xff, 0xd8]).context("it is no JPEG file")?;
+    let mut frames = 0;
+    loop {
+        rest = rest.strip_prefix(&[0xff]).context("it is damaged before its first scan")?;
+        let filled = rest.iter().take_while(|&&b| b == 0xff).count();
+        let (&marker, after) =
+            rest[filled..].split_first().context("it ends before its first scan")?;
+        let len = after.first_chunk().map_or(0, |n| usize::from(u16::from_be_bytes(*n)));
+        let contents =
+            after.get(2..len).context("it is cut off or damaged before its first scan")?;
+        match marker {
+            // Start of frame: all but three of these sixteen, which are tables and an extension.
+            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
+                frame(contents)?;
+                frames += 1;
+            }
+            0xda => break,
+            0x01 | 0xd0..=0xd9 => bail!("it is damaged before its first scan"),
+            _ => {}
+        }
+        rest = &after[len..];
+    }
+    ensure!(frames == 1, "it has {frames} headers of a picture; 1 is read");
+    Ok(())
+}
+
+/// Precision, height, width, number of components; then of each its name, how finely it is sampled, its table.
+fn frame(contents: &[u8]) -> Result<()> {
+    let components = contents.get(6..).context("its header is cut off")?;
+    let count = usize::from(contents[5]);
+    ensure!(count != 4, "its colours are CMYK; convert it to RGB");
+    ensure!(matches!(count, 1 | 3), "it has {count} colour components; 1 and 3 are read");
+    ensure!(components.len() == 3 * count, "its header is damaged");
+    let sampled = |at: usize| (components[3 * at + 1] >> 4, components[3 * at + 1] & 15);
+    let (h, v) = sampled(0);
+    for (own_h, own_v) in (0..count).map(sampled) {
+        ensure!(
+            (1..=4).contains(&own_h)
+                && (1..=4).contains(&own_v)
+                && h % own_h == 0
+                && v % own_v == 0,
+            "its colours are sampled {own_h}×{own_v} beside a brightness of {h}×{v}; save it again with another program"
+        );
+    }
+    Ok(())
+}
