@@ -23,12 +23,12 @@ pub enum Error {
         folders: Vec<PathBuf>,
     },
     /// A file that cannot be read or written.
-    #[error("{}: {source}", shown(path))]
+    #[error("{}: {cause}", shown(path))]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's message.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file whose contents are not what they should be.
     #[error("{}: {problem}", shown(path))]
@@ -60,8 +60,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), source }
+    pub(crate) fn io(path: &Path, cause: std::io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), cause }
     }
 
     pub(crate) fn malformed(path: &Path, problem: impl Into<String>) -> Self {

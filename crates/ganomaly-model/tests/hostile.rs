@@ -228,7 +228,7 @@ fn safetensors_that_lie_are_refused() {
     };
     for (bytes, word) in [
         (vec![], "not safetensors"),
-        (b"\xff\xff\xff\xff\xff\xff\xff\xff{}".to_vec(), "4194304 are read at most"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\xff{}".to_vec(), "not safetensors"),
         (safetensors("{}", b"x"), "not safetensors"),
         (one("F32", "[2]", &[0; 4]), "not safetensors"),
         (one("F32", "[4294967296,4294967296,4294967296]", &[0; 4]), "not safetensors"),
@@ -255,6 +255,8 @@ fn safetensors_that_lie_are_refused() {
             "tensor \"w\": number 1 is infinite or not a number",
         );
     }
+    let limits = Limits { header_bytes: 10, ..Limits::default() };
+    refused(read_safetensors_within(&path, &limits), &path, "10 are read at most");
     let limits = Limits { bytes: 10, ..Limits::default() };
     refused(read_safetensors_within(&path, &limits), &path, "GANOMALY_MAX_WEIGHT_BYTES");
     refused(read_safetensors(dir.path()), dir.path(), "name a regular file");

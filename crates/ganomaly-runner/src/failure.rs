@@ -46,7 +46,7 @@ pub(crate) fn last(folder: &Path, run: &str) -> Result<Option<Failure>> {
     }
     let text = match read_text(&path, 1 << 20) {
         // Forgotten in between, by the run's success.
-        Err(ganomaly_data::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+        Err(ganomaly_data::Error::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
             return Ok(None);
         }
         text => text.context("cannot read why a run failed")?,

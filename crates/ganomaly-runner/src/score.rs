@@ -86,7 +86,8 @@ impl Scorer {
 ///
 /// The format is told by the contents, never by the name. 16 bits are rounded to 8, and transparency is dropped. Refused are
 /// pictures of more pixels than the limit (before anything is decoded), animated ones, and CMYK, whose colours depend
-/// on a profile. Takes memory for the file and at most 32 bytes a pixel.
+/// on a profile. Takes memory for the file and at most 32 bytes a pixel, sides
+/// counted up to multiples of 32.
 pub fn read_picture(
     path: &Path,
     channels: usize,

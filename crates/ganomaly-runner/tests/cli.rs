@@ -345,7 +345,8 @@ fn bad_configs_are_named_with_file_line_and_key() {
     for (set, words) in sets {
         sandbox.fails(&["train", "tiny.toml", "--set", set], words);
     }
-    sandbox.fails(&["train", "gone.toml"], &["gone.toml: cannot read the experiment"]);
+    sandbox
+        .fails(&["train", "gone.toml"], &["cannot read the experiment: gone.toml: No such file"]);
     sandbox.fails(&["train", "tiny.toml", "--threads", "0"], &["--threads 0: use 1 or more"]);
     assert!(!sandbox.path("results/tiny").exists() || no_leftovers(&sandbox.path("results/tiny")));
 }

@@ -44,6 +44,9 @@ pub fn read_safetensors(path: &Path) -> Result<NamedTensors> {
 pub fn read_safetensors_within(path: &Path, limits: &Limits) -> Result<Contents> {
     let bytes = read_file(path, limits)?;
     let header = bytes.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
+    if header > (bytes.len() as u64).saturating_sub(8) {
+        return Err(wrong(path, "not safetensors: it is shorter than its header".into()));
+    }
     if header > limits.header_bytes {
         return Err(wrong(path, format!("its header has {header} bytes; {}", limits.header())));
     }
