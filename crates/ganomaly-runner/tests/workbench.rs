@@ -293,7 +293,7 @@ fn weightings_are_compared_with_the_papers() {
         &["[design]", "w_con is set elsewhere"],
     );
     sandbox
-        .fails(&["weights", "--config", "gone.toml"], &["gone.toml: cannot read the experiment"]);
+        .fails(&["weights", "--config", "gone.toml"], &["cannot read the experiment: gone.toml"]);
 }
 
 #[test]
