@@ -9,13 +9,14 @@ mod sealed;
 pub use content::{Checkpoint, Identity, Lowered, RunState};
 pub use sealed::VERSION;
 
+use crate::checksums::hex;
 use crate::config::RunConfig;
 use crate::data::RunData;
-use crate::files::{names_in, unique};
+use crate::files::{names_in, write_whole};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -110,7 +111,7 @@ impl Checkpoints {
         let path = self.folder.join(checkpoint.state.file_name());
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("{}: cannot create", self.folder.display()))?;
-        write_durably(&path, &bytes)?;
+        write_whole(&path, &bytes)?;
         let mut files = self.files()?;
         files.truncate(files.len().saturating_sub(KEPT));
         for (_, name) in files {
@@ -218,30 +219,6 @@ pub(crate) fn remove_done(results: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A file that is there whole or not at all, even if the machine loses power: under a temporary name first, and told to the disk, as is the folder.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", unique()));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        // Elsewhere than on Unix a folder cannot be opened.
-        if cfg!(unix)
-            && let Some(folder) = path.parent()
-        {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.with_context(|| format!("{}: cannot write", path.display()))
-}
-
 fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -258,7 +235,7 @@ fn digest(data: &RunData) -> String {
             hash.update(data.images.image(index).unwrap_or_default());
         }
         hash.update(data.images.labels());
-        sealed::hex(&hash.finalize())
+        hex(&hash.finalize())
     });
     let mut hash = Sha256::new_with_prefix(images);
     for indices in [&data.split.train, &data.validation, &data.split.test] {
@@ -267,5 +244,5 @@ fn digest(data: &RunData) -> String {
             hash.update(index.to_le_bytes());
         }
     }
-    sealed::hex(&hash.finalize())
+    hex(&hash.finalize())
 }

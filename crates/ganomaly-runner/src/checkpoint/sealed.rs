@@ -1,5 +1,6 @@
 //! A safetensors file with a header of its own in its metadata, and a SHA-256 over every byte.
 
+use crate::checksums::hex;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use ganomaly_model::{NamedTensors, weights};
@@ -73,8 +74,4 @@ fn checksum_at(bytes: &[u8]) -> Option<usize> {
     let head = &bytes[..bytes.len().min(1 << 20)];
     let at = head.windows(BEFORE.len()).position(|window| window == BEFORE)? + BEFORE.len();
     (at + HEX <= bytes.len()).then_some(at)
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
