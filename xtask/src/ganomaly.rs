@@ -39,7 +39,7 @@ pub fn built() -> Result<PathBuf> {
 /// Runs cargo with these arguments in the workspace, and returns the programs that it built.
 pub fn executables(args: &[&str]) -> Result<Vec<PathBuf>> {
     let mut build = cargo();
-    build.args(args).args(["--quiet", "--message-format", "json-render-diagnostics"]);
+    build.args(args).args(["--message-format", "json-render-diagnostics"]);
     build.arg("--manifest-path").arg(root()?.join("Cargo.toml"));
     let output = build.stderr(Stdio::inherit()).output().context("cargo cannot be run")?;
     ensure!(output.status.success(), "cargo {}: failed", args.join(" "));

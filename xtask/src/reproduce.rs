@@ -1,8 +1,10 @@
-//! `cargo xtask reproduce`: the main job.
+//! `cargo xtask reproduce`: the main job. It writes into a folder of its own, so that the committed
+//! results stay as they are, and compares the two.
 
 use crate::ganomaly;
 use anyhow::Result;
 use clap::ValueEnum;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -13,7 +15,10 @@ pub struct Args {
     /// Only this table; else both.
     #[arg(long)]
     table: Option<Table>,
-    /// Further arguments for the sweep, such as --set seed=0 or --data-dir DIR.
+    /// Where results go; results, where the committed ones are, stays as it is.
+    #[arg(long, default_value = "reproduced")]
+    results: PathBuf,
+    /// Further arguments for the sweep, such as --only abnormal_class=2,seed=0 or --data-dir DIR.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
@@ -34,7 +39,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let root = ganomaly::root()?;
     for name in experiments {
         let config = root.join("experiments").join(format!("{name}.toml"));
-        let results = root.join("results");
+        let results = root.join(&args.results);
         let mut all =
             vec![config.display().to_string(), "--results".into(), results.display().to_string()];
         all.extend(args.rest.iter().cloned());
@@ -42,9 +47,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if code != ExitCode::SUCCESS {
             return Ok(code);
         }
-        if args.rest.iter().any(|arg| arg == "--dry-run") {
+        // With --set or --name it is another experiment, under another name.
+        let other = |arg: &String| ["--set", "--name"].iter().any(|flag| arg.starts_with(flag));
+        if args.rest.iter().any(|arg| arg == "--dry-run" || other(arg)) {
             continue;
         }
+        compare(&root.join("results").join(name), &results.join(name));
         let mut report = vec![name.to_string(), "--results".into(), results.display().to_string()];
         report.extend(data_dir(&args.rest));
         println!("\nThe report, for any browser:");
@@ -54,6 +62,31 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says how many runs have the numbers of the committed ones. Processors with other instructions
+/// round otherwise, so that a difference is told and is no failure.
+fn compare(committed: &Path, ours: &Path) {
+    let rows = |folder: &Path| -> Option<Vec<String>> {
+        let text = std::fs::read_to_string(folder.join("runs.csv")).ok()?;
+        Some(text.lines().skip(1).map(String::from).collect())
+    };
+    let (Some(committed_rows), Some(our_rows)) = (rows(committed), rows(ours)) else { return };
+    let (same, other): (Vec<_>, Vec<_>) =
+        our_rows.iter().partition(|row| committed_rows.contains(row));
+    println!(
+        "\n{} of {} runs have the very numbers of {}",
+        same.len(),
+        our_rows.len(),
+        committed.join("runs.csv").display()
+    );
+    let run = |row: &str| row.split(',').next().unwrap_or_default().to_string();
+    for row in other {
+        match committed_rows.iter().find(|committed| run(committed) == run(row)) {
+            Some(committed) => println!("  here   {row}\n  there  {committed}"),
+            None => println!("  {}: not among the committed ones", run(row)),
+        }
+    }
 }
 
 /// The data folder among a sweep's arguments, which its report reads pictures from.

@@ -2,28 +2,9 @@
 
 use crate::{Error, LabeledImages, Result, Transform};
 use candle_core::{Device, Tensor};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
-
-/// The random stream that test pictures are drawn from where their number is limited; epochs use the streams from 1 on.
-pub(crate) const LIMIT_STREAM: u64 = 0;
-
-/// The indices in an order drawn from `seed`; each `stream` gives another. Fisher-Yates with ChaCha8, written out so that no
-/// version of a library changes it.
-pub fn shuffled(indices: &[u32], seed: u64, stream: u64) -> Vec<u32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(stream);
-    let mut order = indices.to_vec();
-    for i in (1..order.len()).rev() {
-        // 64 random bits scaled to 0..=i: the bias is below i / 2^64.
-        let draw = (u128::from(rng.random::<u64>()) * (i as u128 + 1)) >> 64;
-        order.swap(i, draw as usize);
-    }
-    order
-}
 
 /// Pictures on the device, with their positions in the data set.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Which pictures train and which test.
 
-use crate::{Error, Result, numpy};
+use crate::{Error, Purpose, Result, numpy};
 use std::fmt;
 use std::str::FromStr;
 
@@ -130,7 +130,8 @@ impl Split {
         let keep_normals = test.saturating_sub(keep_anomalies).clamp(1, normals);
         let draw = |from: usize, count: usize, keep: usize| {
             let positions: Vec<u32> = (from as u32..(from + count) as u32).collect();
-            let mut kept = crate::shuffled(&positions, seed, crate::batches::LIMIT_STREAM);
+            let mut kept =
+                crate::shuffled(&positions, seed, Purpose::TEST_LIMIT, u64::from(from > 0));
             kept.truncate(keep);
             kept.sort_unstable();
             kept

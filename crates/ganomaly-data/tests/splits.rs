@@ -1,7 +1,7 @@
 //! Splits against the published code's, and their laws.
 
 use flate2::read::GzDecoder;
-use ganomaly_data::{Split, SplitKind, shuffled};
+use ganomaly_data::{Purpose, Split, SplitKind, shuffled};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 
@@ -103,16 +103,17 @@ fn limits_keep_both_kinds_and_the_order() {
 }
 
 #[test]
-fn shuffles_are_permutations_that_differ_by_seed_and_stream() {
+fn shuffles_are_permutations_that_differ_by_seed_purpose_and_number() {
     let items: Vec<u32> = (0..500).collect();
-    let order = shuffled(&items, 1, 2);
+    let order = shuffled(&items, 1, Purpose::EPOCH, 2);
     let mut sorted = order.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, items);
-    assert_eq!(order, shuffled(&items, 1, 2));
-    assert_ne!(order, shuffled(&items, 1, 3));
-    assert_ne!(order, shuffled(&items, 2, 2));
-    assert!(shuffled(&[], 0, 0).is_empty());
+    assert_eq!(order, shuffled(&items, 1, Purpose::EPOCH, 2));
+    assert_ne!(order, shuffled(&items, 1, Purpose::EPOCH, 3));
+    assert_ne!(order, shuffled(&items, 1, Purpose::VALIDATION, 2));
+    assert_ne!(order, shuffled(&items, 2, Purpose::EPOCH, 2));
+    assert!(shuffled(&[], 0, Purpose::EPOCH, 0).is_empty());
 }
 
 #[test]

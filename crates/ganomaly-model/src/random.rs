@@ -5,11 +5,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// The generator of one purpose: streams of the same seed never overlap.
-pub fn stream(seed: u64, purpose: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(purpose);
-    rng
+/// The generator of one purpose. Generators of different purposes never share a number, whatever
+/// the seed: the purpose is a part of ChaCha's key, as in `ganomaly_data::Purpose`.
+pub fn stream(seed: u64, purpose: &[u8; 8]) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(purpose);
+    ChaCha8Rng::from_seed(key)
 }
 
 /// Fills a new tensor with draws from N(mean, std²).

@@ -103,7 +103,8 @@ impl Twin {
 fn check(config: GanomalyConfig) -> Result<()> {
     let model = Ganomaly::with_dtype(config.clone(), 5, DType::F64).unwrap();
     let shape = [6, config.nc, config.isize, config.isize];
-    let x = random::normal(&mut random::stream(1, 9), (0.0, 0.6), &shape, DType::F64).unwrap();
+    let x = random::normal(&mut random::stream(1, b"images  "), (0.0, 0.6), &shape, DType::F64)
+        .unwrap();
     let forward = model.forward(&x).unwrap();
     let losses = model.losses(&forward).unwrap();
     let gradients = model.gradients(&forward).unwrap();

@@ -157,7 +157,7 @@ mod tests {
         let path = dir.path().join("e.toml");
         std::fs::write(&path, "dataset = \"synthetic\"\ndevice = \"twin\"\nepochs = 1\n").unwrap();
         let set: Vec<String> = settings.iter().map(ToString::to_string).collect();
-        Experiment::read(&path, &set).unwrap()
+        Experiment::read(&path, &set, None).unwrap()
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl fmt::Display for Report {
 
 /// Does the experiment undisturbed, then with kills until there were enough, in `folder`, and compares. An error where anything differs or is left over.
 pub fn run(options: &Options, folder: &Path, say: &dyn Fn(&str)) -> Result<Report> {
-    let experiment = Experiment::read(&options.config, &options.set)?;
+    let experiment = Experiment::read(&options.config, &options.set, None)?;
     let plan = Plan::new(&experiment)?;
     let (left_alone, killed) = (folder.join("undisturbed"), folder.join("killed"));
     let started = Instant::now();

@@ -1,12 +1,17 @@
 //! `SHA256SUMS` of a run's folder: what each of its files was when the run ended, in the form that `sha256sum -c` reads.
 
+use crate::record;
 use anyhow::{Context, Result, bail, ensure};
+use ganomaly_data::read_text;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::path::Path;
+
+/// Most bytes of the list.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The file's name.
 pub const FILE: &str = "SHA256SUMS";
@@ -51,15 +56,11 @@ impl Checksums {
         self.0.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect()
     }
 
-    /// Those of a run's folder; none where it was written before there were any.
-    pub fn read(folder: &Path) -> Result<Option<Self>> {
+    /// Those of a run's folder.
+    pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
-        let text = match fs::read(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.with_context(|| format!("{}: cannot read", path.display()))?,
-        };
-        let sums = std::str::from_utf8(&text).context("not text").and_then(Self::parse);
-        sums.map(Some).with_context(|| format!("{}: not a list of checksums", path.display()))
+        let text = read_text(&path, MAX_BYTES).context("cannot read a run's checksums")?;
+        Self::parse(&text).with_context(|| format!("{}: not a list of checksums", path.display()))
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -76,15 +77,17 @@ impl Checksums {
     }
 }
 
-/// Reads a file of a run's folder; an error where it is not what the run wrote, so that no damaged result is taken as good. Without
-/// checksums, in folders of earlier versions, the file is taken as it is.
+/// Reads a file of a run's folder; an error where it is not what the run wrote, so that no damaged
+/// result is taken as good.
 pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
     let path = folder.join(name);
-    let bytes = fs::read(&path).with_context(|| {
-        format!(
-            "{}: cannot read. A finished run has this file; remove the run's folder and sweep again",
+    let bytes = fs::read(&path).with_context(|| match record::is_run(folder) {
+        true => format!(
+            "{}: not here; of this run the records are kept alone. To have it, do the run in another \
+             folder (--results)",
             path.display()
-        )
+        ),
+        false => format!("{}: cannot read, and {} is no run's", path.display(), folder.display()),
     })?;
     check(folder, name, &bytes)?;
     Ok(bytes)
@@ -92,7 +95,7 @@ pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
 
 /// As [`read`], of bytes that have been read.
 pub fn check(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let Some(sums) = Checksums::read(folder)? else { return Ok(()) };
+    let sums = Checksums::read(folder)?;
     let found = sha256(bytes);
     ensure!(
         sums.0.get(name) == Some(&found),
@@ -126,7 +129,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a"), "abc").unwrap();
-        assert!(read(folder.path(), "a").is_ok(), "without checksums");
+        assert!(read(folder.path(), "a").is_err(), "without checksums");
         fs::write(folder.path().join(FILE), &text).unwrap();
         assert_eq!(read(folder.path(), "a").unwrap(), b"abc");
         fs::write(folder.path().join("a"), "abd").unwrap();

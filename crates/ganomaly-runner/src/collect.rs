@@ -1,8 +1,10 @@
 //! The tables and plots of an experiment, from its plan and its runs' records.
 
 use crate::config::RunConfig;
+use crate::data::{GENERATED, OFFICIAL};
 use crate::files::{Contents, write_all};
 use crate::plan::{Plan, Run};
+use crate::provenance::Provenance;
 use crate::record::{self, Metrics};
 use crate::registry;
 use crate::report::plot::{self, ClassSeries};
@@ -37,8 +39,9 @@ pub fn collect(folder: &Path) -> Result<Collected> {
         None => Plan::of_runs(folder)?,
     };
     let table = write_tables(&plan, folder).with_context(|| format!("{}", folder.display()))?;
-    let missing = plan.runs.iter().filter(|run| !run.is_done(folder));
-    let missing = missing.map(|run| run.name.clone()).collect();
+    let done = plan.finished(folder)?;
+    let is_missing = |run: &&Run| done.iter().all(|done| done.name != run.name);
+    let missing = plan.runs.iter().filter(is_missing).map(|run| run.name.clone()).collect();
     Ok(Collected { table, missing, others: plan.others(folder)?, plan, planned })
 }
 
@@ -51,22 +54,35 @@ struct Group<'a> {
 /// Writes `table.md`, `table.csv`, `runs.csv` and `plots/auroc.svg` from the runs of the plan that are in the folder, and returns the
 /// Markdown. The bytes depend on the plan and these runs alone.
 pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
-    let done = plan.runs.iter().filter(|run| run.is_done(folder));
-    let read = |run: &Run| Ok((run.clone(), record::read_metrics(&folder.join(&run.name))?));
-    let (markdown, files) = tables(plan, &done.map(read).collect::<Result<Vec<_>>>()?)?;
+    let done = plan.finished(folder)?;
+    let read = |run: &&Run| Ok(((*run).clone(), record::read_metrics(&folder.join(&run.name))?));
+    let runs = done.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let (markdown, files) = tables(plan, &runs, images(folder, &done)?.as_deref())?;
     write_all(folder, files)?;
     Ok(markdown)
 }
 
-/// The Markdown, and the files' names and contents.
-pub(crate) fn tables(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<(String, Contents)> {
+/// What is to be said of the images that runs saw; none where they are all of an official set.
+pub(crate) fn images(folder: &Path, runs: &[&Run]) -> Result<Option<String>> {
+    let Some(first) = runs.first() else { return Ok(None) };
+    let images = Provenance::read(&folder.join(&first.name))?.images.unwrap_or_default();
+    Ok(Some(images).filter(|images| ![OFFICIAL, GENERATED, ""].contains(&images.as_str())))
+}
+
+/// The Markdown, and the files' names and contents. `images` is told in each table.
+pub(crate) fn tables(
+    plan: &Plan,
+    runs: &[(Run, Metrics)],
+    images: Option<&str>,
+) -> Result<(String, Contents)> {
     let first = &runs.first().context("no run of the plan is done")?.0.config;
     let groups = groups(plan, runs)?;
     let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
     let mut series: Vec<ClassSeries> = Vec::new();
     let (classes, columns) = axes(first)?;
     for group in &groups {
-        let table = table(group, &classes, &columns)?;
+        let mut table = table(group, &classes, &columns)?;
+        table.protocol.extend(images.iter().flat_map(|images| ["; ", images]));
         markdown += &format!("\n{}", table.to_markdown());
         csv += &table.to_csv()?;
         let name =

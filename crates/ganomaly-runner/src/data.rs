@@ -1,16 +1,23 @@
 //! Loading a run's pictures, once for all runs of a process.
 
-use crate::checksums::sha256_of;
-use crate::config::{RunConfig, class_index};
+use crate::checksums::{hex, sha256_of};
+use crate::config::{RunConfig, Validation, class_index};
 use crate::registry;
-use anyhow::{Context, Result, ensure};
-use ganomaly_data::{LabeledImages, Normalization, Normalize, Split, Transform, shuffled};
+use anyhow::{Context, Result, bail, ensure};
+use ganomaly_data::{
+    LabeledImages, Normalization, Normalize, Purpose, Split, Transform, Verification, shuffled,
+};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// The random stream that validation pictures are drawn from; `evaluate.rs` has the one above it.
-const VALIDATION_STREAM: u64 = u64::MAX - 1;
+/// The whole data set, as its publisher has it.
+pub const OFFICIAL: &str = "official";
+/// A data set that is drawn when it is needed.
+pub const GENERATED: &str = "generated";
+/// How a line begins that tells of anything else.
+const NOT_OFFICIAL: &str = "not the official set";
 
 /// The data folder and the data sets already read from it.
 #[derive(Debug)]
@@ -19,16 +26,26 @@ pub struct DataStore {
     loaded: Mutex<HashMap<String, Loaded>>,
 }
 
-/// A data set's pictures, their SHA-256 once someone has asked for it, and that of each of its files by name.
-type Loaded = (Arc<LabeledImages>, Arc<OnceLock<String>>, Arc<BTreeMap<String, String>>);
+/// A data set as it was read.
+#[derive(Clone, Debug)]
+struct Loaded {
+    images: Arc<LabeledImages>,
+    /// SHA-256 of images and labels, once someone has asked for it.
+    digest: Arc<OnceLock<String>>,
+    /// SHA-256 of each of its files, by name.
+    files: Arc<BTreeMap<String, String>>,
+    standing: Arc<str>,
+}
 
 /// What a run learns from and is tested on.
 #[derive(Clone, Debug)]
 pub struct RunData {
     /// All pictures.
     pub images: Arc<LabeledImages>,
-    /// SHA-256 of pictures and labels, shared by all runs on them, once one has computed it.
-    pub(crate) digest: Arc<OnceLock<String>>,
+    /// SHA-256 of images and labels, shared by all runs on them, once one has computed it.
+    digest: Arc<OnceLock<String>>,
+    /// What part of the data set that is: [`OFFICIAL`], [`GENERATED`], or how it differs.
+    pub standing: Arc<str>,
     /// Which of them train and test.
     pub split: Split,
     /// Normal pictures that neither train nor test.
@@ -52,7 +69,18 @@ impl DataStore {
 
     /// The data set's pictures, read at the first call.
     pub fn images(&self, name: &str) -> Result<Arc<LabeledImages>> {
-        Ok(self.load(name)?.0)
+        Ok(self.load(name)?.images)
+    }
+
+    /// SHA-256 of the data set's images and labels.
+    pub fn images_sha256(&self, name: &str) -> Result<String> {
+        let Loaded { images, digest, .. } = self.load(name)?;
+        Ok(digest.get_or_init(|| images_digest(&images)).clone())
+    }
+
+    /// What part of the data set is there: [`OFFICIAL`], [`GENERATED`], or how it differs.
+    pub fn standing(&self, name: &str) -> Result<Arc<str>> {
+        Ok(self.load(name)?.standing)
     }
 
     /// SHA-256 of each of the data set's files, as they lie in the data folder, by name.
@@ -75,14 +103,23 @@ impl DataStore {
         }
         let dataset = registry::dataset(name)?;
         let images = Arc::new(dataset.load(&self.dir)?);
-        let all = (images, Arc::default(), Arc::new(self.checksums(name)?));
+        let standing = match dataset.verify(&self.dir)? {
+            Verification::Official => OFFICIAL.into(),
+            Verification::Generated => GENERATED.into(),
+            Verification::Partial(_) => {
+                let (train, all) = (images.official_train(), images.len());
+                format!("{NOT_OFFICIAL}: {train} training and {} test images", all - train).into()
+            }
+        };
+        let files = Arc::new(self.checksums(name)?);
+        let all = Loaded { images, digest: Arc::default(), files, standing };
         loaded.insert(name.to_string(), all.clone());
         Ok(all)
     }
 
     /// Pictures, split and transform of a run.
     pub fn prepare(&self, config: &RunConfig) -> Result<RunData> {
-        let (images, digest, files) = self.load(&config.dataset)?;
+        let Loaded { images, digest, files, standing } = self.load(&config.dataset)?;
         let class = class_index(images.class_names(), config.class())?;
         let class = u8::try_from(class).context("a class number above 255")?;
         let mut split = Split::new(
@@ -94,15 +131,51 @@ impl DataStore {
         )?
         .limit(config.train_limit, config.test_limit, config.seed());
         let validation = hold_out(&mut split.train, config)?;
-        Ok(RunData { images, digest, split, validation, files, transform: transform(config)? })
+        let transform = transform(config)?;
+        Ok(RunData { images, digest, standing, split, validation, files, transform })
     }
+}
+
+impl RunData {
+    /// SHA-256 of the data set's images and labels.
+    pub fn images_sha256(&self) -> &str {
+        self.digest.get_or_init(|| images_digest(&self.images))
+    }
+
+    /// SHA-256 of all images and their labels, and of which of them train, validate and test.
+    pub(crate) fn sha256(&self) -> String {
+        let mut hash = Sha256::new_with_prefix(self.images_sha256());
+        for indices in [&self.split.train, &self.validation, &self.split.test] {
+            hash.update(indices.len().to_le_bytes());
+            for index in indices {
+                hash.update(index.to_le_bytes());
+            }
+        }
+        hex(&hash.finalize())
+    }
+}
+
+fn images_digest(images: &LabeledImages) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{:?} {} {}", images.shape(), images.len(), images.official_train()));
+    for index in 0..images.len() {
+        hash.update(images.image(index).unwrap_or_default());
+    }
+    hash.update(images.labels());
+    hex(&hash.finalize())
 }
 
 /// Takes the validation pictures out of those that train; both stay in their order.
 fn hold_out(train: &mut Vec<u32>, config: &RunConfig) -> Result<Vec<u32>> {
     let (there, count) = (train.len(), config.validation.of(train.len()));
     ensure!(count < there, "validation = {count}: there are only {there} training pictures");
-    let mut drawn = shuffled(train, config.seed(), VALIDATION_STREAM);
+    if let (0, Validation::Fraction(part)) = (count, config.validation) {
+        let least = 1.0 / there as f64;
+        bail!(
+            "validation = {part}: of {there} training images that is none; use {least:.1e} or more"
+        );
+    }
+    let mut drawn = shuffled(train, config.seed(), Purpose::VALIDATION, 0);
     drawn.truncate(count);
     let drawn: HashSet<u32> = drawn.into_iter().collect();
     let (held_out, kept) = train.iter().partition(|picture| drawn.contains(picture));

@@ -5,11 +5,8 @@ use crate::data::RunData;
 use crate::progress::Cancel;
 use anyhow::Result;
 use candle_core::Device;
-use ganomaly_data::{BatchOptions, Batches, shuffled};
+use ganomaly_data::{BatchOptions, Batches, Purpose, shuffled};
 use ganomaly_model::{BatchNormMode, Detector, Scores};
-
-/// The random stream that the shuffled test order is drawn from; epochs have the streams from 1 on.
-const TEST_ORDER_STREAM: u64 = u64::MAX;
 
 /// Scores every test picture; the result is in the split's order, whatever the order of scoring.
 pub fn score_test_set(
@@ -93,7 +90,7 @@ pub struct Order {
 pub fn test_order(data: &RunData, config: &RunConfig, mode: ScoringMode) -> Order {
     let positions: Vec<u32> = (0..data.split.test.len() as u32).collect();
     let positions = match mode {
-        ScoringMode::BatchShuffled => shuffled(&positions, config.seed(), TEST_ORDER_STREAM),
+        ScoringMode::BatchShuffled => shuffled(&positions, config.seed(), Purpose::TEST_ORDER, 0),
         ScoringMode::Running | ScoringMode::BatchSequential | ScoringMode::Single => positions,
     };
     let statistics = match mode {

@@ -1,13 +1,17 @@
 //! The plan of an experiment: its runs by name, in order, as TOML and beside its results.
 
-use crate::config::{Experiment, RunConfig, class_index};
+use crate::config::{Experiment, RunConfig, class_index, parse_value};
 use crate::files::{names_in, write_whole};
-use crate::registry;
+use crate::numerics::{BEFORE_GENERATIONS, NUMERICS, OtherGeneration};
+use crate::provenance::Provenance;
+use crate::{record, registry};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{read_text, shown};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// The plan's file in an experiment's results.
@@ -48,26 +52,43 @@ impl Plan {
         Ok(Self { name: experiment.name.clone(), swept: experiment.swept.clone(), runs })
     }
 
-    /// The plan of the last sweep into the folder; none where there is none.
+    /// The plan of the last sweep into the folder; none where there is none. An error that is an
+    /// [`OtherGeneration`] where the folder's results are of another generation of the numerics.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE);
-        if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        if path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
             return Ok(None);
         }
         let text = read_text(&path, MAX_BYTES).context("cannot read the plan")?;
-        let plan = Self::from_toml(&text);
-        plan.map(Some).with_context(|| format!("{}: not a plan", shown(&path)))
+        match Self::from_toml(&text) {
+            Err(e) if e.is::<OtherGeneration>() => Err(e.context(shown(folder))),
+            plan => plan.map(Some).with_context(|| format!("{}: not a plan", shown(&path))),
+        }
     }
 
-    /// A plan of every run in a folder: for results without a plan. What differs from run to run counts as swept.
+    /// The folder's plan, else one of every run in it.
+    pub fn of_folder(folder: &Path) -> Result<Self> {
+        Self::read(folder)?.map_or_else(|| Self::of_runs(folder), Ok)
+    }
+
+    /// A plan of every run in a folder: for results without a plan. What differs from run to run
+    /// counts as swept. Runs of another generation, or under another's name, are left out.
     pub fn of_runs(folder: &Path) -> Result<Self> {
-        let mut runs = Vec::new();
+        let (mut runs, mut strange) = (Vec::new(), None);
         for name in finished_in(folder)? {
             let path = folder.join(&name).join("config.toml");
             let text = read_text(&path, MAX_BYTES).context("cannot read a run's config")?;
             let config = RunConfig::from_toml(&text)
                 .with_context(|| format!("{}: not a run's config", shown(&path)))?;
-            runs.push(Run { name, config });
+            let run = Run { name: config.run_name()?, config };
+            match run.is_done(folder) {
+                Ok(true) if run.name == name => runs.push(run),
+                Ok(_) => strange = Some(stranger(folder, &name, &run.name)),
+                Err(e) => strange = Some(e),
+            }
+        }
+        if let (true, Some(strange)) = (runs.is_empty(), strange) {
+            return Err(strange);
         }
         ensure!(!runs.is_empty(), "{}: neither a plan nor a run is there", folder.display());
         let folder = folder.canonicalize()?;
@@ -114,7 +135,8 @@ impl Plan {
         );
         let swept = self.swept.iter().cloned().map(Value::String).collect();
         let name = Value::String(self.name.clone());
-        let _ = writeln!(text, "name = {name}\nswept = {}\n", Value::Array(swept));
+        let _ = writeln!(text, "numerics = {NUMERICS}\nname = {name}");
+        let _ = writeln!(text, "swept = {}\n", Value::Array(swept));
         let common = toml::to_string(&common).context("a plan cannot be written as TOML")?;
         let _ = writeln!(text, "[common]\n{common}\n[runs]");
         for run in &self.runs {
@@ -128,12 +150,24 @@ impl Plan {
 
     fn from_toml(text: &str) -> Result<Self> {
         #[derive(serde::Deserialize)]
+        struct Generation {
+            numerics: Option<u32>,
+        }
+        #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct File {
+            #[serde(rename = "numerics")]
+            _numerics: u32,
             name: String,
             swept: Vec<String>,
             common: Table,
             runs: Table,
+        }
+        // Asked first: another generation may write its plans in another way.
+        let Generation { numerics } = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
+        let theirs = numerics.unwrap_or(BEFORE_GENERATIONS);
+        if theirs != NUMERICS {
+            return Err(OtherGeneration(theirs).into());
         }
         let file: File = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
         let run = |(name, own): (String, Value)| {
@@ -146,6 +180,19 @@ impl Plan {
         };
         let runs = file.runs.into_iter().map(run).collect::<Result<_>>()?;
         Ok(Self { name: file.name, swept: file.swept, runs })
+    }
+
+    /// The runs of the plan that are done, in its order. An error where something else has the name
+    /// of one, and where they saw different images: no table mixes these.
+    pub fn finished(&self, folder: &Path) -> Result<Vec<&Run>> {
+        let mut done = Vec::new();
+        for run in &self.runs {
+            if run.is_done(folder)? {
+                done.push(run);
+            }
+        }
+        same_images(done.iter().map(|run| folder.join(&run.name)))?;
+        Ok(done)
     }
 
     /// The finished runs of the folder that are not of this plan.
@@ -170,9 +217,73 @@ impl Run {
         Ok(keys.iter().map(|key| (key.clone(), value(key))).collect())
     }
 
-    /// Whether its results are there.
-    pub fn is_done(&self, folder: &Path) -> bool {
-        folder.join(&self.name).exists()
+    /// Whether its results are in the experiment's folder. An error where its name is taken by
+    /// something else: another run, one of another generation, or no run at all.
+    pub fn is_done(&self, folder: &Path) -> Result<bool> {
+        let folder = folder.join(&self.name);
+        match folder.symlink_metadata() {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(false);
+            }
+            there => drop(there.with_context(|| format!("{}: cannot read", shown(&folder)))?),
+        }
+        ensure!(
+            record::is_run(&folder),
+            "{}: in the place of a run, and not one: config.toml, metrics.json and run.json are \
+             not all in it. Move it away",
+            shown(&folder)
+        );
+        let there = read_text(&folder.join("config.toml"), MAX_BYTES)?;
+        ensure!(
+            there == self.config.to_toml()?,
+            "{}: another run under this name: its config.toml is not that of {}. Move it away",
+            shown(&folder),
+            self.name
+        );
+        let theirs = Provenance::read(&folder)?.numerics();
+        if theirs != NUMERICS {
+            return Err(anyhow::Error::from(OtherGeneration(theirs)).context(shown(&folder)));
+        }
+        Ok(true)
+    }
+}
+
+/// Refuses runs that saw different images of a data set.
+pub(crate) fn same_images(runs: impl Iterator<Item = PathBuf>) -> Result<()> {
+    let mut first: BTreeMap<String, (PathBuf, String)> = BTreeMap::new();
+    for folder in runs {
+        let record = Provenance::read(&folder)?;
+        let (dataset, images) = (record.dataset.unwrap_or_default(), record.images_sha256);
+        let images = images.unwrap_or_default();
+        let (other, theirs) =
+            first.entry(dataset.clone()).or_insert_with(|| (folder.clone(), images.clone()));
+        ensure!(
+            *theirs == images,
+            "runs saw different images of {dataset}, and no table mixes them: SHA-256 {} in {}, {} \
+             in {}. Keep those of one kind in this folder, and move the others to another",
+            head(theirs),
+            shown(other),
+            head(&images),
+            shown(&folder)
+        );
+    }
+    Ok(())
+}
+
+/// The first digits of a checksum, for people.
+pub(crate) fn head(sum: &str) -> &str {
+    sum.get(..12).unwrap_or(sum)
+}
+
+/// What a run's folder is that is not named as this program names it.
+fn stranger(folder: &Path, name: &str, own: &str) -> anyhow::Error {
+    let path = folder.join(name);
+    match Provenance::read(&path).map(|record| record.numerics()) {
+        Ok(NUMERICS) => {
+            anyhow!("{}: by its config this is the run {own}; was it renamed?", shown(&path))
+        }
+        Ok(theirs) => anyhow::Error::from(OtherGeneration(theirs)).context(shown(&path)),
+        Err(e) => e,
     }
 }
 
@@ -180,10 +291,9 @@ fn table(config: &RunConfig) -> Result<Table> {
     Table::try_from(config).context("the config cannot be written as TOML")
 }
 
-/// The names of the run folders in an experiment's folder.
-fn finished_in(folder: &Path) -> Result<Vec<String>> {
-    let is_run =
-        |name: &String| !name.starts_with('.') && folder.join(name).join("config.toml").is_file();
+/// The names of the run folders in an experiment's folder, of any generation.
+pub(crate) fn finished_in(folder: &Path) -> Result<Vec<String>> {
+    let is_run = |name: &String| record::is_run(&folder.join(name));
     Ok(names_in(folder)?.into_iter().filter(is_run).collect())
 }
 
@@ -239,11 +349,7 @@ impl Only {
 
 /// A value of a swept setting, which some run must have.
 fn value(plan: &Plan, key: &str, text: &str) -> Result<Value> {
-    let mut value = match toml::from_str::<Table>(&format!("v = {text}")) {
-        Ok(mut table) => table.remove("v").unwrap_or(Value::Boolean(false)),
-        // A word that is not a TOML value is a string.
-        Err(_) => Value::String(text.to_string()),
-    };
+    let mut value = parse_value(text).with_context(|| key.to_string())?;
     if matches!(key, "abnormal_class" | "normal_class") {
         let config = &plan.runs.first().context("the plan is empty")?.config;
         let classes = registry::dataset(&config.dataset)?.class_names();

@@ -2,15 +2,21 @@
 
 use crate::checksums::sha256;
 use crate::config::{DeviceName, RunConfig};
+use crate::numerics::{BEFORE_GENERATIONS, NUMERICS};
 use crate::train::Outcome;
 use anyhow::{Context, Result};
+use ganomaly_data::read_text;
 use ganomaly_model::kernels;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Most bytes of a record.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The record's name in a run's folder.
 pub const FILE: &str = "run.json";
@@ -25,14 +31,23 @@ pub struct Provenance {
     /// its repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// The generation of the numerics, from the second on.
+    pub numerics: Option<u32>,
     /// The versions of the project's crates.
     pub crates: BTreeMap<String, String>,
     /// SHA-256 of `config.toml`, whose first digits end the run's name.
     pub config_sha256: Option<String>,
     /// The data set.
     pub dataset: Option<String>,
+    /// SHA-256 of all its images and labels, whatever files they came from.
+    pub images_sha256: Option<String>,
+    /// What part of the data set that is: `official`, `generated`, or how it differs.
+    pub images: Option<String>,
     /// SHA-256 of each of its files, as they lay in the data folder; empty for a set that is drawn.
     pub data_sha256: BTreeMap<String, String>,
+    /// Everything that computed a part of the run, in order; one where it was never resumed elsewhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// The processor's model, as it calls itself.
     pub processor: Option<String>,
     /// The instructions that the processor's kernels were compiled for.
@@ -56,7 +71,74 @@ pub struct Provenance {
     pub score_s: Option<f64>,
 }
 
+/// What computed a part of a run, from a step on. A run that is resumed on another machine, by
+/// another program or with other kernels has several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The epoch in which it began, from 1.
+    pub epoch: usize,
+    /// Steps that had been taken in that epoch.
+    pub step: usize,
+    /// The program's version.
+    pub version: String,
+    /// The commit that it was built from, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The processor's model.
+    pub processor: String,
+    /// The instructions of the processor's kernels, by which results differ in rounding.
+    pub kernels: String,
+    /// The GPU's model, where it trained on one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+}
+
+impl Part {
+    /// This program on this machine, from a step on.
+    pub fn here(config: &RunConfig, epoch: usize, step: usize) -> Self {
+        Self {
+            epoch,
+            step,
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: commit().map(String::from),
+            processor: processor().into(),
+            kernels: kernels::cpu::level().to_string(),
+            gpu: card(config.device.0),
+        }
+    }
+
+    /// Whether the other one is the same program on the same machine.
+    pub fn same_place(&self, other: &Self) -> bool {
+        *self == Self { epoch: self.epoch, step: self.step, ..other.clone() }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, commit, processor, kernels, gpu, .. } = self;
+        write!(f, "version {version}")?;
+        if let Some(commit) = commit {
+            write!(f, " ({})", commit.get(..12).unwrap_or(commit))?;
+        }
+        write!(f, " on {}, {kernels} kernels", gpu.as_ref().unwrap_or(processor))
+    }
+}
+
 impl Provenance {
+    /// The generation of the numerics.
+    pub fn numerics(&self) -> u32 {
+        self.numerics.unwrap_or(BEFORE_GENERATIONS)
+    }
+
+    /// The kinds of kernels that had a part in it. With more than one, no single machine can make
+    /// its bytes again.
+    pub fn kernel_kinds(&self) -> Vec<&str> {
+        let mut kinds: Vec<&str> = self.parts.iter().map(|part| part.kernels.as_str()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+
     /// That of a run which ends now, in this process.
     pub fn new(config: &RunConfig, outcome: &Outcome) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -67,10 +149,14 @@ impl Provenance {
         Ok(Self {
             version: Some(env!("CARGO_PKG_VERSION").into()),
             commit: commit().map(String::from),
+            numerics: Some(NUMERICS),
             crates: crates(),
             config_sha256: Some(sha256(config.to_toml()?.as_bytes())),
             dataset: Some(config.dataset.clone()),
+            images_sha256: Some(outcome.data.images_sha256().to_string()),
+            images: Some(outcome.data.standing.to_string()),
             data_sha256: (*outcome.data.files).clone(),
+            parts: outcome.parts.clone(),
             processor: Some(processor().into()),
             kernels: Some(kernels::cpu::level().to_string()),
             device: Some(device),
@@ -87,17 +173,14 @@ impl Provenance {
     /// Reads a run's record.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("{}: cannot read", path.display()))?;
+        let text = read_text(&path, MAX_BYTES).context("cannot read a run's record")?;
         serde_json::from_str(&text)
             .with_context(|| format!("{}: not a run's record", path.display()))
     }
 
     /// Whether this very program wrote it: same version, same commit.
     pub fn is_of_this_program(&self) -> bool {
-        // Before there were commits in it, a record could not tell.
-        self.config_sha256.is_some()
-            && self.version.as_deref() == Some(env!("CARGO_PKG_VERSION"))
+        self.version.as_deref() == Some(env!("CARGO_PKG_VERSION"))
             && self.commit.as_deref() == commit()
     }
 }

@@ -18,6 +18,9 @@ use std::path::Path;
 /// What a run came to, in its folder.
 pub const METRICS: &str = "metrics.json";
 
+/// A score for each test image.
+pub const SCORES: &str = "scores.csv";
+
 /// Reads `metrics.json` of a run's folder; an error where it is not what the run wrote.
 pub fn read_metrics(folder: &Path) -> Result<Metrics> {
     let bytes = checksums::read(folder, METRICS)?;
@@ -30,6 +33,15 @@ pub(crate) fn read_seconds(folder: &Path) -> Option<f64> {
     let provenance = Provenance::read(folder).ok()?;
     Some(provenance.train_s? + provenance.score_s?)
 }
+
+/// Whether a folder has the small records of a finished run. Scores and weights need not be there.
+pub fn is_run(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    !name.starts_with('.') && IDENTIFYING.iter().all(|file| folder.join(file).is_file())
+}
+
+/// The files without which a folder is not a finished run.
+const IDENTIFYING: [&str; 3] = ["config.toml", METRICS, provenance::FILE];
 
 /// Refuses a results folder that cannot be written, before hours are spent.
 pub fn check_writable(folder: &Path) -> Result<()> {
@@ -45,7 +57,7 @@ pub fn write(folder: &Path, name: &str, config: &RunConfig, outcome: &Outcome) -
     let toml = config.to_toml()?;
     files.write("config.toml", &toml)?;
     files.write("epochs.csv", epochs_csv(config, outcome)?)?;
-    files.write("scores.csv", scores_csv(config, outcome)?)?;
+    files.write(SCORES, scores_csv(config, outcome)?)?;
     if config.keep_scores.0 == KeepScores::EveryEpoch {
         files.write(epoch_scores::FILE, epoch_scores::to_bytes(config, outcome)?)?;
     }

@@ -4,6 +4,8 @@ mod jpeg;
 
 use crate::checksums;
 use crate::config::RunConfig;
+use crate::plan::finished_in;
+use crate::record;
 use crate::{data, registry};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{Device, Tensor};
@@ -39,6 +41,18 @@ impl Scorer {
     pub fn load(model: &Path) -> Result<Self> {
         let path =
             if model.is_dir() { model.join("weights.safetensors") } else { model.to_path_buf() };
+        if model.is_dir() && !record::is_run(model) {
+            let runs = finished_in(model).unwrap_or_default();
+            match runs.first() {
+                Some(run) => bail!(
+                    "{}: an experiment's folder with {} runs, not a run's; name one of them, such as {}",
+                    shown(model),
+                    runs.len(),
+                    shown(&model.join(run))
+                ),
+                None => bail!("{}: not a run's folder", shown(model)),
+            }
+        }
         if model.is_dir() {
             checksums::read(model, "weights.safetensors")?;
         }

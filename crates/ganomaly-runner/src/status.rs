@@ -4,6 +4,7 @@ use crate::claim::{self, Owner};
 use crate::config::Experiment;
 use crate::failure::{self, Failure};
 use crate::files::names_in;
+use crate::numerics::OtherGeneration;
 use crate::plan::{Plan, Run};
 use crate::record;
 use anyhow::{Context, Result};
@@ -23,6 +24,8 @@ pub enum State {
     Failed(Failure),
     /// Not done; with the owner of a claim that is stale.
     Missing(Option<Owner>),
+    /// Something else has its name; what that is.
+    Blocked(String),
 }
 
 /// How far an experiment is.
@@ -104,7 +107,7 @@ impl Status {
                     }
                     left_epochs += epochs - done;
                 }
-                State::Failed(_) | State::Missing(_) => left_epochs += epochs,
+                State::Failed(_) | State::Missing(_) | State::Blocked(_) => left_epochs += epochs,
             }
         }
         if self.count(|s| !matches!(s, State::Done)) == 0 {
@@ -126,7 +129,9 @@ impl Status {
             (self.count(|s| matches!(s, State::Failed(_))), "failed"),
             (self.count(|s| matches!(s, State::Missing(_))), "missing"),
         ];
-        let counts = counts.map(|(n, what)| format!("{n} {what}")).join(", ");
+        let blocked = self.count(|s| matches!(s, State::Blocked(_)));
+        let blocked = if blocked > 0 { format!(", {blocked} blocked") } else { String::new() };
+        let counts = counts.map(|(n, what)| format!("{n} {what}")).join(", ") + &blocked;
         let mut text = format!("{}: {} runs: {counts}\n", self.plan.name, self.states.len());
         let names: Vec<String> = self.plan.runs.iter().map(|run| self.title(run)).collect();
         let width = names.iter().map(String::len).max().unwrap_or(0);
@@ -138,6 +143,7 @@ impl Status {
                     let error = failure.error.lines().next().unwrap_or_default();
                     ("failed", format!("{} ago: {error}", ago(failure.time_unix_s)))
                 }
+                State::Blocked(why) => ("blocked", why.clone()),
                 State::Missing(None) => ("missing", String::new()),
                 State::Missing(Some(o)) => {
                     let left = format!("left by process {} on {}, which is gone", o.pid, o.host);
@@ -183,6 +189,7 @@ impl Status {
                 State::Running(owner) => format!("under way: {}", at_work(run, owner)),
                 State::Failed(failure) => format!("would be tried again, after: {}", failure.error),
                 State::Missing(_) => "would be done".to_string(),
+                State::Blocked(why) => format!("would stop the sweep: {why}"),
             };
             to_do += usize::from(matches!(state, State::Failed(_) | State::Missing(_)));
             let settings = run.settings(&self.plan.swept)?;
@@ -217,7 +224,15 @@ pub fn all(results: &Path, experiments: &Path) -> Result<Vec<(Status, Vec<String
         let file = experiments.join(format!("{name}.toml"));
         let written = if file.is_file() { Some(of_file(&file)) } else { None };
         let mut notes = Vec::new();
-        let plan = match (Plan::read(&folder)?, written) {
+        let read = match Plan::read(&folder) {
+            Err(e) if e.is::<OtherGeneration>() => {
+                let plan = Plan { name, swept: Vec::new(), runs: Vec::new() };
+                all.push((Status::read(plan, &folder)?, vec![format!("{:#}", e.root_cause())]));
+                continue;
+            }
+            read => read?,
+        };
+        let plan = match (read, written) {
             (Some(plan), Some(Ok(now))) => {
                 let new = now.runs.iter().filter(|n| plan.runs.iter().all(|r| r.name != n.name));
                 let new = new.count();
@@ -235,10 +250,18 @@ pub fn all(results: &Path, experiments: &Path) -> Result<Vec<(Status, Vec<String
                 if let Some(Err(e)) = written {
                     notes.push(format!("{e:#}"));
                 }
-                // Tables alone, or nothing of a sweep's.
-                let Ok(plan) = Plan::of_runs(&folder) else { continue };
-                notes.push("there is no plan; it is taken to be the runs that are there".into());
-                plan
+                match Plan::of_runs(&folder) {
+                    Ok(plan) => {
+                        notes.push("there is no plan; these are the runs that are there".into());
+                        plan
+                    }
+                    Err(e) if e.is::<OtherGeneration>() => {
+                        notes.push(format!("{e:#}"));
+                        Plan { name, swept: Vec::new(), runs: Vec::new() }
+                    }
+                    // Tables alone, or nothing of a sweep's.
+                    Err(_) => continue,
+                }
             }
         };
         all.push((Status::read(plan, &folder)?, notes));
@@ -248,19 +271,21 @@ pub fn all(results: &Path, experiments: &Path) -> Result<Vec<(Status, Vec<String
 
 /// The plan of an experiment's file.
 fn of_file(file: &Path) -> Result<Plan> {
-    Plan::new(&Experiment::read(file, &[])?)
+    Plan::new(&Experiment::read(file, &[], None)?)
 }
 
 fn state(run: &Run, folder: &Path) -> Result<State> {
-    if run.is_done(folder) {
-        return Ok(State::Done);
+    match run.is_done(folder) {
+        Ok(true) => return Ok(State::Done),
+        Ok(false) => {}
+        Err(e) => return Ok(State::Blocked(format!("{e:#}"))),
     }
     let claim = claim::look(folder, &run.name)?;
     if let Some((found, false)) = claim {
         return Ok(State::Running(found.owner));
     }
     // Looked at last: a run may have ended meanwhile, which is no gap.
-    if run.is_done(folder) {
+    if run.is_done(folder)? {
         return Ok(State::Done);
     }
     let failure = failure::last(folder, &run.name).context("the last failure")?;

@@ -9,8 +9,9 @@ use crate::data::DataStore;
 use crate::failure::{self, Failure};
 use crate::files::{names_in, remove_partial, remove_temporary};
 use crate::jobs::{Jobs, side_by_side};
-use crate::plan::{Only, Plan, Run};
+use crate::plan::{Only, Plan, Run, head};
 use crate::progress::{Cancel, Interrupted, Progress};
+use crate::provenance::Provenance;
 use crate::record;
 use crate::{lockstep, train};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -60,6 +61,8 @@ pub struct Summary {
     pub finished: usize,
     /// Runs that were there already.
     pub present: usize,
+    /// Those of them of which the small records alone are there, without scores and weights.
+    pub records: usize,
     /// Runs that other processes finished meanwhile.
     pub elsewhere: usize,
     /// Runs that failed, with their errors.
@@ -100,15 +103,25 @@ pub fn run(
     let plan = Plan::new(experiment)?;
     let chosen = plan.choose(options.only.as_ref())?;
     let folder = results.join(&plan.name);
+    // Results of another generation or of other images stay as they are; nothing is mixed with them.
+    Plan::read(&folder)?;
+    let done = plan.finished(&folder)?;
+    for run in &done {
+        check_images(&folder.join(&run.name), &run.config, store)?;
+    }
     record::check_writable(&folder)?;
     plan.write(&folder)?;
     let claims = Claims::open(&folder, stale_after)?;
     remove_temporary(&folder, stale_after, |run| Ok(claims.alive(run)?.is_some()))?;
     tidy(&folder, &claims)?;
     let mut summary = Summary { folder: folder.clone(), ..Summary::default() };
-    let mut left: Vec<&Run> = chosen.iter().copied().filter(|run| !run.is_done(&folder)).collect();
-    summary.present = chosen.len() - left.len();
-    for run in chosen.iter().filter(|run| run.is_done(&folder)) {
+    let is_there = |run: &Run| done.iter().any(|done| done.name == run.name);
+    let (there, mut left): (Vec<&Run>, Vec<&Run>) =
+        chosen.iter().copied().partition(|run| is_there(run));
+    summary.present = there.len();
+    let is_record = |run: &&&Run| !folder.join(&run.name).join(record::SCORES).exists();
+    summary.records = there.iter().filter(is_record).count();
+    for run in there {
         claims.tidy(&run.name)?;
     }
     let watching = claims.watching(progress);
@@ -141,20 +154,24 @@ pub fn run(
         }
     }
     if interrupted {
-        let done = chosen.iter().filter(|run| run.is_done(&folder)).count();
+        let done = plan.finished(&folder)?;
+        let done = chosen.iter().filter(|run| done.iter().any(|d| d.name == run.name)).count();
         return Err(anyhow!(Interrupted).context(format!(
             "{done} of {} runs are done and kept; start again to go on with the others",
             chosen.len()
         )));
     }
-    for run in chosen.iter().filter(|run| !run.is_done(&folder)) {
+    for run in &chosen {
+        if run.is_done(&folder)? {
+            continue;
+        }
         if summary.failed.iter().all(|(name, _)| *name != run.name) {
             let path = folder.join(&run.name);
             let error = format!("{}: it was done, and the folder has vanished", path.display());
             summary.failed.push((run.name.clone(), error));
         }
     }
-    if plan.runs.iter().all(|run| !run.is_done(&folder)) {
+    if plan.finished(&folder)?.is_empty() {
         let (name, error) = summary.failed.first().cloned().unwrap_or_default();
         bail!("all {} runs failed; the first, {name}: {error}", summary.failed.len());
     }
@@ -170,7 +187,24 @@ pub fn run(
 /// Removes what processes left of runs that they had just finished: checkpoints and claims.
 fn tidy(results: &Path, claims: &Claims) -> Result<()> {
     checkpoint::remove_done(results)?;
-    claims.remove_done(|run| results.join(run).is_dir())
+    claims.remove_done(|run| record::is_run(&results.join(run)))
+}
+
+/// Refuses a finished run that saw other images than those in the data folder.
+fn check_images(run: &Path, config: &RunConfig, store: &DataStore) -> Result<()> {
+    let theirs = Provenance::read(run)?.images_sha256.unwrap_or_default();
+    let ours = store.images_sha256(&config.dataset)?;
+    ensure!(
+        theirs == ours,
+        "{}: this run saw other images of {} (SHA-256 {}) than those in {} ({}). Bring those images \
+         back, or use another folder for the results of these (--results, or --name for a sweep)",
+        run.display(),
+        config.dataset,
+        head(&theirs),
+        store.dir().display(),
+        head(&ours)
+    );
+    Ok(())
 }
 
 /// Does one run, in `results` of its experiment, and returns its folder. An error where another process is at it.
@@ -184,7 +218,8 @@ pub fn run_one(
 ) -> Result<PathBuf> {
     let run = Run { name: config.run_name()?, config: config.clone() };
     let folder = results.join(&run.name);
-    if run.is_done(results) {
+    if run.is_done(results)? {
+        check_images(&folder, config, store)?;
         checkpoint::remove(results, &run.name)?;
         return Ok(folder);
     }
@@ -346,7 +381,10 @@ impl<'a> Work<'a> {
         loop {
             self.cancel.check()?;
             let mut waiting = Vec::new();
-            for run in runs.iter().filter(|run| !run.is_done(self.folder)) {
+            for run in runs {
+                if run.is_done(self.folder)? {
+                    continue;
+                }
                 match self.claims.alive(&run.name)? {
                     Some(found) => waiting.push((run, found.owner)),
                     None => return Ok(()),

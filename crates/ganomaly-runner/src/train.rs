@@ -5,10 +5,11 @@ use crate::config::{KeepScores, OnNan, RunConfig, ScoringMode};
 use crate::data::{DataStore, RunData};
 use crate::evaluate::{column, score_test_set, validation_error};
 use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
+use crate::provenance::Part;
 use crate::registry;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
-use ganomaly_data::{BatchOptions, Batches, shuffled};
+use ganomaly_data::{BatchOptions, Batches, Purpose, shuffled};
 use ganomaly_metrics::auroc;
 use ganomaly_model::{Detector, NamedTensors, Scores};
 use std::time::Instant;
@@ -49,12 +50,14 @@ pub struct Outcome {
     pub epoch_scores: Vec<ModeScores>,
     /// How often the learning rate was lowered, with `on_nan = "lower-lr"`.
     pub lowered: Vec<Lowered>,
+    /// What computed it.
+    pub parts: Vec<Part>,
 }
 
 impl Outcome {
     pub(crate) fn new(data: RunData, detector: Box<dyn Detector>, state: RunState) -> Self {
-        let RunState { epochs, scores, epoch_scores, lowered, .. } = state;
-        Self { data, detector, epochs, scores, epoch_scores, lowered }
+        let RunState { epochs, scores, epoch_scores, lowered, parts, .. } = state;
+        Self { data, detector, epochs, scores, epoch_scores, lowered, parts }
     }
 }
 
@@ -141,11 +144,15 @@ impl Training<'_> {
             self.checkpoints.begin(taken);
             self.bar.go_to(self.state.epoch, taken);
             self.bar.say(&resumed(&self.state, self.config));
+            if let Some(line) = moved(&mut self.state, self.config) {
+                self.bar.say(&line);
+            }
             return Ok(());
         }
         if self.checkpoints.are_refused() {
-            self.bar.say("no checkpoint can be used: it starts anew");
+            self.bar.say("no checkpoint can be used: it starts again from the beginning");
         }
+        self.state.enter(self.config);
         Ok(())
     }
 
@@ -171,7 +178,7 @@ impl Training<'_> {
         }
         let Self { config, data, .. } = *self;
         let (epoch, from) = (self.state.epoch, self.state.step);
-        let order = shuffled(&data.split.train, config.seed(), epoch as u64);
+        let order = shuffled(&data.split.train, config.seed(), Purpose::EPOCH, epoch as u64);
         let left = order[from * config.batch_size..].to_vec();
         if left.len() < config.batch_size {
             // It has been trained before; only its scores are missing.
@@ -324,6 +331,17 @@ pub(crate) fn resumed(state: &RunState, config: &RunConfig) -> String {
         return "resumed behind the last epoch".into();
     }
     format!("resumed at epoch {}, step {}", state.epoch, state.step)
+}
+
+/// Takes a resumed run over, and says so where something else computed it before.
+pub(crate) fn moved(state: &mut RunState, config: &RunConfig) -> Option<String> {
+    let before = state.enter(config)?;
+    let here = Part::here(config, 0, 0);
+    let rounding = match before.kernels == here.kernels {
+        true => "",
+        false => ". These kernels round differently: no single machine gives its bytes again",
+    };
+    Some(format!("computed by {before} until here, by {here} from here on{rounding}"))
 }
 
 /// Refuses a state that no run of this config can be in.

@@ -63,6 +63,7 @@ fn a_run_that_is_told_to_end_leaves_a_checkpoint_and_says_how_to_go_on() {
     let args = |results: &PathBuf| {
         let mut command = Command::new(binary());
         command.args(["train", "--set", "abnormal_class=0", "--set", "epochs=40"]).arg(&config);
+        command.args(["--name", "tiny"]);
         command.arg("--results").arg(results);
         command
     };

@@ -166,7 +166,7 @@ fn a_sweep_makes_tables_and_repeats_nothing() {
     let sandbox = Sandbox::new();
     let sweep = format!("{TINY}\n[sweep]\nw_con = [1, 50]\n");
     sandbox.write("s.toml", &sweep.replace("epochs = 2", "epochs = 1"));
-    let table = sandbox.ok(&["sweep", "s.toml", "--set", "seed=[0,1]"]);
+    let table = sandbox.ok(&["sweep", "s.toml", "--set", "seed=[0,1]", "--name", "s"]);
     for heading in [
         "## synthetic w_con = 1.0",
         "## synthetic w_con = 50.0",
@@ -177,7 +177,7 @@ fn a_sweep_makes_tables_and_repeats_nothing() {
     let folder = sandbox.path("results/s");
     assert_eq!(fs::read_to_string(folder.join("runs.csv")).unwrap().lines().count(), 5);
     assert!(folder.join("plots/auroc.svg").is_file() && folder.join("table.csv").is_file());
-    let again = sandbox.run(&["sweep", "s.toml", "--set", "seed=[0,1]"]);
+    let again = sandbox.run(&["sweep", "s.toml", "--set", "seed=[0,1]", "--name", "s"]);
     let stderr = String::from_utf8_lossy(&again.stderr);
     assert!(stderr.contains("0 runs done now, 4 were there, 0 failed"), "{stderr}");
     assert_eq!(String::from_utf8(again.stdout).unwrap(), table);
@@ -189,7 +189,8 @@ fn a_sweep_makes_tables_and_repeats_nothing() {
 fn a_sweep_on_the_cards_twin_is_the_same_in_groups_of_any_size() {
     let sandbox = Sandbox::new();
     sandbox.write("s.toml", &TINY.replace("epochs = 2", "epochs = 1"));
-    let classes = ["--set", "abnormal_class=[0,1,2]", "--set", "score_batch_size=48"];
+    let classes =
+        ["--set", "abnormal_class=[0,1,2]", "--set", "score_batch_size=48", "--name", "s"];
     let sweep = |device: &str, jobs: &str, results: &str| {
         let device = format!("device={device}");
         let mut args =
@@ -339,7 +340,7 @@ fn bad_configs_are_named_with_file_line_and_key() {
         ("also_score=[\"running\"]", &["\"running\" is named twice"]),
         ("nothing", &["--set \"nothing\"", "expected key=value"]),
         ("speed=3", &["--set \"speed=3\"", "unknown field `speed`"]),
-        ("seed=[0,1]", &["the config makes 2 runs; choose one with --set"]),
+        ("seed=[0,1]", &["2 runs are to be done; choose one with --only"]),
         ("lr=1e38", &["the loss", "A lower lr"]),
     ];
     for (set, words) in sets {

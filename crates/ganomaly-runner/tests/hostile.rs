@@ -202,11 +202,15 @@ fn weights_with_another_networks_config_cost_no_more_than_their_file() {
 #[test]
 fn experiments_beyond_reason_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("e\nx.toml");
+    let bad = dir.path().join("e\nx.toml");
+    fs::write(&bad, CONFIG).unwrap();
+    let error = format!("{:#}", Experiment::read(&bad, &[], None).unwrap_err());
+    assert!(error.contains("e\\nx.toml") && error.contains("a name cannot have"), "{error}");
+    let path = dir.path().join("e.toml");
     let read = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        let error = format!("{:#}", Experiment::read(&path, &[]).unwrap_err());
-        assert!(error.contains("e\\nx.toml"), "{error}");
+        let error = format!("{:#}", Experiment::read(&path, &[], None).unwrap_err());
+        assert!(error.contains("e.toml"), "{error}");
         error
     };
     let list = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
@@ -232,6 +236,6 @@ fn experiments_beyond_reason_are_refused() {
         let config = if key == "ngf" { config.replacen("ngf = 2\n", "", 1) } else { config };
         assert!(read(config.as_bytes()).contains(key), "{key}");
     }
-    let error = Experiment::read(dir.path(), &[]).unwrap_err();
+    let error = Experiment::read(dir.path(), &[], None).unwrap_err();
     assert!(format!("{error:#}").contains("a folder"), "{error:#}");
 }

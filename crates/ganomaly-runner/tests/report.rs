@@ -28,7 +28,7 @@ impl Sandbox {
     fn new(settings: &[&str]) -> Self {
         let sandbox = Self(tempfile::tempdir().unwrap());
         fs::write(sandbox.path("tiny.toml"), TINY).unwrap();
-        sandbox.ok(&[&["sweep", "tiny.toml"], settings].concat());
+        sandbox.ok(&[&["sweep", "tiny.toml", "--name", "tiny"], settings].concat());
         sandbox
     }
 
@@ -96,7 +96,7 @@ fn what_cannot_be_reported_is_named() {
     let sandbox = Sandbox::new(&["--set", "w_con=[5,50]"]);
     fs::create_dir(sandbox.path("empty")).unwrap();
     sandbox.fails(&["report", "--results", "empty"], &["empty", "no experiment"]);
-    sandbox.fails(&["report", "absent"], &["absent", "cannot read"]);
+    sandbox.fails(&["report", "absent"], &["absent", "neither a plan nor a run is there"]);
     sandbox.fails(
         &["report", "--compare", "tiny", "tiny"],
         &["2 settings fit", "w_con = 5; w_con = 50"],

@@ -39,7 +39,7 @@ fn configs(set: &[&str]) -> Vec<RunConfig> {
     let path = dir.path().join("e.toml");
     fs::write(&path, TINY).unwrap();
     let set: Vec<String> = set.iter().map(ToString::to_string).collect();
-    Experiment::read(&path, &set).unwrap().runs
+    Experiment::read(&path, &set, None).unwrap().runs
 }
 
 fn config(set: &[&str]) -> RunConfig {
@@ -307,7 +307,7 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before() {
     }
     let by = Interrupter::default();
     let outcome = bench.train(&config, every(100), &by).unwrap();
-    assert!(by.said().contains("no checkpoint can be used: it starts anew"), "{}", by.said());
+    assert!(by.said().contains("no checkpoint can be used: it starts again"), "{}", by.said());
     assert_eq!(by.taken.load(Ordering::SeqCst), STEPS);
     same(&outcome, &whole, "both damaged");
 }
@@ -318,7 +318,7 @@ fn a_flipped_bit_is_found_wherever_it_is() {
     let config = config(&["ngf=2", "nz=2"]);
     let [_, newest] = two(&bench, &config);
     let bytes = fs::read(&newest).unwrap();
-    let (checkpoint, _) = Checkpoint::from_bytes(&bytes, None).unwrap();
+    let checkpoint = Checkpoint::from_bytes(&bytes, None).unwrap();
     assert_eq!((checkpoint.state.epoch, checkpoint.state.step), (2, 3));
     let stride = (bytes.len() / 400).max(1);
     for at in (0..bytes.len()).step_by(stride).chain(0..16) {
@@ -333,7 +333,7 @@ fn a_flipped_bit_is_found_wherever_it_is() {
 
 #[test]
 fn other_versions_data_and_configs_are_refused_by_name() {
-    let of = Identity { run: "r".into(), config: "c".into(), data: "d".into() };
+    let of = Identity { run: "r".into(), config: "c".into(), data: "d".into(), numerics: 2 };
     let state = ganomaly_runner::checkpoint::RunState::new();
     let checkpoint = Checkpoint { state, ..Checkpoint::default() };
     let bytes = checkpoint.to_bytes(&of).unwrap();
@@ -342,6 +342,7 @@ fn other_versions_data_and_configs_are_refused_by_name() {
         (Identity { run: "s".into(), ..of.clone() }, "it is of the run r"),
         (Identity { config: "x".into(), ..of.clone() }, "another config"),
         (Identity { data: "x".into(), ..of.clone() }, "other data"),
+        (Identity { numerics: 3, ..of.clone() }, "generation 2 of the numerics, this program of 3"),
     ] {
         let error = Checkpoint::from_bytes(&bytes, Some(&other)).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
@@ -349,7 +350,7 @@ fn other_versions_data_and_configs_are_refused_by_name() {
     // Another version, with a checksum that holds.
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let at = text.find("sha256").unwrap() + "sha256\\\":\\\"".len();
-    let from = b"\\\"version\\\":1,";
+    let from = b"\\\"version\\\":2,";
     let version = bytes.windows(from.len()).position(|w| w == from).unwrap() + from.len() - 2;
     let mut other = bytes.clone();
     other[version] = b'7';
@@ -359,7 +360,7 @@ fn other_versions_data_and_configs_are_refused_by_name() {
     let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
     other[at..at + 64].copy_from_slice(hex.as_bytes());
     let error = Checkpoint::from_bytes(&other, None).unwrap_err().to_string();
-    assert_eq!(error, "its format is version 7; this program reads version 1");
+    assert_eq!(error, "its format is version 7; this program reads version 2");
 }
 
 #[test]

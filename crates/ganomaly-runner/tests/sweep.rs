@@ -253,7 +253,7 @@ fn a_run_that_others_are_at_is_waited_for_until_they_are_gone() {
 #[test]
 fn failures_are_kept_shown_and_tried_again() {
     let sandbox = small();
-    let args = ["s.toml", "--set", "seed=0", "--set", "lr=[2e-3,1e38]"];
+    let args = ["s.toml", "--set", "seed=0", "--set", "lr=[2e-3,1e38]", "--name", "s"];
     let sweep = [&["sweep"], &args[..]].concat();
     let status = [&["status"], &args[..]].concat();
     for _ in 0..2 {
@@ -303,8 +303,8 @@ fn parts_of_a_plan_and_tables_from_the_results_alone() {
     let tables = sandbox.tables("results/s");
 
     // Runs of another config stay, and are told apart.
-    let changed = ["s.toml", "--set", "w_con=10", "--set", "seed=0", "--set", "abnormal_class=0"];
-    sandbox.ok(&[&["train"], &changed[..]].concat());
+    let changed = ["s.toml", "--set", "w_con=10", "--only", "seed=0,abnormal_class=0"];
+    sandbox.ok(&[&["train"], &changed[..], &["--name", "s"]].concat());
     for file in TABLES {
         fs::remove_file(sandbox.path("results/s").join(file)).unwrap();
     }
@@ -313,7 +313,9 @@ fn parts_of_a_plan_and_tables_from_the_results_alone() {
     assert_eq!(table.as_bytes(), tables[0]);
     assert!(
         log.contains("tables of 4 runs")
-            && log.contains("of other configs, not in the plan and the tables: ring-seed0-"),
+            && log.contains(
+                "of other configs or generations, not in the plan and the tables: ring-seed0-"
+            ),
         "{log}"
     );
     let (status, _) = sandbox.ok(&["status", "s.toml"]);

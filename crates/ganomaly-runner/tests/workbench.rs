@@ -213,7 +213,8 @@ fn runs_in_lockstep_keep_the_same_for_an_audit() {
     let audit = |device: &str| {
         let set = format!("device={device}");
         let results = format!("results/{device}");
-        let args = ["audit", "t.toml", "--set", &set, "--set", "seed=0", "--results", &results];
+        let mut args = vec!["audit", "t.toml", "--set", &set, "--set", "seed=0", "--name", "t"];
+        args.extend(["--results", &results]);
         let output = sandbox.run(&args);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         if stderr.contains("Install a C compiler") {
@@ -300,7 +301,7 @@ fn weightings_are_compared_with_the_papers() {
 fn comparisons_are_paired_or_refused() {
     let short = TINY.replace("epochs = 3", "epochs = 1");
     let sandbox = Sandbox::with(&[("a.toml", &short), ("b.toml", &short)]);
-    sandbox.ok(&["sweep", "a.toml", "--set", "w_con=[5,50]"]);
+    sandbox.ok(&["sweep", "a.toml", "--set", "w_con=[5,50]", "--name", "a"]);
     let text = sandbox.ok(&["compare", "results/a", "w_con=5", "w_con=50"]);
     for part in [
         "| class | seed | w_con=5 | w_con=50 | difference |",
@@ -321,7 +322,7 @@ fn comparisons_are_paired_or_refused() {
     assert_eq!(serde_json::from_str::<Comparison>(&json).unwrap().pairs.len(), 2);
 
     // Two folders; by class number as by name.
-    sandbox.ok(&["sweep", "b.toml", "--set", "lr=1e-3", "--set", "seed=0"]);
+    sandbox.ok(&["sweep", "b.toml", "--set", "lr=1e-3", "--set", "seed=0", "--name", "b"]);
     let only = ["--only", "w_con=50,seed=0,abnormal_class=1"];
     let text = sandbox.ok(&[&["compare", "results/a", "results/b"][..], &only[..]].concat());
     assert!(text.contains("| class | seed | a | b |") && text.contains("| bar | 0 |"), "{text}");
@@ -342,7 +343,8 @@ fn comparisons_are_paired_or_refused() {
     sandbox.fails(&["compare", "results/a", "w_cno=5", "w_con=7"], &["unknown field `w_cno`"]);
     sandbox.fails(&["compare", "results/a", "w_con", "w_con=7"], &["each is KEY=VALUE"]);
     sandbox.fails(&["compare", "results/gone", "results/b"], &["results/gone: cannot read"]);
-    sandbox.ok(&["sweep", "b.toml", "--set", "test_limit=100", "--results", "other"]);
+    let limited = ["--set", "test_limit=100", "--name", "b", "--results", "other"];
+    sandbox.ok(&[&["sweep", "b.toml"][..], &limited].concat());
     sandbox.fails(
         &["compare", "results/a", "other/b", "--only", "w_con=50"],
         &["differ in test_limit", "not tested on the same pictures"],
@@ -353,10 +355,11 @@ fn comparisons_are_paired_or_refused() {
 fn event_files_lie_in_the_runs() {
     let short = TINY.replace("epochs = 3", "epochs = 2");
     let sandbox = Sandbox::with(&[("t.toml", &short)]);
-    sandbox.ok(&["sweep", "t.toml", "--set", "seed=0"]);
+    sandbox.ok(&["sweep", "t.toml", "--set", "seed=0", "--name", "t"]);
     assert!(sandbox.runs("t").iter().all(|run| !run.join("tensorboard").exists()));
     // Runs that are there already get theirs too, and are not trained again for it.
-    let output = sandbox.run(&["sweep", "t.toml", "--set", "seed=0", "--tensorboard"]);
+    let again = ["--set", "seed=0", "--name", "t", "--tensorboard"];
+    let output = sandbox.run(&[&["sweep", "t.toml"][..], &again].concat());
     assert!(String::from_utf8_lossy(&output.stderr).contains("0 runs done now, 2 were there"));
     for run in sandbox.runs("t") {
         let files: Vec<PathBuf> =

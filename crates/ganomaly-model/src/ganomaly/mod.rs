@@ -21,8 +21,8 @@ use ganomaly_kernels::{Adam, AdamConfig};
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 
-/// The random stream that weights are drawn from, the discriminator's re-initialisations included.
-const WEIGHTS_STREAM: u64 = 1;
+/// What weights are drawn from, the discriminator's re-initialisations included.
+const WEIGHTS: &[u8; 8] = b"weights ";
 
 /// A GANomaly with its two optimisers.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Ganomaly {
     pub fn with_dtype(config: GanomalyConfig, seed: u64, dtype: DType) -> Result<Self> {
         config.check()?;
         let (netg, netd) = (Generator::new(&config, dtype)?, Discriminator::new(&config, dtype)?);
-        let mut rng = stream(seed, WEIGHTS_STREAM);
+        let mut rng = stream(seed, WEIGHTS);
         netg.initialise(&mut rng)?;
         netd.initialise(&mut rng)?;
         let adam = AdamConfig {

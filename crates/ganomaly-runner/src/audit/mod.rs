@@ -10,6 +10,7 @@ pub use tables::write;
 
 use crate::config::{Experiment, KeepScores, Name, RunConfig, ScoreKind, ScoringMode, Validation};
 use crate::epoch_scores::{EpochScores, KINDS};
+use crate::plan::Plan;
 use anyhow::{Context, Result, ensure};
 use ganomaly_metrics::{
     BootstrapOptions, Interval, ResampledAurocs, auroc, mean_std, percentile_interval,
@@ -187,10 +188,12 @@ pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
     let config = experiment.runs.first().context("the experiment has no runs")?;
     let options = BootstrapOptions { resamples: config.bootstrap, ..Default::default() };
     let mut judged = Vec::new();
+    let plan = Plan::new(experiment)?;
+    let done = plan.finished(folder)?;
     for (number, config) in experiment.runs.iter().enumerate() {
         let name = config.run_name()?;
         let run = folder.join(&name);
-        if run.exists() {
+        if done.iter().any(|done| done.name == name) {
             // Each run draws its own pictures.
             let options = BootstrapOptions { seed: number as u64, ..options };
             judged.push(judge(config, name, &run, options)?);

@@ -1,7 +1,7 @@
 //! What is in a checkpoint, and its way into a file and back.
 //!
-//! The file is safetensors. Its metadata's one entry, `checkpoint`, is JSON: the checksum, the format's version, the program's version, the run's name
-//! and config, a checksum of the data, the position, and names. All numbers with a fraction that a run goes on from are tensors, so that none is
+//! The file is safetensors. Its metadata's one entry, `checkpoint`, is JSON: the checksum, the format's version, what computed the run so far, the run's name
+//! and config, a checksum of the data, the numerics' generation, the position, and names. All numbers with a fraction that a run goes on from are tensors, so that none is
 //! ever rounded:
 //!
 //! | tensor | shape | what |
@@ -16,7 +16,8 @@
 //! | `scores/MODE/KIND` | f64 `[K, T]` | scores kept: every epoch's, or the last one's once it is scored |
 
 use super::sealed;
-use crate::config::ScoringMode;
+use crate::config::{RunConfig, ScoringMode};
+use crate::provenance::Part;
 use crate::train::{Epoch, ModeScores};
 use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::{Device, Tensor};
@@ -55,6 +56,8 @@ pub struct RunState {
     pub epoch_scores: Vec<ModeScores>,
     /// How often the learning rate has been lowered, and why.
     pub lowered: Vec<Lowered>,
+    /// What computed it so far.
+    pub parts: Vec<Part>,
 }
 
 /// A loss that was no number, at which the run went back to the epoch's start with a lower learning rate.
@@ -79,11 +82,13 @@ pub struct Identity {
     pub config: String,
     /// SHA-256 of its pictures, labels and split.
     pub data: String,
+    /// The generation of the numerics.
+    pub numerics: u32,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    program: String,
+    parts: Vec<Part>,
     #[serde(flatten)]
     identity: Identity,
     epoch: usize,
@@ -98,6 +103,17 @@ impl RunState {
     /// The beginning.
     pub fn new() -> Self {
         Self { epoch: 1, ..Self::default() }
+    }
+
+    /// From here on this program on this machine computes it. Returns what did so before, where that
+    /// was another program, machine or kind of kernels.
+    pub(crate) fn enter(&mut self, config: &RunConfig) -> Option<&Part> {
+        let here = Part::here(config, self.epoch, self.step);
+        if self.parts.last().is_some_and(|last| last.same_place(&here)) {
+            return None;
+        }
+        self.parts.push(here);
+        self.parts.iter().rev().nth(1)
     }
 
     pub(super) fn position(&self) -> (usize, usize) {
@@ -176,7 +192,7 @@ impl Checkpoint {
         let of_row = epochs.first().map(|e| &e.losses);
         let losses = of_row.filter(|_| state.losses.is_empty()).unwrap_or(&state.losses);
         let header = Header {
-            program: env!("CARGO_PKG_VERSION").into(),
+            parts: state.parts.clone(),
             identity: identity.clone(),
             epoch: state.epoch,
             step: state.step,
@@ -188,14 +204,20 @@ impl Checkpoint {
         sealed::seal(header, &tensors)
     }
 
-    /// A file read back, with the version of the program that wrote it. An error where one of its bytes is not as it was written, and where it is not
+    /// A file read back. An error where one of its bytes is not as it was written, and where it is not
     /// of the run that is given.
-    pub fn from_bytes(bytes: &[u8], of: Option<&Identity>) -> Result<(Self, String)> {
+    pub fn from_bytes(bytes: &[u8], of: Option<&Identity>) -> Result<Self> {
         let (header, mut tensors) = sealed::open::<Header>(bytes)?;
         if let Some(of) = of {
             let theirs = &header.identity;
             ensure!(theirs.run == of.run, "it is of the run {}", theirs.run);
             ensure!(theirs.config == of.config, "it is of another config");
+            ensure!(
+                theirs.numerics == of.numerics,
+                "it is of generation {} of the numerics, this program of {}",
+                theirs.numerics,
+                of.numerics
+            );
             ensure!(
                 theirs.data == of.data,
                 "it is of other data: pictures, labels or split differ"
@@ -216,7 +238,7 @@ impl Checkpoint {
         checkpoint.detector.sort_by(|a, b| a.0.cmp(&b.0));
         checkpoint.epoch_start.sort_by(|a, b| a.0.cmp(&b.0));
         checkpoint.state = state(&header, &tensors)?;
-        Ok((checkpoint, header.program))
+        Ok(checkpoint)
     }
 }
 
@@ -291,6 +313,7 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
         scores,
         epoch_scores: if header.every_epoch { kept } else { Vec::new() },
         lowered: header.lowered.clone(),
+        parts: header.parts.clone(),
     })
 }
 

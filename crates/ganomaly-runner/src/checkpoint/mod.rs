@@ -9,12 +9,12 @@ mod sealed;
 pub use content::{Checkpoint, Identity, Lowered, RunState};
 pub use sealed::VERSION;
 
-use crate::checksums::hex;
 use crate::config::RunConfig;
 use crate::data::RunData;
 use crate::files::{names_in, write_whole};
+use crate::numerics::NUMERICS;
+use crate::record;
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,8 @@ impl Checkpoints {
         Identity {
             run: self.run.clone(),
             config: self.config.clone(),
-            data: self.data.get_or_init(|| digest(data)).clone(),
+            data: self.data.get_or_init(|| data.sha256()).clone(),
+            numerics: NUMERICS,
         }
     }
 
@@ -146,12 +147,7 @@ impl Checkpoints {
         for (position, name) in self.files()?.into_iter().rev() {
             let path = self.folder.join(&name);
             match self.read(&path, data) {
-                Ok((checkpoint, program)) if checkpoint.state.position() == position => {
-                    if program != env!("CARGO_PKG_VERSION") {
-                        say(&format!("{}: written by version {program}", path.display()));
-                    }
-                    whole.push(checkpoint);
-                }
+                Ok(checkpoint) if checkpoint.state.position() == position => whole.push(checkpoint),
                 Ok(_) => self.refuse(&path, "it is of another step than its name says", say)?,
                 Err(e) => self.refuse(&path, &format!("{e:#}"), say)?,
             }
@@ -159,7 +155,7 @@ impl Checkpoints {
         Ok(whole)
     }
 
-    fn read(&self, path: &Path, data: &RunData) -> Result<(Checkpoint, String)> {
+    fn read(&self, path: &Path, data: &RunData) -> Result<Checkpoint> {
         let size = fs::metadata(path).context("cannot read")?.len();
         ensure!(size <= MOST_BYTES, "{size} bytes are more than {MOST_BYTES}");
         let bytes = fs::read(path).context("cannot read")?;
@@ -212,7 +208,7 @@ pub fn remove(results: &Path, run: &str) -> Result<()> {
 /// Removes what runs that are done left: their process ended between the two.
 pub(crate) fn remove_done(results: &Path) -> Result<()> {
     for run in names_in(&results.join(FOLDER))? {
-        if results.join(&run).is_dir() {
+        if record::is_run(&results.join(&run)) {
             remove(results, &run)?;
         }
     }
@@ -224,25 +220,4 @@ fn remove_file(path: &Path) -> Result<()> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed.with_context(|| format!("{}: cannot remove", path.display())),
     }
-}
-
-/// SHA-256 of all pictures and their labels, and of which of them train, validate and test.
-fn digest(data: &RunData) -> String {
-    let images = data.digest.get_or_init(|| {
-        let mut hash = Sha256::new();
-        hash.update(format!("{:?} {}", data.images.shape(), data.images.len()));
-        for index in 0..data.images.len() {
-            hash.update(data.images.image(index).unwrap_or_default());
-        }
-        hash.update(data.images.labels());
-        hex(&hash.finalize())
-    });
-    let mut hash = Sha256::new_with_prefix(images);
-    for indices in [&data.split.train, &data.validation, &data.split.test] {
-        hash.update(indices.len().to_le_bytes());
-        for index in indices {
-            hash.update(index.to_le_bytes());
-        }
-    }
-    hex(&hash.finalize())
 }

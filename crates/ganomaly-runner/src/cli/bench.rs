@@ -97,7 +97,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     );
     let mut model = Ganomaly::new(args.config(), 0)?;
     let shape = [args.batch, args.nc, args.isize, args.isize];
-    let x = random::normal(&mut random::stream(0, 0), (0.0, 1.0), &shape, DType::F32)?;
+    let x = random::normal(&mut random::stream(0, b"bench   "), (0.0, 1.0), &shape, DType::F32)?;
     let train = match args.score_only {
         true => None,
         false => Some(median(args.steps, || Ok(model.step(&x).map(drop)?))?),

@@ -6,6 +6,7 @@ use ganomaly_runner::compare::{self, Side};
 use ganomaly_runner::config::Experiment;
 use ganomaly_runner::data::DataStore;
 use ganomaly_runner::jobs::Jobs;
+use ganomaly_runner::plan::Plan;
 use ganomaly_runner::progress::{Cancel, for_people};
 use ganomaly_runner::{audit, sweep, tensorboard, weightings};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,9 @@ pub struct WeightsArgs {
     /// Replace a setting, or sweep it with a list. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// The experiment's name; else that of the file, with what --set changes.
+    #[arg(long)]
+    name: Option<String>,
     /// Where results go, in a folder of the experiment's name.
     #[arg(long, default_value = "results")]
     results: PathBuf,
@@ -84,6 +88,7 @@ pub fn weights(args: &WeightsArgs) -> Result<ExitCode> {
         RunArgs {
             config: args.config.clone(),
             set: args.set.clone(),
+            name: args.name.clone(),
             results: args.results.clone(),
             data_dir: args.data_dir.clone(),
             threads: args.threads,
@@ -153,11 +158,8 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode> {
 /// Writes the event files of an experiment's finished runs.
 pub fn event_files(experiment: &Experiment, results: &Path) -> Result<()> {
     let folder = results.join(&experiment.name);
-    for config in &experiment.runs {
-        let run = folder.join(config.run_name()?);
-        if run.exists() {
-            tensorboard::write(&run)?;
-        }
+    for run in Plan::new(experiment)?.finished(&folder)? {
+        tensorboard::write(&folder.join(&run.name))?;
     }
     eprintln!("event files are there: tensorboard --logdir {}", folder.display());
     Ok(())

@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use ganomaly_runner::checkpoint::Every;
 use ganomaly_runner::config::{DeviceName, Experiment};
-use ganomaly_runner::data::DataStore;
+use ganomaly_runner::data::{DataStore, GENERATED, OFFICIAL};
+use ganomaly_runner::plan::{Only, Plan};
 use ganomaly_runner::progress::{Cancel, for_people};
 use ganomaly_runner::score::Scorer;
 use ganomaly_runner::sweep::run_one;
@@ -42,10 +43,13 @@ enum Command {
     Collect(sweep::CollectArgs),
     /// Compute results again from what is stored of them, check every checksum, and say what does not match.
     Verify(verify::VerifyArgs),
-    /// Do the one run of a config; with a [sweep], choose it with --set.
+    /// Do one run of an experiment; with a [sweep], choose it with --only.
     Train {
         #[command(flatten)]
         args: RunArgs,
+        /// Choose the run by its values of swept settings: abnormal_class=2,seed=0.
+        #[arg(long, value_name = "KEY=VALUE,...")]
+        only: Option<Only>,
         /// Write TensorBoard event files into the run's folder.
         #[arg(long)]
         tensorboard: bool,
@@ -95,8 +99,12 @@ struct RunArgs {
     /// The experiment's TOML file.
     config: PathBuf,
     /// Replace a setting, or sweep it with a list: --set w_con=10, --set seed=[0,1]. May be repeated.
+    /// That is another experiment, with a folder and tables of its own.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// The experiment's name, that of its folder; else that of the file, with what --set changes.
+    #[arg(long)]
+    name: Option<String>,
     /// Where results go, in a folder of the experiment's name.
     #[arg(long, default_value = "results")]
     results: PathBuf,
@@ -108,6 +116,12 @@ struct RunArgs {
     threads: Option<usize>,
     #[command(flatten)]
     checkpoints: CheckpointArgs,
+}
+
+impl RunArgs {
+    fn experiment(&self) -> Result<Experiment> {
+        Experiment::read(&self.config, &self.set, self.name.as_deref())
+    }
 }
 
 /// How often a run writes down what it goes on from. The results do not depend on it.
@@ -141,7 +155,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args),
         Command::Parity { traces, device } => check_parity(&traces, device),
         Command::Report(args) => report::run(&args),
-        Command::Train { args, tensorboard } => train(&args, tensorboard),
+        Command::Train { args, only, tensorboard } => train(&args, only.as_ref(), tensorboard),
         Command::Score { model, pictures } => score(&model, &pictures),
         Command::Metrics { file } => metrics::print(&file),
         Command::Audit(args) => experiments::audit(&args),
@@ -165,7 +179,7 @@ fn use_threads(threads: Option<usize>) -> Result<()> {
 
 /// What every command that trains sets up: threads, Ctrl-C (SIGTERM and SIGHUP are the same), and the data, fetched where it is missing.
 fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
-    let experiment = Experiment::read(&args.config, &args.set)?;
+    let experiment = args.experiment()?;
     use_threads(args.threads)?;
     let cancel = Cancel::default();
     let handle = cancel.clone();
@@ -179,18 +193,25 @@ fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     })
     .context("Ctrl-C cannot be caught")?;
     let store = DataStore::new(args.data_dir.as_deref());
-    for config in &experiment.runs {
+    // An experiment is about one data set.
+    if let Some(config) = experiment.runs.first() {
         data::fetch_if_missing(&store, &config.dataset)?;
+        let standing = store.standing(&config.dataset)?;
+        if ![OFFICIAL, GENERATED].contains(&&*standing) {
+            eprintln!("{}: {standing}, in {}", config.dataset, store.dir().display());
+        }
     }
     Ok((experiment, store, cancel))
 }
 
-fn train(args: &RunArgs, tensorboard: bool) -> Result<ExitCode> {
+fn train(args: &RunArgs, only: Option<&Only>, tensorboard: bool) -> Result<ExitCode> {
     let every = args.checkpoints.every()?;
-    let (experiment, store, cancel) = prepare(args)?;
+    let (mut experiment, store, cancel) = prepare(args)?;
+    let plan = Plan::new(&experiment)?;
+    experiment.runs = plan.choose(only)?.into_iter().map(|run| run.config.clone()).collect();
     let [config] = experiment.runs.as_slice() else {
         bail!(
-            "{}: the config makes {} runs; choose one with --set, or use sweep",
+            "{}: {} runs are to be done; choose one with --only, or use sweep",
             args.config.display(),
             experiment.runs.len()
         );

@@ -45,6 +45,9 @@ pub struct StatusArgs {
     /// As for the sweep.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// As for the sweep.
+    #[arg(long)]
+    name: Option<String>,
     /// Where results are, in folders of the experiments' names.
     #[arg(long, default_value = "results")]
     results: PathBuf,
@@ -59,9 +62,8 @@ pub struct CollectArgs {
 
 pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
     if args.dry_run {
-        let RunArgs { config, set, results, .. } = &args.args;
-        let plan = Plan::new(&Experiment::read(config, set)?)?;
-        let folder = results.join(&plan.name);
+        let plan = Plan::new(&args.args.experiment()?)?;
+        let folder = args.args.results.join(&plan.name);
         let status = Status::read(plan, &folder)?;
         out(&status.dry_run(&status.plan.choose(args.only.as_ref())?)?)?;
         return Ok(ExitCode::SUCCESS);
@@ -90,6 +92,13 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
         super::experiments::event_files(&experiment, results)?;
     }
     out(&summary.table)?;
+    if summary.records > 0 {
+        eprintln!(
+            "{} of the runs that were there are records without scores and weights; to have these, \
+             do the runs in another folder with --results",
+            summary.records
+        );
+    }
     let elsewhere = match summary.elsewhere {
         0 => String::new(),
         n => format!("{n} done by others meanwhile, "),
@@ -117,13 +126,10 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
         let named = args.results.join(path);
         let path = if !path.exists() && named.is_dir() { &named } else { path };
         let (plan, folder) = if path.is_dir() {
-            let plan = match Plan::read(path)? {
-                Some(plan) => plan,
-                None => Plan::of_runs(path)?,
-            };
+            let plan = Plan::of_folder(path)?;
             (plan, path.clone())
         } else {
-            let plan = Plan::new(&Experiment::read(path, &args.set)?)?;
+            let plan = Plan::new(&Experiment::read(path, &args.set, args.name.as_deref())?)?;
             let folder = args.results.join(&plan.name);
             (plan, folder)
         };
@@ -160,7 +166,7 @@ pub fn collect(args: &CollectArgs) -> Result<ExitCode> {
         );
         for (names, what) in [
             (&collected.missing, "not done"),
-            (&collected.others, "of other configs, not in the plan and the tables"),
+            (&collected.others, "of other configs or generations, not in the plan and the tables"),
         ] {
             if !names.is_empty() {
                 eprintln!("{what}: {}", names.join(", "));

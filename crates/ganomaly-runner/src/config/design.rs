@@ -2,8 +2,8 @@
 
 use super::values::Name;
 use anyhow::{Context, Result, ensure};
-use ganomaly_data::shuffled;
-use rand::{RngExt, SeedableRng};
+use ganomaly_data::{Purpose, shuffled};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -11,8 +11,8 @@ use std::fmt;
 /// The settings that a design varies, in the order of [`Weights`].
 pub const WEIGHTS: [&str; 3] = ["w_adv", "w_con", "w_enc"];
 
-/// The stream of a design's seed that points are drawn from; the strata of the three weights have those from 1 on.
-const POINTS_STREAM: u64 = 0;
+/// What points of a design are drawn from; the strata of the three weights are numbered from 1.
+const DESIGN: Purpose = Purpose(*b"design  ");
 
 /// A weighting (w_adv, w_con, w_enc).
 pub type Weights = [f64; 3];
@@ -170,10 +170,10 @@ impl Design {
     fn drawn(&self) -> Vec<Weights> {
         let count = self.settings.unwrap_or_default();
         let seed = self.seed.unwrap_or_default();
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(POINTS_STREAM);
+        let mut rng = DESIGN.generator(seed, 0);
         let parts: Vec<u32> = (0..count as u32).collect();
-        let strata: Vec<Vec<u32>> = (1..=3).map(|stream| shuffled(&parts, seed, stream)).collect();
+        let strata: Vec<Vec<u32>> =
+            (1..=3).map(|number| shuffled(&parts, seed, DESIGN, number)).collect();
         let weight = |rng: &mut ChaCha8Rng, which: usize, setting: usize| {
             let (low, high) = match self.levels()[which].1 {
                 [low, high] => (low.ln(), high.ln()),

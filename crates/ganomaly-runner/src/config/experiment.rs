@@ -1,14 +1,17 @@
 //! An experiment's file: settings, and the runs that its `[sweep]` makes.
 
-use super::RunConfig;
 use super::design::{Design, WEIGHTS};
-use anyhow::{Context, Result, anyhow, ensure};
+use super::{RunConfig, parse_value};
+use crate::checksums::sha256;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{read_text, shown};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Most bytes of an experiment's file.
 const MAX_BYTES: u64 = 1 << 20;
+/// Most bytes of an experiment's name.
+const MAX_NAME: usize = 100;
 /// Most runs of an experiment.
 const MAX_RUNS: usize = 10_000;
 
@@ -26,12 +29,31 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Reads an experiment and multiplies out its sweep; `sets` are `key=value` replacements, values written as in TOML. A list replaces a
-    /// setting by a sweep over it.
-    pub fn read(path: &Path, sets: &[String]) -> Result<Self> {
+    /// Reads an experiment and multiplies out its sweep; `sets` are `key=value` replacements, values
+    /// written as in TOML. A list replaces a setting by a sweep over it. Where they change the runs,
+    /// the experiment is another one, and has another name: the one given, else one made of `sets`.
+    pub fn read(path: &Path, sets: &[String], name: Option<&str>) -> Result<Self> {
         let text = read_text(path, MAX_BYTES).context("cannot read the experiment")?;
-        let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("experiment");
-        Self::parse(name, &text, sets).with_context(|| shown(path))
+        let stem = path.file_stem().and_then(|s| s.to_str());
+        let stem = stem.with_context(|| format!("{}: its name is not UTF-8", shown(path)))?;
+        let read = || -> Result<Self> {
+            if let Some(name) = name {
+                check_name(name).context("--name")?;
+                return Self::parse(name, &text, sets);
+            }
+            check_name(stem).context("the file's name, which is the experiment's")?;
+            let mut changed = Self::parse(stem, &text, sets)?;
+            if !sets.is_empty() {
+                let plain = Self::parse(stem, &text, &[]);
+                let same =
+                    |plain: &Self| plain.runs == changed.runs && plain.swept == changed.swept;
+                if !plain.as_ref().is_ok_and(same) {
+                    changed.name = changed_name(stem, sets);
+                }
+            }
+            Ok(changed)
+        };
+        read().with_context(|| shown(path))
     }
 
     /// As [`Self::read`], from the file's text.
@@ -74,9 +96,48 @@ impl Experiment {
     }
 }
 
+/// A name is that of a folder: visible, and below the folder of results.
+fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_alphanumeric() || "-_.,=+@ ()".contains(c);
+    ensure!(
+        !name.is_empty() && name.len() <= MAX_NAME && !name.starts_with(['.', '-', ' ']),
+        "{name:?}: a name has 1 to {MAX_NAME} bytes and begins with a letter or digit"
+    );
+    if let Some(c) = name.chars().find(|&c| !plain(c)) {
+        bail!("{name:?}: a name cannot have {c:?}; letters, digits and -_.,=+@ are for names");
+    }
+    Ok(())
+}
+
+/// The name of an experiment that `--set` changed: `mnist--epochs=3,seed=0`. What a file name should
+/// not have is replaced, and then, or where it grows long, a hash tells such names apart.
+fn changed_name(stem: &str, sets: &[String]) -> String {
+    let mut by_key: BTreeMap<&str, String> = BTreeMap::new();
+    for set in sets {
+        let (key, value) = set.split_once('=').unwrap_or((set, ""));
+        by_key.insert(key.trim(), value.replace([' ', '"', '\''], ""));
+    }
+    let whole: Vec<String> = by_key.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let whole = whole.join(",");
+    let plain = |c: char| if c.is_alphanumeric() || "-_.,=+".contains(c) { c } else { '_' };
+    let mut name: String = format!("{stem}--").chars().chain(whole.chars().map(plain)).collect();
+    let listed = whole.replace(['[', ']'], "_");
+    if name.len() > MAX_NAME || !name.ends_with(&listed) {
+        while name.len() > MAX_NAME - 9 {
+            name.pop();
+        }
+        name = format!("{name}-{}", &sha256(whole.as_bytes())[..8]);
+    }
+    name
+}
+
 /// Every value must be one that the setting takes.
 fn check_swept(key: &str, values: &[toml::Value], base: &toml::Table) -> Result<()> {
     ensure!(!values.is_empty(), "the list is empty");
+    ensure!(
+        key != "dataset" || values.len() == 1,
+        "an experiment is about one data set; write a file for each"
+    );
     ensure!(key != "sweep" && key != "design", "{key}: it can be neither swept nor set");
     for value in values {
         let mut table = base.clone();
@@ -93,12 +154,7 @@ fn apply_set(
     sweep: &mut BTreeMap<String, Vec<toml::Value>>,
 ) -> Result<()> {
     let (key, value) = set.split_once('=').context("expected key=value")?;
-    let (key, value) = (key.trim(), value.trim());
-    // A word that is not a TOML value is taken as a string: --set scoring=running.
-    let value = match toml::from_str::<toml::Table>(&format!("v = {value}")) {
-        Ok(mut table) => table.remove("v").context("expected key=value")?,
-        Err(_) => toml::Value::String(value.to_string()),
-    };
+    let (key, value) = (key.trim(), parse_value(value)?);
     sweep.remove(key);
     match value {
         toml::Value::Array(values) if key != "also_score" => {

@@ -8,8 +8,12 @@ mod values;
 
 pub use design::Design;
 pub use experiment::Experiment;
-pub use values::{DeviceName, KeepScores, Name, OnNan, ScoreKind, ScoringMode, Validation};
+pub use values::{
+    DeviceName, KeepScores, Name, OnNan, ScoreKind, ScoringMode, Validation, parse_value,
+};
 
+use crate::checksums::hex;
+use crate::numerics::NUMERICS;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::SplitKind;
 use ganomaly_gpu::Precision;
@@ -271,10 +275,11 @@ impl RunConfig {
         self.check()
     }
 
-    /// The run's folder: its class and seed for people, and a hash of the whole config, so that another config never overwrites it.
+    /// The run's folder: its class and seed for people, and 64 bits of a hash of the whole config and
+    /// the numerics' generation, so that neither another config nor another generation is taken for it.
     pub fn run_name(&self) -> Result<String> {
-        let digest = Sha256::digest(self.to_toml()?.as_bytes());
-        let hash: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
+        let identity = format!("numerics = {NUMERICS}\n{}", self.to_toml()?);
+        let hash = hex(&Sha256::digest(identity)[..8]);
         Ok(format!("{}-seed{}-{hash}", self.class(), self.seed()))
     }
 

@@ -1,8 +1,26 @@
 //! Values that a config writes by name.
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+
+/// One value as TOML writes it; a word that is not a TOML value is a string: `running` for
+/// `"running"`. Nothing may follow the value, on the same line or another.
+pub fn parse_value(text: &str) -> Result<toml::Value> {
+    let text = text.trim();
+    ensure!(!text.is_empty(), "no value is given");
+    ensure!(!text.contains(['\n', '\r']), "{text:?}: a value is a single line");
+    if let Ok(value) = text.parse() {
+        return Ok(value);
+    }
+    ensure!(!text.contains(','), "{text}: a list has brackets: [{text}]");
+    ensure!(
+        !text.starts_with(['[', '{', '"', '\'']),
+        "{text}: not a TOML value; is a bracket or a quote missing?"
+    );
+    Ok(toml::Value::String(text.to_string()))
+}
 
 /// Batch normalisation while scoring, and the order of the test pictures where it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

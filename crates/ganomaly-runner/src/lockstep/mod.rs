@@ -11,9 +11,9 @@ use crate::data::{DataStore, RunData};
 use crate::device;
 use crate::evaluate::{Order, mean_error, score_test_set, test_order, validation_order};
 use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
-use crate::train::{Epoch, HELP, ModeScores, Outcome, aurocs, describe, last_good, resumed};
+use crate::train::{Epoch, HELP, ModeScores, Outcome, aurocs, describe, last_good, moved, resumed};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use ganomaly_data::{resize, shuffled};
+use ganomaly_data::{Purpose, resize, shuffled};
 use ganomaly_gpu::{Group, Machine, Pictures, Size};
 use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_model::{Detector, NamedTensors, Scores};
@@ -190,6 +190,9 @@ impl Runs<'_> {
                 bar.go_to(state.epoch, taken);
                 bar.say(&resumed(state, config));
             }
+            if let Some(line) = moved(&mut self.states[run], member.config) {
+                bar.say(&line);
+            }
             bars.push(bar);
         }
         let mut failed: Vec<Option<anyhow::Error>> = self.members.iter().map(|_| None).collect();
@@ -245,8 +248,9 @@ impl Runs<'_> {
         let started = Instant::now();
         let epoch = self.states[0].epoch;
         let runs = self.members.iter().zip(&self.data);
-        let orders: Vec<Vec<u32>> =
-            runs.map(|(m, d)| shuffled(&d.split.train, m.config.seed(), epoch as u64)).collect();
+        let orders: Vec<Vec<u32>> = runs
+            .map(|(m, d)| shuffled(&d.split.train, m.config.seed(), Purpose::EPOCH, epoch as u64))
+            .collect();
         let losses = group.train(&mut self.models, &orders)?;
         let train_s = started.elapsed().as_secs_f64();
         for (run, losses) in losses.into_iter().enumerate() {

@@ -38,7 +38,7 @@ pub(super) fn starts(
             }
         }
         if usable.is_empty() && checkpoints.are_refused() {
-            say("no checkpoint can be used: it starts anew");
+            say("no checkpoint can be used: it starts again from the beginning");
         }
         all.push(usable);
     }

@@ -56,25 +56,11 @@ impl Findings {
 
     /// Compares files with what they should be.
     pub fn same_files(&mut self, folder: &Path, expected: &[(String, Vec<u8>)]) {
-        self.compare_files(folder, expected, |a, b| a == b);
-    }
-
-    /// As [`Self::same_files`], where numbers were read back from JSON, which may change their last digit.
-    pub fn nearly_same_files(&mut self, folder: &Path, expected: &[(String, Vec<u8>)]) {
-        self.compare_files(folder, expected, nearly_same);
-    }
-
-    fn compare_files(
-        &mut self,
-        folder: &Path,
-        expected: &[(String, Vec<u8>)],
-        same: fn(&[u8], &[u8]) -> bool,
-    ) {
         for (name, expected) in expected {
             let path = folder.join(name);
             match fs::read(&path) {
                 Ok(found) => {
-                    self.check(same(expected, &found), &path, || first_difference(expected, &found))
+                    self.check(*expected == found, &path, || first_difference(expected, &found))
                 }
                 Err(e) => self
                     .wrong(&path, &format!("expected {} bytes, found none: {e}", expected.len())),
@@ -93,20 +79,6 @@ fn line(path: &Path, what: &str) -> String {
     let text = format!("{}: {what}", path.display());
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
     text.chars().map(escape).collect()
-}
-
-/// Whether two files are the same, but for the last digits of numbers.
-fn nearly_same(a: &[u8], b: &[u8]) -> bool {
-    let (a, b) = (String::from_utf8_lossy(a), String::from_utf8_lossy(b));
-    let words = |text: &str| -> Vec<String> {
-        text.split(|c: char| c.is_whitespace() || ",[]".contains(c)).map(String::from).collect()
-    };
-    let same = |(a, b): (&String, &String)| match (a.parse::<f64>(), b.parse::<f64>()) {
-        (Ok(a), Ok(b)) => (a - b).abs() <= 1e-12 * a.abs().max(1.0),
-        _ => a == b,
-    };
-    let (a, b) = (words(&a), words(&b));
-    a.len() == b.len() && a.iter().zip(&b).all(same)
 }
 
 /// The first line in which two files differ.
@@ -143,14 +115,6 @@ fn shown(line: Option<&str>, other: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_last_digits_of_numbers_may_differ() {
-        let same = |a: &str, b: &str| nearly_same(a.as_bytes(), b.as_bytes());
-        assert!(same("a,0.22314560439560438\n", "a,0.2231456043956044\n"));
-        assert!(!same("a,0.2231456\n", "a,0.2231457\n"));
-        assert!(!same("a,1\n", "b,1\n") && !same("1,2", "1 2 3"));
-    }
 
     #[test]
     fn the_first_difference_is_shown_with_its_place() {

@@ -6,14 +6,15 @@ mod run;
 mod stored;
 
 use crate::checksums::Checksums;
-use crate::collect::tables;
+use crate::collect::{images, tables};
 use crate::config::Experiment;
 use crate::data::DataStore;
 use crate::files::{Contents, names_in};
-use crate::plan::{Plan, Run};
+use crate::numerics::OtherGeneration;
+use crate::plan::{Plan, Run, same_images};
 use crate::provenance::Provenance;
 use crate::record::Metrics;
-use crate::{audit, weightings};
+use crate::{audit, epoch_scores, weightings};
 use anyhow::{Result, ensure};
 use findings::Findings;
 pub use findings::Verification;
@@ -65,7 +66,7 @@ pub fn verify(folder: &Path, store: &DataStore) -> Result<Verification> {
 }
 
 fn experiment(folder: &Path, store: &DataStore, findings: &mut Findings) -> Result<usize> {
-    let plan = read_plan(folder, findings);
+    let (plan, older) = read_plan(folder, findings);
     let (mut folders, mut checked) = (Vec::new(), Vec::new());
     for name in names_in(folder)? {
         let path = folder.join(&name);
@@ -90,9 +91,14 @@ fn experiment(folder: &Path, store: &DataStore, findings: &mut Findings) -> Resu
         folder.display()
     );
     data_files(&folders, store, findings);
+    let known = folders.iter().filter(|folder| Provenance::read(folder).is_ok());
+    let same = same_images(known.cloned());
+    findings.check(same.is_ok(), folder, || same.err().map(|e| e.to_string()).unwrap_or_default());
     let Some(plan) = plan else {
-        findings.unverifiable(folder, "no plan.toml: that no run is missing, and the tables");
-        judgements(folder, None, findings);
+        if !older {
+            findings.unverifiable(folder, "no plan.toml: that no run is missing, and the tables");
+            judgements(folder, None, findings);
+        }
         return Ok(checked.len());
     };
     for run in &plan.runs {
@@ -114,14 +120,20 @@ fn experiment(folder: &Path, store: &DataStore, findings: &mut Findings) -> Resu
     Ok(checked.len())
 }
 
-/// The plan, whose runs must be named by their configs.
-fn read_plan(folder: &Path, findings: &mut Findings) -> Option<Plan> {
+/// The plan, whose runs must be named by their configs; and whether it is of another generation, by
+/// whose rules only its own programs can compute anything again.
+fn read_plan(folder: &Path, findings: &mut Findings) -> (Option<Plan>, bool) {
     let path = folder.join("plan.toml");
     let plan = match Plan::read(folder) {
-        Ok(plan) => plan?,
+        Ok(Some(plan)) => plan,
+        Ok(None) => return (None, false),
+        Err(e) if e.is::<OtherGeneration>() => {
+            findings.unverifiable(&path, &format!("{:#}", e.root_cause()));
+            return (None, true);
+        }
         Err(e) => {
             findings.wrong(&path, &format!("{:#}", e.root_cause()));
-            return None;
+            return (None, false);
         }
     };
     for run in &plan.runs {
@@ -130,7 +142,7 @@ fn read_plan(folder: &Path, findings: &mut Findings) -> Option<Plan> {
             format!("run {}: by its settings, expected the name {name}", run.name)
         });
     }
-    Some(plan)
+    (Some(plan), false)
 }
 
 /// The tables and the plot over all runs, from the measures that were computed again.
@@ -157,7 +169,8 @@ fn experiment_tables(
     if runs.is_empty() {
         return;
     }
-    match tables(plan, &runs) {
+    let images = images(folder, &runs.iter().map(|(run, _)| run).collect::<Vec<_>>());
+    match images.and_then(|images| tables(plan, &runs, images.as_deref())) {
         Ok((_, files)) => findings.same_files(folder, &files),
         Err(e) => findings.wrong(folder, &format!("the tables cannot be computed again: {e:#}")),
     }
@@ -165,39 +178,43 @@ fn experiment_tables(
 
 /// Audits and weightings, where there are any. Where their runs are not here, what was made of the JSON is compared alone.
 fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
-    let is_done = |run: &Run| run.is_done(folder);
-    let plan = plan.filter(|plan| plan.runs.iter().any(is_done));
-    let experiment = plan.map(|plan| Experiment {
-        name: plan.name,
-        runs: plan.runs.into_iter().map(|run| run.config).collect(),
-        swept: plan.swept,
+    let done = plan.as_ref().and_then(|plan| plan.finished(folder).ok()).unwrap_or_default();
+    let has_scores = |run: &&Run| folder.join(&run.name).join(epoch_scores::FILE).is_file();
+    let scores_are_here = !done.is_empty() && done.iter().all(has_scores);
+    let runs_are_here = !done.is_empty();
+    let experiment = plan.as_ref().map(|plan| Experiment {
+        name: plan.name.clone(),
+        runs: plan.runs.iter().map(|run| run.config.clone()).collect(),
+        swept: plan.swept.clone(),
         design: None,
     });
-    let mut judge = |name: &str, files: &dyn Fn(&str) -> Result<Contents>| {
+    type Files<'a> = &'a dyn Fn(&str, Option<&Experiment>) -> Result<Contents>;
+    let mut judge = |name: &str, experiment: Option<&Experiment>, files: Files<'_>| {
         let path = folder.join(name);
         if !path.exists() {
             return;
         }
         let text = fs::read_to_string(&path).map_err(anyhow::Error::from);
-        match (text.and_then(|text| files(&text)), &experiment) {
-            (Ok(files), Some(_)) => findings.same_files(folder, &files),
-            (Ok(files), None) => {
-                findings.nearly_same_files(folder, &files);
-                findings.unverifiable(&path, "its runs are not here: its numbers");
-            }
-            (Err(e), _) => findings.wrong(&path, &format!("it cannot be computed again: {e:#}")),
+        match text.and_then(|text| files(&text, experiment)) {
+            Ok(files) => findings.same_files(folder, &files),
+            Err(e) => findings.wrong(&path, &format!("it cannot be computed again: {e:#}")),
+        }
+        if experiment.is_none() {
+            findings.unverifiable(&path, "what it is computed from is not here: its numbers");
         }
     };
-    judge("audit.json", &|text| {
+    let with_scores = experiment.as_ref().filter(|_| scores_are_here);
+    judge("audit.json", with_scores, &|text, experiment| {
         let stored: audit::Audit = serde_json::from_str(text)?;
-        audit::files(&match &experiment {
+        audit::files(&match experiment {
             Some(experiment) => audit::audit(experiment, folder)?,
             None => stored,
         })
     });
-    judge("weightings.json", &|text| {
+    let with_runs = experiment.as_ref().filter(|_| runs_are_here);
+    judge("weightings.json", with_runs, &|text, experiment| {
         let stored: weightings::Weightings = serde_json::from_str(text)?;
-        weightings::files(&match &experiment {
+        weightings::files(&match experiment {
             Some(experiment) => weightings::again(&stored, experiment, folder)?,
             None => stored,
         })

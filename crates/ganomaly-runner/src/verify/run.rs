@@ -8,8 +8,9 @@ use crate::epoch_scores::{EpochScores, KINDS};
 use crate::evaluate::column;
 use crate::files::names_in;
 use crate::measures::{Measured, Metrics};
+use crate::numerics::{NUMERICS, OtherGeneration};
 use crate::provenance::{self, Provenance};
-use crate::record::METRICS;
+use crate::record::{METRICS, read_metrics};
 use crate::{epoch_scores, registry, tensorboard};
 use anyhow::{Context, Result, bail};
 use ganomaly_model::weights;
@@ -17,19 +18,18 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Files that every run has.
-const FILES: [&str; 11] = [
-    "config.toml",
-    "epochs.csv",
+/// A run's small records, which are kept where its scores and weights are not.
+const RECORDS: [&str; 4] = ["config.toml", "epochs.csv", METRICS, provenance::FILE];
+
+/// What else every run has.
+const OTHERS: [&str; 7] = [
     "scores.csv",
-    METRICS,
     "weights.safetensors",
     "roc.svg",
     "scores.svg",
     "auroc.svg",
     "losses.svg",
     "pictures.png",
-    provenance::FILE,
 ];
 
 /// Verifies a run's folder; returns its measures as computed from its scores, where these can be read.
@@ -41,8 +41,35 @@ pub(super) fn verify(
     let record = Provenance::read(folder);
     let record =
         record.map_err(|e| findings.wrong(&folder.join(provenance::FILE), &cause(&e))).ok();
-    check_files(folder, record.as_ref(), findings);
+    // None of them is a folder of records; some of them missing is damage.
+    let only_records = OTHERS.iter().all(|file| !folder.join(file).exists());
+    let generation = record.as_ref().map_or(NUMERICS, Provenance::numerics);
+    if generation != NUMERICS {
+        // The first ones had no checksums.
+        let has_checksums = folder.join(checksums::FILE).exists();
+        if has_checksums {
+            check_files(folder, only_records, findings);
+        }
+        let what = if has_checksums { ": all but its checksums" } else { "" };
+        findings.unverifiable(folder, &format!("{}{what}", OtherGeneration(generation)));
+        return None;
+    }
+    check_files(folder, only_records, findings);
+    let kinds = record.as_ref().map(Provenance::kernel_kinds).unwrap_or_default();
+    if kinds.len() > 1 {
+        findings.note(
+            folder,
+            &format!(
+                "computed by kernels of several kinds ({}): no single machine gives its bytes again",
+                kinds.join(", ")
+            ),
+        );
+    }
     let config = check_config(folder, planned, record.as_ref(), findings)?;
+    if only_records {
+        findings.unverifiable(folder, "its scores and weights are not here: its measures");
+        return check_records(folder, &config, findings);
+    }
     check_weights(folder, &config, findings);
     let measured = check_scores(folder, &config, findings)?;
     let metrics = check_metrics(folder, &config, &measured, findings)?;
@@ -57,8 +84,6 @@ pub(super) fn verify(
             }
             Err(e) => findings.wrong(folder, &format!("the plots cannot be drawn again: {e:#}")),
         }
-    } else if !folder.join(checksums::FILE).exists() {
-        findings.unverifiable(folder, "drawn by another version: the plots");
     }
     Some(metrics)
 }
@@ -68,26 +93,46 @@ fn cause(error: &anyhow::Error) -> String {
     error.root_cause().to_string()
 }
 
+/// `metrics.json` against `epochs.csv`, where the scores are not here.
+fn check_records(folder: &Path, config: &RunConfig, findings: &mut Findings) -> Option<Metrics> {
+    let (metrics_path, epochs_path) = (folder.join(METRICS), folder.join("epochs.csv"));
+    let metrics =
+        read_metrics(folder).map_err(|e| findings.wrong(&metrics_path, &cause(&e))).ok()?;
+    let epochs = fs::read(&epochs_path).map_err(anyhow::Error::from);
+    let epochs = epochs.and_then(|bytes| stored::read_epochs(config, &bytes));
+    let epochs = epochs.map_err(|e| findings.wrong(&epochs_path, &format!("{e:#}"))).ok()?;
+    for (mode, aurocs) in metrics.modes.iter().zip(&epochs.auroc) {
+        let best = aurocs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let expected = (aurocs.last().copied().unwrap_or(f64::NAN), best);
+        let found = (mode.last.auroc, mode.best_on_test.auroc);
+        findings.check(found == expected, &metrics_path, || {
+            format!(
+                "{}, AUROC last and best on test: expected {expected:?} by epochs.csv, found {found:?}",
+                mode.scoring
+            )
+        });
+    }
+    let first = metrics.modes.first().map(|mode| mode.last.auroc);
+    findings.check(first == Some(metrics.auroc), &metrics_path, || {
+        format!("auroc: expected {first:?} as in its first mode, found {}", metrics.auroc)
+    });
+    Some(metrics)
+}
+
 /// Every file by its checksum; none missing, none too many.
-fn check_files(folder: &Path, record: Option<&Provenance>, findings: &mut Findings) {
+fn check_files(folder: &Path, only_records: bool, findings: &mut Findings) {
     let list = folder.join(checksums::FILE);
     let sums = match Checksums::read(folder) {
-        Err(e) => return findings.wrong(&list, &cause(&e)),
-        Ok(None) => {
-            // Records have had the config's checksum for as long as there has been this file.
-            match record.is_some_and(|record| record.config_sha256.is_some()) {
-                true => findings.wrong(&list, "missing: expected by run.json, found none"),
-                false => findings
-                    .unverifiable(folder, "written by a version without SHA256SUMS: the checksums"),
-            }
-            for name in FILES {
+        Err(e) => {
+            findings.wrong(&list, &format!("expected a list of checksums: {}", cause(&e)));
+            for name in RECORDS.iter().chain(OTHERS.iter().filter(|_| !only_records)) {
                 let path = folder.join(name);
                 findings
                     .check(path.is_file(), &path, || "missing: expected a file, found none".into());
             }
             return;
         }
-        Ok(Some(sums)) => sums,
+        Ok(sums) => sums,
     };
     for (name, expected) in &sums.0 {
         let path = folder.join(name);
@@ -95,6 +140,9 @@ fn check_files(folder: &Path, record: Option<&Provenance>, findings: &mut Findin
         if Path::new(name).components().count() != 1 || name.starts_with('.') {
             findings
                 .wrong(&list, &format!("expected names of files in the folder, found {name:?}"));
+            continue;
+        }
+        if only_records && !RECORDS.contains(&name.as_str()) && !path.exists() {
             continue;
         }
         match fs::read(&path) {
@@ -109,7 +157,8 @@ fn check_files(folder: &Path, record: Option<&Provenance>, findings: &mut Findin
             }
         }
     }
-    for name in FILES.iter().filter(|name| !sums.0.contains_key(**name)) {
+    let all = RECORDS.iter().chain(&OTHERS);
+    for name in all.filter(|name| !sums.0.contains_key(**name)) {
         findings.wrong(&list, &format!("expected a line for {name}, found none"));
     }
     let names = match names_in(folder) {
@@ -147,9 +196,6 @@ fn check_config(
             format!("SHA-256: expected {expected} by run.json, found {found}")
         });
     }
-    findings.check(name.ends_with(&format!("-{}", &found[..8])), &path, || {
-        format!("hash: expected that of the folder's name, {name}, found {}", &found[..8])
-    });
     let config = match RunConfig::from_toml(&text) {
         Ok(config) => config,
         Err(e) => {
@@ -262,19 +308,8 @@ fn check_metrics(
             return None;
         }
     };
-    // As it is read back, for the tables are of what is read: serde_json may change the last digit.
-    let read = |value: Value| anyhow::Ok(serde_json::from_str(&value.to_string())?);
-    let (expected, metrics): (Value, Metrics) =
-        match serde_json::to_value(&metrics).map_err(anyhow::Error::from).and_then(|value| {
-            let value: Value = read(value)?;
-            Ok((value.clone(), serde_json::from_value(value)?))
-        }) {
-            Ok(both) => both,
-            Err(e) => {
-                findings.wrong(&path, &format!("{e:#}"));
-                return None;
-            }
-        };
+    let expected = serde_json::to_value(&metrics);
+    let expected = expected.map_err(|e| findings.wrong(&path, &e.to_string())).ok()?;
     if let Some(stored) = stored {
         let mut differences = Vec::new();
         compare("", &expected, &stored, &mut differences);

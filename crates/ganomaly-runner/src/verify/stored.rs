@@ -101,7 +101,7 @@ fn read_scores(config: &RunConfig, bytes: &[u8]) -> Result<Measured> {
     Ok(Measured { anomalous, scores, ..Measured::default() })
 }
 
-fn read_epochs(config: &RunConfig, bytes: &[u8]) -> Result<Epochs> {
+pub(super) fn read_epochs(config: &RunConfig, bytes: &[u8]) -> Result<Epochs> {
     let table = Table::read(bytes)?;
     let epochs: Vec<usize> = table.column("epoch")?;
     let expected: Vec<usize> = (1..=config.epochs).collect();

@@ -8,6 +8,7 @@ pub use tables::write;
 use crate::compare::{Comparison, Pair};
 use crate::config::design::{DesignKind, Preset, Shown, WEIGHTS, Weights};
 use crate::config::{Experiment, RunConfig};
+use crate::plan::Plan;
 use crate::record;
 use anyhow::{Context, Result, ensure};
 use ganomaly_metrics::{
@@ -110,18 +111,15 @@ pub fn weightings(experiment: &Experiment, folder: &Path) -> Result<Weightings> 
     let config = experiment.runs.first().context("the experiment has no runs")?;
     let weights_of = |c: &RunConfig| [c.w_adv, c.w_con, c.w_enc];
     let (mut runs, mut steps) = (Vec::new(), 0);
-    for config in &experiment.runs {
-        let run = folder.join(config.run_name()?);
-        if run.exists() {
-            let metrics = record::read_metrics(&run)?;
-            steps = metrics.train_pictures / config.batch_size * config.epochs;
-            runs.push(Run {
-                weights: weights_of(config),
-                class: config.class().to_string(),
-                seed: config.seed(),
-                auroc: metrics.auroc,
-            });
-        }
+    for run in Plan::new(experiment)?.finished(folder)? {
+        let (config, metrics) = (&run.config, record::read_metrics(&folder.join(&run.name))?);
+        steps = metrics.train_pictures / config.batch_size * config.epochs;
+        runs.push(Run {
+            weights: weights_of(config),
+            class: config.class().to_string(),
+            seed: config.seed(),
+            auroc: metrics.auroc,
+        });
     }
     ensure!(!runs.is_empty(), "{}: none of the experiment's runs is there", folder.display());
     let classes = distinct(runs.iter().map(|r| r.class.clone()));

@@ -7,7 +7,6 @@ use crate::record::{self, Metrics};
 use crate::registry;
 use anyhow::{Context, Result, bail, ensure};
 use std::cmp::Ordering;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Settings that tell runs of one group apart; every other one that differs makes groups.
@@ -130,32 +129,19 @@ pub struct Results {
 impl Results {
     /// Reads the finished runs in an experiment's folder: those of its plan, where it has one, as in its tables.
     pub fn read(folder: &Path) -> Result<Self> {
-        let plan = Plan::read(folder)?;
-        let planned: Option<Vec<String>> =
-            plan.map(|plan| plan.runs.into_iter().map(|run| run.name).collect());
-        let (mut runs, mut others) = (Vec::new(), 0);
-        let entries = fs::read_dir(folder).with_context(|| {
-            format!("{}: cannot read the experiment's folder", folder.display())
-        })?;
-        for entry in entries {
-            let path = entry.with_context(|| format!("{}", folder.display()))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let wanted = planned.as_ref().is_none_or(|names| names.iter().any(|n| *n == name));
-            if is_run(&path) && wanted {
-                runs.push(Run::read(&path)?);
-            } else if is_run(&path) {
-                others += 1;
-            }
-        }
+        let plan = Plan::of_folder(folder)?;
+        let done = plan.finished(folder)?;
         ensure!(
-            !runs.is_empty(),
-            "{}: there are no finished runs; make some with `ganomaly sweep`",
+            !done.is_empty(),
+            "{}: no run of its plan is finished; `ganomaly sweep` does them",
             folder.display()
         );
+        let runs = done.iter().map(|run| Run::read(&folder.join(&run.name)));
+        let runs = runs.collect::<Result<Vec<_>>>()?;
         let path = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         let name =
             path.file_name().map_or("experiment".into(), |n| n.to_string_lossy().into_owned());
-        let missing = planned.map_or(0, |names| names.len() - runs.len());
+        let (missing, others) = (plan.runs.len() - runs.len(), plan.others(folder)?.len());
         let results = Self::group(name, folder.to_path_buf(), runs)?;
         Ok(Self { missing, others, ..results })
     }
@@ -217,12 +203,6 @@ impl Results {
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         self.groups.iter().flat_map(|group| &group.runs)
     }
-}
-
-/// Whether a folder is a finished run's; what has no name of its own yet is not.
-pub fn is_run(folder: &Path) -> bool {
-    let hidden = folder.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-    !hidden && ["config.toml", "metrics.json"].iter().all(|file| folder.join(file).is_file())
 }
 
 /// A TOML value for people: a text without its quotes, a number without needless digits.

@@ -18,6 +18,7 @@ pub use compare::{Choice, write_comparison};
 
 use crate::data::DataStore;
 use crate::files::write_whole;
+use crate::record;
 use anyhow::{Result, bail};
 use data::{Group, Results};
 use maud::{Markup, html};
@@ -63,7 +64,9 @@ pub fn write(folder: &Path, store: &DataStore) -> Result<PathBuf> {
 /// Whether a folder has a finished run in it.
 pub fn has_runs(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).any(|path| data::is_run(&path))
+    entries
+        .map(|entry| entry.path())
+        .any(|path| record::is_run(&path) && path.join(record::SCORES).exists())
 }
 
 fn build(results: &Results, store: &DataStore, limits: Limits) -> Result<String> {
