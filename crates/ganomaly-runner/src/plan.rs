@@ -152,6 +152,7 @@ impl Plan {
         #[derive(serde::Deserialize)]
         struct Generation {
             numerics: Option<u32>,
+            name: Option<String>,
         }
         #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -164,9 +165,9 @@ impl Plan {
             runs: Table,
         }
         // Asked first: another generation may write its plans in another way.
-        let Generation { numerics } = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
-        let theirs = numerics.unwrap_or(BEFORE_GENERATIONS);
-        if theirs != NUMERICS {
+        let Generation { numerics, name } = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
+        let theirs = numerics.or(name.map(|_| BEFORE_GENERATIONS));
+        if let Some(theirs) = theirs.filter(|&theirs| theirs != NUMERICS) {
             return Err(OtherGeneration(theirs).into());
         }
         let file: File = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;

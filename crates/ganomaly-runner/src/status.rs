@@ -168,7 +168,7 @@ impl Status {
         if !self.others.is_empty() {
             let _ = writeln!(
                 text,
-                "  {} finished with other configs, not in this plan: {}",
+                "  {} finished with other configs or generations, not in this plan: {}",
                 self.others.len(),
                 self.others.join(", ")
             );

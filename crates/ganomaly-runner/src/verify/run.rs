@@ -8,7 +8,7 @@ use crate::epoch_scores::{EpochScores, KINDS};
 use crate::evaluate::column;
 use crate::files::names_in;
 use crate::measures::{Measured, Metrics};
-use crate::numerics::{NUMERICS, OtherGeneration};
+use crate::numerics::NUMERICS;
 use crate::provenance::{self, Provenance};
 use crate::record::{METRICS, read_metrics};
 use crate::{epoch_scores, registry, tensorboard};
@@ -51,7 +51,7 @@ pub(super) fn verify(
             check_files(folder, only_records, findings);
         }
         let what = if has_checksums { ": all but its checksums" } else { "" };
-        findings.unverifiable(folder, &format!("{}{what}", OtherGeneration(generation)));
+        findings.unverifiable(folder, &format!("of generation {generation} of the numerics{what}"));
         return None;
     }
     check_files(folder, only_records, findings);
@@ -112,9 +112,9 @@ fn check_records(folder: &Path, config: &RunConfig, findings: &mut Findings) -> 
             )
         });
     }
-    let first = metrics.modes.first().map(|mode| mode.last.auroc);
-    findings.check(first == Some(metrics.auroc), &metrics_path, || {
-        format!("auroc: expected {first:?} as in its first mode, found {}", metrics.auroc)
+    let first = metrics.modes.first().map_or(f64::NAN, |mode| mode.last.auroc);
+    findings.check(first == metrics.auroc, &metrics_path, || {
+        format!("auroc: expected {first} as in its first mode, found {}", metrics.auroc)
     });
     Some(metrics)
 }

@@ -1,0 +1,119 @@
+//! Figures in documents are those of the committed results.
+//!
+//! `FIGURES` has each sentence with its figures left out, and where in `results/` these stand.
+//! `GANOMALY_WRITE_FIGURES=1 cargo test -p ganomaly-runner --test figures` writes them into the
+//! documents. A figure that looks like an AUROC and is in none of these sentences is an error, too.
+
+use regex_lite::Regex;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+mod list;
+use list::{FIGURES, NOT_FROM_RESULTS, SCANNED};
+
+/// A sentence of a document, `{}` where a figure is, and each figure's place:
+/// `FILE | COLUMN=VALUE, ... | COLUMN | FORMAT`, with a format such as `.3` or `+.3`.
+pub struct Figure {
+    pub document: &'static str,
+    pub text: &'static str,
+    pub places: &'static [&'static str],
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A cell of a CSV file below `results/`.
+fn look_up(place: &str) -> String {
+    let parts: Vec<&str> = place.split('|').map(str::trim).collect();
+    let [file, rows, column, format] = parts[..] else { panic!("{place}: four parts") };
+    let path = root().join("results").join(file);
+    let mut reader = csv::Reader::from_path(&path).unwrap_or_else(|e| panic!("{place}: {e}"));
+    let header = reader.headers().unwrap().clone();
+    let at = |name: &str| {
+        header.iter().position(|h| h == name).unwrap_or_else(|| panic!("{place}: no {name}"))
+    };
+    let wanted: Vec<(usize, &str)> = rows
+        .split(", ")
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (at(name), value))
+        .collect();
+    let fits = |row: &csv::StringRecord| wanted.iter().all(|(at, value)| &row[*at] == *value);
+    let found: Vec<_> = reader.records().map(Result::unwrap).filter(fits).collect();
+    assert_eq!(found.len(), 1, "{place}: one row fits");
+    let cell = &found[0][at(column)];
+    let number: f64 = cell.parse().unwrap_or_else(|_| panic!("{place}: {cell:?} is no number"));
+    let text = match format {
+        ".2" => format!("{number:.2}"),
+        ".3" => format!("{number:.3}"),
+        "+.3" => format!("{number:+.3}"),
+        other => panic!("{place}: the format {other}"),
+    };
+    text.replace('-', "−")
+}
+
+/// Any white space between words, and a figure in each place.
+fn pattern(text: &str) -> Regex {
+    let figure = r"([+−-]?\d+\.\d+)";
+    let words = text
+        .split_whitespace()
+        .map(|word| word.split("{}").map(regex_lite::escape).collect::<Vec<_>>().join(figure));
+    // A comment's lines begin with a mark.
+    Regex::new(&words.collect::<Vec<_>>().join(r"\s+(?:#\s+)?")).unwrap()
+}
+
+#[test]
+fn figures_in_documents_are_those_of_the_results() {
+    let write = std::env::var_os("GANOMALY_WRITE_FIGURES").is_some();
+    let mut documents: HashMap<&str, String> = HashMap::new();
+    let mut covered: HashMap<&str, Vec<std::ops::Range<usize>>> = HashMap::new();
+    let mut wrong = Vec::new();
+    for Figure { document, text, places } in FIGURES {
+        let read = || fs::read_to_string(root().join(document)).unwrap();
+        let contents = documents.entry(document).or_insert_with(read);
+        assert_eq!(text.matches("{}").count(), places.len(), "{document}: {text}");
+        let found = pattern(text).captures(contents);
+        let Some(found) = found else { panic!("{document} has no {text:?}") };
+        let mut changes = Vec::new();
+        for (place, group) in places.iter().zip(found.iter().skip(1)) {
+            let (group, expected) = (group.unwrap(), look_up(place));
+            if group.as_str().replace('-', "−") != expected {
+                wrong.push(format!("{document}: {}, by {place} {expected}", group.as_str()));
+                changes.push((group.range(), expected));
+            }
+        }
+        if write {
+            for (range, expected) in changes.into_iter().rev() {
+                contents.replace_range(range, &expected);
+            }
+        }
+    }
+    if write {
+        for (document, contents) in &documents {
+            fs::write(root().join(document), contents).unwrap();
+        }
+    } else {
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+    for Figure { document, text, .. } in FIGURES {
+        let found = pattern(text).find(&documents[document]).unwrap();
+        covered.entry(document).or_default().push(found.range());
+    }
+    let auroc = Regex::new(r"\b[01]\.\d{2,3}\b").unwrap();
+    for document in SCANNED {
+        let contents = fs::read_to_string(root().join(document)).unwrap();
+        for figure in auroc.find_iter(&contents) {
+            let inside = |range: &std::ops::Range<usize>| range.contains(&figure.start());
+            let from = contents[..figure.start()].rfind('\n').map_or(0, |at| at + 1);
+            let line = contents[from..].lines().next().unwrap();
+            let excused =
+                NOT_FROM_RESULTS.iter().any(|(of, words)| of == document && line.contains(words));
+            assert!(
+                covered.get(document).is_some_and(|all| all.iter().any(inside)) || excused,
+                "{document}: {} is in no sentence of FIGURES: {line}",
+                figure.as_str()
+            );
+        }
+    }
+}
