@@ -15,8 +15,11 @@ use list::{FIGURES, NOT_FROM_RESULTS, SCANNED};
 /// A sentence of a document, `{}` where a figure is, and each figure's place:
 /// `FILE | COLUMN=VALUE, ... | COLUMN | FORMAT`, with a format such as `.3` or `+.3`.
 pub struct Figure {
+    /// Its path from the repository's top folder.
     pub document: &'static str,
+    /// The sentence.
     pub text: &'static str,
+    /// The figures' places.
     pub places: &'static [&'static str],
 }
 
