@@ -8,7 +8,9 @@ mod values;
 
 pub use design::Design;
 pub use experiment::Experiment;
-pub use values::{DeviceName, KeepScores, Name, OnNan, ScoreKind, ScoringMode, Validation};
+pub use values::{
+    DeviceName, KeepScores, Name, OnNan, ScoreKind, ScoringMode, Validation, parse_value,
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::SplitKind;

@@ -1,5 +1,6 @@
 //! Values that a config writes by name.
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -177,6 +178,12 @@ pub(super) fn device_kind<S: Serializer>(
         DeviceName::Cuda(_) => serializer.serialize_str("cuda"),
         other => serializer.collect_str(&other),
     }
+}
+
+/// One TOML value on one line; a word that is not a TOML value is a string.
+pub fn parse_value(text: &str) -> Result<toml::Value> {
+    ensure!(!text.contains(['\n', '\r']), "{text:?}: a value is written on one line");
+    Ok(text.parse().unwrap_or_else(|_| toml::Value::String(text.to_string())))
 }
 
 /// A class is written `"airplane"`, `"2"` or 2.
