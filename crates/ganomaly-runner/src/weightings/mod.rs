@@ -290,3 +290,48 @@ fn levels(points: &[&Run]) -> Result<Vec<Level>> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The presets bring a level 0 that occurs at one setting alone; it is none of the grid's.
+    #[test]
+    fn main_effects_use_every_block_of_the_grid() {
+        let text =
+            "kind = \"grid\"\nw_adv = [0.5, 1, 2]\nw_con = [10, 50, 250]\nw_enc = [0.5, 1, 2]\n";
+        let design: Design = toml::from_str(text).unwrap();
+        let all = design.weightings().unwrap();
+        assert_eq!(all.len(), 27 + 3, "the paper's weighting is a point of the grid");
+        let run = |&weights: &Weights| {
+            let auroc = 0.5 + 0.01 * weights[0] + 0.02 * weights[2];
+            Run {
+                weights,
+                auroc: RunAuroc {
+                    class: "0".into(),
+                    seed: 0,
+                    auroc,
+                    tested_on: Default::default(),
+                    resampled: vec![auroc; 2],
+                },
+            }
+        };
+        let runs: Vec<Run> = all.iter().map(run).collect();
+        let points = design.points();
+        let own: Vec<&Run> = runs.iter().filter(|run| points.contains(&run.weights)).collect();
+        let found = levels(&own).unwrap();
+        assert_eq!(found.len(), 9);
+        for level in &found {
+            assert_eq!(level.blocks, 9, "{level:?}");
+            let expected = match level.weight.as_str() {
+                "w_adv" => 0.01 * (level.value - 3.5 / 3.0),
+                "w_enc" => 0.02 * (level.value - 3.5 / 3.0),
+                _ => 0.0,
+            };
+            assert!((level.effect.value - expected).abs() < 1e-12, "{level:?}");
+        }
+        // With the presets among the points one block alone has every level of w_adv.
+        let with_presets = levels(&runs.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(with_presets[0].blocks, 1);
+    }
+}

@@ -1,11 +1,12 @@
 //! What a report is made from: the finished runs of an experiment, read from its folder alone.
 
+use crate::aurocs::TestScores;
 use crate::checksums;
 use crate::config::RunConfig;
 use crate::plan::Plan;
 use crate::record::{self, Metrics};
 use crate::registry;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub struct Run {
     /// `epochs.csv`.
     pub epochs: Epochs,
     /// Numbers of the test pictures in the data set.
-    pub pictures: Vec<usize>,
+    pub pictures: Vec<u32>,
     /// Which of them are anomalous.
     pub anomalous: Vec<bool>,
     /// Their scores, by the mode and kind that count.
@@ -260,9 +261,7 @@ impl Run {
         })?;
         let epochs = read_epochs(&read("epochs.csv")?)
             .with_context(|| format!("{}", folder.join("epochs.csv").display()))?;
-        let column = format!("{}_{}", config.score.0, config.scoring.0);
-        let (pictures, anomalous, scores) = read_scores(&read("scores.csv")?, &column)
-            .with_context(|| format!("{}", folder.join("scores.csv").display()))?;
+        let TestScores { images, anomalous, scores } = TestScores::read(folder, &config)?;
         Ok(Self {
             name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             folder: folder.to_path_buf(),
@@ -271,7 +270,7 @@ impl Run {
             toml,
             about,
             epochs,
-            pictures,
+            pictures: images,
             anomalous,
             scores,
         })
@@ -299,29 +298,4 @@ fn read_epochs(text: &str) -> Result<Epochs> {
         }
     }
     Ok(Epochs(columns))
-}
-
-type TestScores = (Vec<usize>, Vec<bool>, Vec<f64>);
-
-fn read_scores(text: &str, column: &str) -> Result<TestScores> {
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let headers = reader.headers()?.clone();
-    let at = |name: &str| {
-        headers.iter().position(|h| h == name).with_context(|| format!("there is no column {name}"))
-    };
-    let (picture, anomalous, score) = (at("picture")?, at("anomalous")?, at(column)?);
-    let mut all = TestScores::default();
-    for (number, row) in reader.records().enumerate() {
-        let row = row?;
-        let cell = |at: usize| row.get(at).unwrap_or_default();
-        let line = || format!("row {}", number + 1);
-        all.0.push(cell(picture).parse().with_context(line)?);
-        all.1.push(match cell(anomalous) {
-            "0" => false,
-            "1" => true,
-            other => bail!("row {}: anomalous is {other:?}, neither 0 nor 1", number + 1),
-        });
-        all.2.push(cell(score).parse().with_context(line)?);
-    }
-    Ok(all)
 }

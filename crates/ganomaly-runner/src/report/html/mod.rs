@@ -14,7 +14,7 @@ mod provenance;
 mod summary;
 mod weightings;
 
-pub use compare::{Choice, write_comparison};
+pub use compare::write_comparison;
 
 use crate::data::DataStore;
 use crate::files::write_whole;
