@@ -2,7 +2,7 @@
 
 use crate::checksums;
 use crate::config::RunConfig;
-use crate::record::Metrics;
+use crate::measures::Metrics;
 use anyhow::{Context, Result, bail};
 use ganomaly_metrics::{BootstrapOptions, Estimate, RunValue, resampled_aurocs};
 use std::path::Path;
@@ -14,6 +14,11 @@ pub const LEVEL: f64 = 0.95;
 pub const LEGEND: &str = "Square brackets: 95 % interval over test images, which are resampled jointly for all runs, the trained weights as they are. \
      ±: over trainings, the standard deviation over seeds of each seed's mean over classes. Round brackets: over trainings, the 95 % t interval over \
      seeds, where there are three or more. The two kinds answer different questions and neither holds the other.";
+
+/// What the two columns of uncertainty are, where they stand apart.
+pub const MEANING: &str = "Over test images: where the value would lie with other images of the same kind, the trained weights as they are; the images \
+     are resampled jointly for all runs. Over trainings: the standard deviation over seeds of each seed's mean over classes and, from three seeds on, \
+     the 95 % t interval over seeds. The two answer different questions and neither holds the other.";
 
 /// How test images are resampled for everything that is about several runs: one seed, so that an image has the same weight everywhere.
 pub fn resampling(config: &RunConfig) -> BootstrapOptions {
@@ -85,22 +90,31 @@ pub struct RunAuroc {
 impl RunAuroc {
     /// Of a finished run in its folder. Results that were passed on without `scores.csv` have no resamples.
     pub fn read(folder: &Path, config: &RunConfig, metrics: &Metrics) -> Result<Self> {
-        let mut run = Self {
+        if folder.join(SCORES).is_file() {
+            let scores = TestScores::read(folder, config)?;
+            return Self::of(config, metrics, scores)
+                .with_context(|| format!("{}", folder.join(SCORES).display()));
+        }
+        Ok(Self {
             class: config.class().to_string(),
             seed: config.seed(),
             auroc: metrics.auroc,
             tested_on: Default::default(),
             resampled: Vec::new(),
-        };
-        if folder.join(SCORES).is_file() {
-            let TestScores { images, anomalous, scores } = TestScores::read(folder, config)?;
-            let of = || format!("{}", folder.join(SCORES).display());
-            let mut all = resampled_aurocs(&[&scores], &anomalous, &images, resampling(config))
-                .with_context(of)?;
-            run.resampled = all.resampled.remove(0);
-            run.tested_on = (images, anomalous);
-        }
-        Ok(run)
+        })
+    }
+
+    /// From the scores of its test images.
+    pub fn of(config: &RunConfig, metrics: &Metrics, scores: TestScores) -> Result<Self> {
+        let TestScores { images, anomalous, scores } = scores;
+        let mut all = resampled_aurocs(&[&scores], &anomalous, &images, resampling(config))?;
+        Ok(Self {
+            class: config.class().to_string(),
+            seed: config.seed(),
+            auroc: metrics.auroc,
+            tested_on: (images, anomalous),
+            resampled: all.resampled.remove(0),
+        })
     }
 
     /// The AUROC as what a mean is of.
@@ -127,10 +141,15 @@ impl RunAuroc {
 
 /// A mean in [0, 1] with what is known of its uncertainty, as [`LEGEND`] says.
 pub fn shown(estimate: &Estimate) -> String {
-    with_uncertainty(estimate, |v| format!("{v:.3}"))
+    with_uncertainty(estimate, plain)
 }
 
-/// A difference, the same.
+/// An AUROC, or an end of its interval: cut to [0, 1], which a t interval may leave.
+pub fn plain(value: f64) -> String {
+    format!("{:.3}", value.clamp(0.0, 1.0))
+}
+
+/// A difference in [-1, 1] with what is known of its uncertainty.
 pub fn shown_difference(estimate: &Estimate) -> String {
     with_uncertainty(estimate, |v| format!("{v:+.3}"))
 }

@@ -2,11 +2,10 @@
 
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
 use super::page::{
-    Cell, Column, class_name, estimate_cells, estimate_columns, legend, plain, signed,
-    small_figure, table,
+    Cell, Column, class_name, estimate_cells, estimate_columns, legend, signed, small_figure, table,
 };
 use crate::audit::{Audit, AuditRow, EpochRule};
-use crate::aurocs;
+use crate::aurocs::{self, plain};
 use anyhow::{Context, Result};
 use maud::{Markup, html};
 use std::fs;
@@ -60,7 +59,7 @@ pub fn section(audit: &Audit) -> Result<Markup> {
             "The best epoch on test is chosen by looking at the answers; the best by validation needs none."
         }
         p {
-            (aurocs::LEGEND) " " (audit.resamples) " resamples of " (test) " test images a run, " (trainings) "."
+            (aurocs::MEANING) " " (audit.resamples) " resamples of " (test) " test images a run, " (trainings) "."
         }
         p.note { "In the figures, bars are intervals over test images." }
         (legend(&[(Ink::Main, "dot", "last epoch"), (Ink::Series(2), "dot", "best on test: hindsight"), (Ink::Series(0), "dot", "best by validation")]))

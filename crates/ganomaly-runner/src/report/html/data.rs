@@ -1,12 +1,14 @@
 //! What a report is made from: the finished runs of an experiment, read from its folder alone.
 
-use crate::aurocs::TestScores;
+use crate::aurocs::{LEVEL, RunAuroc, TestScores};
 use crate::checksums;
 use crate::config::RunConfig;
 use crate::plan::Plan;
 use crate::record::{self, Metrics};
 use crate::registry;
 use anyhow::{Context, Result, ensure};
+use ganomaly_metrics::{Estimate, RunValue, estimate};
+use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,8 @@ pub struct Run {
     pub anomalous: Vec<bool>,
     /// Their scores, by the mode and kind that count.
     pub scores: Vec<f64>,
+    /// Its AUROC, the test images resampled.
+    pub auroc: RunAuroc,
 }
 
 /// `epochs.csv`: a list of numbers for each column.
@@ -95,14 +99,19 @@ impl Group {
         self.of_class(class).map(|run| run.metrics.auroc).collect()
     }
 
-    /// For each seed that has every class, the average over classes.
-    pub fn averages(&self) -> Vec<f64> {
-        let of = |&seed: &u64| {
-            let all: Option<Vec<f64>> =
-                self.classes.iter().map(|class| self.auroc(class, seed)).collect();
-            all.map(|all| all.iter().sum::<f64>() / all.len() as f64)
-        };
-        self.seeds.iter().filter_map(of).collect()
+    /// The mean AUROC over all runs with its two kinds of uncertainty.
+    pub fn average(&self) -> Result<Estimate> {
+        Self::mean(self.runs.iter())
+    }
+
+    /// The mean AUROC over a class's runs.
+    pub fn mean_of(&self, class: &str) -> Result<Estimate> {
+        Self::mean(self.of_class(class))
+    }
+
+    fn mean<'a>(runs: impl Iterator<Item = &'a Run>) -> Result<Estimate> {
+        let values: Vec<RunValue<'_>> = runs.map(|run| run.auroc.value()).collect();
+        estimate(&values, LEVEL).context("the mean AUROC")
     }
 
     /// "abnormal class" or "normal class".
@@ -134,20 +143,22 @@ impl Results {
         let plan = Plan::read(folder)?;
         let planned: Option<Vec<String>> =
             plan.map(|plan| plan.runs.into_iter().map(|run| run.name).collect());
-        let (mut runs, mut others) = (Vec::new(), 0);
+        let (mut wanted, mut others) = (Vec::new(), 0);
         let entries = fs::read_dir(folder).with_context(|| {
             format!("{}: cannot read the experiment's folder", folder.display())
         })?;
         for entry in entries {
             let path = entry.with_context(|| format!("{}", folder.display()))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let wanted = planned.as_ref().is_none_or(|names| names.iter().any(|n| *n == name));
-            if is_run(&path) && wanted {
-                runs.push(Run::read(&path)?);
+            let of_plan = planned.as_ref().is_none_or(|names| names.iter().any(|n| *n == name));
+            if is_run(&path) && of_plan {
+                wanted.push(path);
             } else if is_run(&path) {
                 others += 1;
             }
         }
+        let runs: Vec<Run> =
+            wanted.par_iter().map(|path| Run::read(path)).collect::<Result<_>>()?;
         ensure!(
             !runs.is_empty(),
             "{}: there are no finished runs; make some with `ganomaly sweep`",
@@ -261,11 +272,15 @@ impl Run {
         })?;
         let epochs = read_epochs(&read("epochs.csv")?)
             .with_context(|| format!("{}", folder.join("epochs.csv").display()))?;
-        let TestScores { images, anomalous, scores } = TestScores::read(folder, &config)?;
+        let metrics = record::read_metrics(folder)?;
+        let tested = TestScores::read(folder, &config)?;
+        let auroc = RunAuroc::of(&config, &metrics, tested.clone())
+            .with_context(|| format!("{}", folder.display()))?;
+        let TestScores { images, anomalous, scores } = tested;
         Ok(Self {
             name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             folder: folder.to_path_buf(),
-            metrics: record::read_metrics(folder)?,
+            metrics,
             config,
             toml,
             about,
@@ -273,6 +288,7 @@ impl Run {
             pictures: images,
             anomalous,
             scores,
+            auroc,
         })
     }
 

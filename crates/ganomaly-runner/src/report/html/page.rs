@@ -314,11 +314,6 @@ pub fn estimate_columns(what: &str) -> [Column; 3] {
     ]
 }
 
-/// An AUROC.
-pub fn plain(value: f64) -> String {
-    format!("{value:.3}")
-}
-
 /// "1 run", "2 runs".
 pub fn count(n: usize, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }

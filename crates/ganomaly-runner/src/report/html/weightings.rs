@@ -2,9 +2,9 @@
 
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
 use super::page::{
-    Cell, Column, estimate_cells, estimate_columns, interval, legend, plain, signed, table,
+    Cell, Column, estimate_cells, estimate_columns, interval, legend, signed, table,
 };
-use crate::aurocs;
+use crate::aurocs::{self, plain};
 use crate::compare::NOT_INDEPENDENT;
 use crate::config::design::WEIGHTS;
 use crate::weightings::{Setting, Weightings};
@@ -35,7 +35,7 @@ pub fn section(all: &Weightings, folder: &Path) -> Result<Markup> {
             (super::page::count(all.seeds.len(), "seed", "seeds")) ", " (all.steps) " training steps a run. "
             "Each is compared with the paper's 1 / 50 / 1, paired over class and seed. With many weightings some differ by chance."
         }
-        p { (aurocs::LEGEND) " " (NOT_INDEPENDENT)
+        p { (aurocs::MEANING) " " (NOT_INDEPENDENT)
         }
         (settings(all))
         h3 { "Main effects" }
