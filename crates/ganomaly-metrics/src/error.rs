@@ -18,6 +18,14 @@ pub enum Error {
         /// Number of labels.
         labels: usize,
     },
+    /// As many images' numbers as labels are needed.
+    #[error("{images} numbers of images, but {labels} labels")]
+    Images {
+        /// Number of images' numbers.
+        images: usize,
+        /// Number of labels.
+        labels: usize,
+    },
     /// Paired lists are equally long.
     #[error("{a} values against {b}: paired lists are equally long")]
     Unpaired {

@@ -9,6 +9,7 @@
 
 mod bootstrap;
 mod error;
+mod estimate;
 mod paired;
 mod precision_recall;
 mod ranking;
@@ -19,10 +20,11 @@ mod threshold;
 mod wilcoxon;
 
 pub use bootstrap::{
-    AurocDifference, BootstrapOptions, Interval, ResampledAurocs, bootstrap_auroc,
-    bootstrap_auroc_difference, percentile_interval, resampled_aurocs,
+    BootstrapOptions, Interval, ResampledAurocs, bootstrap_auroc, percentile_interval,
+    resampled_aurocs,
 };
 pub use error::{Error, Result};
+pub use estimate::{Estimate, OverTrainings, RunValue, estimate, t_interval};
 pub use paired::{PairedEffect, paired_effect};
 pub use precision_recall::{PrecisionRecallCurve, average_precision, precision_recall_curve};
 pub use regression::{Coefficient, LinearFit, linear_regression};

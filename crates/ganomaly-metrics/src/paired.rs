@@ -1,10 +1,7 @@
 //! How large a paired difference is.
 
-use crate::bootstrap::draw_below;
 use crate::wilcoxon::{differences, wilcoxon_signed_rank};
-use crate::{BootstrapOptions, Interval, Result, mean_std, percentile_interval};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use crate::{Result, mean_std};
 use serde::{Deserialize, Serialize};
 
 /// The differences of two paired lists, first minus second, in the values' own unit.
@@ -16,37 +13,22 @@ pub struct PairedEffect {
     pub mean: f64,
     /// Sample standard deviation of the differences; none for a single pair.
     pub std: Option<f64>,
-    /// Percentile bootstrap interval of the mean over pairs; none for a single pair. With few pairs it is somewhat too narrow, as every percentile
-    /// interval is.
-    pub interval: Option<Interval>,
     /// Hodges-Lehmann estimate: the median of the means of all pairs of differences, each with itself included.
     pub pseudo_median: f64,
     /// Matched-pairs rank-biserial correlation in [-1, 1]: (W⁺ − W⁻) / (W⁺ + W⁻) of the Wilcoxon test; 0 where no pair differs.
     pub rank_biserial: f64,
 }
 
-/// The effect of `a` over `b`: of the differences `a[i] - b[i]`. Pairs are resampled with replacement, by the options' seed.
-pub fn paired_effect(a: &[f64], b: &[f64], options: BootstrapOptions) -> Result<PairedEffect> {
-    options.check()?;
+/// The effect of `a` over `b`: of the differences `a[i] - b[i]`.
+pub fn paired_effect(a: &[f64], b: &[f64]) -> Result<PairedEffect> {
     let differences = differences(a, b)?;
-    let (n, summary) = (differences.len(), mean_std(&differences)?);
+    let summary = mean_std(&differences)?;
     let test = wilcoxon_signed_rank(a, b)?;
-    let interval = if n < 2 {
-        None
-    } else {
-        let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-        let mut mean = || -> f64 {
-            (0..n).map(|_| differences[draw_below(&mut rng, n)]).sum::<f64>() / n as f64
-        };
-        let means: Vec<f64> = (0..options.resamples).map(|_| mean()).collect();
-        Some(percentile_interval(&means, options.level)?)
-    };
     let ranks = test.positive + test.negative;
     Ok(PairedEffect {
-        count: n,
+        count: differences.len(),
         mean: summary.mean,
         std: summary.std,
-        interval,
         pseudo_median: pseudo_median(&differences),
         rank_biserial: if ranks > 0.0 { (test.positive - test.negative) / ranks } else { 0.0 },
     })

@@ -100,7 +100,7 @@ pub(crate) fn tables(
             column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| (*v, None))
         };
         series.push(ClassSeries {
-            name: format!("{} ({})", column.method, column.standing),
+            name: column.heading(),
             values: classes.iter().map(of).collect(),
             published: true,
         });

@@ -1,27 +1,39 @@
 //! Two configurations against each other, paired over class and seed.
 
+use crate::aurocs::{self, RunAuroc, shown, shown_difference, trainings};
 use crate::config::RunConfig;
+use crate::plan::{Plan, same_images};
 use crate::record::{self, Metrics};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use crate::selection::{self, Selection};
+use anyhow::{Context, Result, bail, ensure};
 use ganomaly_metrics::{
-    BootstrapOptions, Interval, MeanStd, PairedEffect, Wilcoxon, WilcoxonMethod, mean_std,
-    paired_effect, wilcoxon_signed_rank,
+    Estimate, PairedEffect, RunValue, Wilcoxon, WilcoxonMethod, estimate, paired_effect,
+    wilcoxon_signed_rank,
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Resamples of the interval of a mean difference.
-pub const RESAMPLES: usize = 10_000;
+/// What the test and the measures over pairs leave out; said wherever they are shown.
+pub const NOT_INDEPENDENT: &str = "The pairs of one class are not independent of each other: its runs are tested on the same anomalies and share normal \
+     images. A small p says less than it would for as many unrelated pairs.";
 
 /// The runs of one side.
 #[derive(Clone, Debug)]
 pub struct Side {
     /// What it is called in tables.
     pub label: String,
-    runs: BTreeMap<(String, u64), (RunConfig, Metrics)>,
+    runs: BTreeMap<(String, u64), SideRun>,
+}
+
+/// A finished run of a side.
+#[derive(Clone, Debug)]
+struct SideRun {
+    folder: PathBuf,
+    config: RunConfig,
+    metrics: Metrics,
 }
 
 /// AUROCs of one class and seed.
@@ -46,29 +58,39 @@ pub struct Comparison {
     pub b: String,
     /// What is compared, by class and seed.
     pub pairs: Vec<Pair>,
-    /// The first side over all pairs.
-    pub mean_a: MeanStd,
-    /// The second side over all pairs.
-    pub mean_b: MeanStd,
-    /// The differences.
+    /// The first side's AUROC: the mean over seeds, then over classes.
+    pub mean_a: Estimate,
+    /// The second side's.
+    pub mean_b: Estimate,
+    /// The difference of each pair, and its mean: how it would move with other test images, and with other trainings.
+    pub difference: Estimate,
+    /// How large the differences are, each pair counted once.
     pub effect: PairedEffect,
-    /// Whether they lie around zero.
+    /// Whether they lie around zero, each pair counted once.
     pub wilcoxon: Wilcoxon,
+    /// What the last two leave out.
+    pub note: String,
 }
 
 impl Comparison {
-    /// Compares at least one pair. The bootstrap is seeded with 0.
-    pub fn of(a: &str, b: &str, pairs: Vec<Pair>) -> Result<Self> {
-        let (left, right): (Vec<f64>, Vec<f64>) = pairs.iter().map(|p| (p.a, p.b)).unzip();
-        let options = BootstrapOptions { resamples: RESAMPLES, ..Default::default() };
+    /// Compares at least one pair of runs of the same class and seed.
+    pub(crate) fn of(a: &str, b: &str, pairs: &[(&RunAuroc, &RunAuroc)]) -> Result<Self> {
+        let (left, right): (Vec<f64>, Vec<f64>) =
+            pairs.iter().map(|(a, b)| (a.auroc, b.auroc)).unzip();
+        let estimate_of = |values: Vec<RunValue<'_>>| estimate(&values, aurocs::LEVEL);
         Ok(Self {
             a: a.to_string(),
             b: b.to_string(),
-            mean_a: mean_std(&left)?,
-            mean_b: mean_std(&right)?,
-            effect: paired_effect(&left, &right, options)?,
+            mean_a: estimate_of(pairs.iter().map(|(a, _)| a.value()).collect())?,
+            mean_b: estimate_of(pairs.iter().map(|(_, b)| b.value()).collect())?,
+            difference: estimate_of(pairs.iter().map(|(a, b)| a.minus(&[b])).collect())?,
+            effect: paired_effect(&left, &right)?,
             wilcoxon: wilcoxon_signed_rank(&left, &right)?,
-            pairs,
+            note: NOT_INDEPENDENT.to_string(),
+            pairs: pairs
+                .iter()
+                .map(|(a, b)| Pair { class: a.class.clone(), seed: a.seed, a: a.auroc, b: b.auroc })
+                .collect(),
         })
     }
 
@@ -81,49 +103,51 @@ impl Comparison {
         for Pair { class, seed, a, b } in &self.pairs {
             let _ = writeln!(text, "| {class} | {seed} | {a:.3} | {b:.3} | {:+.3} |", a - b);
         }
-        let (a, b) = (mean_and_std(&self.mean_a), mean_and_std(&self.mean_b));
-        let effect = &self.effect;
-        let spread = effect.std.map(|s| format!(" ± {s:.3}")).unwrap_or_default();
-        let _ = writeln!(text, "| mean ± std | | {a} | {b} | {:+.3}{spread} |", effect.mean);
-        let interval = match effect.interval {
-            Some(Interval { low, high }) => format!(
-                "[{low:+.3}, {high:+.3}], the 95 % percentile interval of {RESAMPLES} resamples of the pairs"
-            ),
-            None => "no interval from a single pair".into(),
-        };
+        let _ = writeln!(
+            text,
+            "| mean | | {} | {} | {} |",
+            shown(&self.mean_a),
+            shown(&self.mean_b),
+            shown_difference(&self.difference)
+        );
         let _ = write!(
             text,
-            "\nMean difference in AUROC {:+.3} {interval}.\nPseudo-median {:+.3}; matched-pairs rank-biserial correlation {:+.2}.\n\
-             Wilcoxon signed-rank test over {} pairs that differ: W = {}, p = {} (two-sided, {}).\n",
-            effect.mean,
-            effect.pseudo_median,
-            effect.rank_biserial,
+            "\nMeans are over {} on each side, every class the same weight. {}\n\n\
+             Over the pairs: pseudo-median {:+.3}; matched-pairs rank-biserial correlation {:+.2}; Wilcoxon signed-rank test over {} pairs that \
+             differ: W = {}, p = {} (two-sided, {}). {}\n",
+            trainings(&self.difference),
+            aurocs::LEGEND,
+            self.effect.pseudo_median,
+            self.effect.rank_biserial,
             self.wilcoxon.count,
             self.wilcoxon.statistic,
             p_value(self.wilcoxon.p),
-            match self.wilcoxon.method {
-                WilcoxonMethod::Exact => "exact",
-                WilcoxonMethod::Normal => "normal approximation",
-            }
+            self.method(),
+            self.note
         );
-        let least = 2.0 * 0.5f64.powi(self.pairs.len().min(60) as i32);
+        let least = self.least_p();
         if least > 0.05 {
             let _ = writeln!(
                 text,
                 "With {} pairs p cannot fall below {}: more classes or seeds are needed to tell.",
                 self.pairs.len(),
-                p_value(least.min(1.0))
+                p_value(least)
             );
         }
         text
     }
-}
 
-/// A mean with its deviation, where there is one.
-pub(crate) fn mean_and_std(m: &MeanStd) -> String {
-    match m.std {
-        Some(std) => format!("{:.3} ± {std:.3}", m.mean),
-        None => format!("{:.3}", m.mean),
+    /// How the p value was computed.
+    pub(crate) fn method(&self) -> &'static str {
+        match self.wilcoxon.method {
+            WilcoxonMethod::Exact => "exact",
+            WilcoxonMethod::Normal => "normal approximation",
+        }
+    }
+
+    /// The smallest p value that as many pairs can give.
+    pub(crate) fn least_p(&self) -> f64 {
+        (2.0 * 0.5f64.powi(self.pairs.len().min(60) as i32)).min(1.0)
     }
 }
 
@@ -141,52 +165,41 @@ impl Side {
 
     /// The runs in a results folder that have the given settings, `KEY=VALUE` with commas between them; all where that is empty.
     pub fn read(folder: &Path, selection: &str) -> Result<Self> {
-        let settings = parse(selection)?;
-        let entries = fs::read_dir(folder)
-            .with_context(|| format!("{}: cannot read the results folder", folder.display()))?;
-        let mut paths = entries
-            .map(|e| Ok(e?.path()))
-            .collect::<Result<Vec<_>>>()
-            .with_context(|| format!("{}: cannot read", folder.display()))?;
-        paths.sort();
+        let chosen = Selection::parse(selection)?;
+        // Every run of this generation, whatever plan it is of; those of one folder saw the same images.
+        let all = Plan::of_runs(folder)?;
+        let done = all.finished(folder)?;
+        let configs: Vec<RunConfig> = done.iter().map(|run| run.config.clone()).collect();
+        let fits = chosen.choose(&configs).with_context(|| format!("{}", folder.display()))?;
+        let chosen = done.into_iter().zip(fits).filter(|(_, fits)| *fits);
         let mut side = Self { label: label(folder, selection), runs: BTreeMap::new() };
-        let mut seen = 0;
-        for path in paths.iter().filter(|p| is_run(p)) {
-            let file = path.join("config.toml");
-            let text = fs::read_to_string(&file)
-                .with_context(|| format!("{}: cannot read", file.display()))?;
-            let config =
-                RunConfig::from_toml(&text).with_context(|| format!("{}", file.display()))?;
-            seen += 1;
-            if !has(&config, &settings)? {
-                continue;
-            }
+        for (run, _) in chosen {
+            let (path, config) = (folder.join(&run.name), run.config.clone());
             let key = (config.class().to_string(), config.seed());
-            if let Some((other, _)) = side.runs.get(&key) {
+            if let Some(other) = side.runs.get(&key) {
                 bail!(
                     "{}: two runs of class {} and seed {}; they differ in {}. Choose one with KEY=VALUE",
                     side.label,
                     key.0,
                     key.1,
-                    differing(&config, other)?.join(", ")
+                    differing(&config, &other.config)?.join(", ")
                 );
             }
-            side.runs.insert(key, (config, record::read_metrics(path)?));
+            let metrics = record::read_metrics(&path)?;
+            side.runs.insert(key, SideRun { folder: path, config, metrics });
         }
         ensure!(
             !side.runs.is_empty(),
-            "{}: none of the {seen} finished runs there has {}",
-            folder.display(),
-            if selection.is_empty() { "been found" } else { selection }
+            "{}: none of the finished runs there has all of {selection}",
+            folder.display()
         );
         Ok(side)
     }
-}
 
-/// Finished runs have their names; unfinished ones begin with a dot.
-fn is_run(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with('.') && path.join("metrics.json").is_file()
+    /// The config of one of its runs.
+    pub(crate) fn config(&self) -> Result<&RunConfig> {
+        self.runs.values().next().map(|run| &run.config).context("a side without runs")
+    }
 }
 
 fn label(folder: &Path, selection: &str) -> String {
@@ -196,34 +209,9 @@ fn label(folder: &Path, selection: &str) -> String {
     folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into())
 }
 
-fn parse(selection: &str) -> Result<Vec<(String, toml::Value)>> {
-    let all = selection.split(',').map(str::trim).filter(|s| !s.is_empty());
-    all.map(|setting| {
-        let (key, value) =
-            setting.split_once('=').with_context(|| format!("{setting:?}: expected KEY=VALUE"))?;
-        let (key, value) = (key.trim(), value.trim());
-        // A word that is not a TOML value is taken as a string, as with --set.
-        let parsed = toml::from_str::<toml::Table>(&format!("v = {value}"));
-        let parsed = parsed.ok().and_then(|mut table| table.remove("v"));
-        Ok((key.to_string(), parsed.unwrap_or_else(|| toml::Value::String(value.to_string()))))
-    })
-    .collect()
-}
-
-/// Whether setting these values would leave the run as it is.
-fn has(config: &RunConfig, settings: &[(String, toml::Value)]) -> Result<bool> {
-    let mut table: toml::Table = toml::from_str(&config.to_toml()?).map_err(|e| anyhow!("{e}"))?;
-    for (key, value) in settings {
-        table.insert(key.clone(), value.clone());
-    }
-    let changed = toml::to_string(&table).context("the settings cannot be written as TOML")?;
-    Ok(RunConfig::from_toml(&changed)? == *config)
-}
-
 /// The settings in which two configs differ.
-fn differing(a: &RunConfig, b: &RunConfig) -> Result<Vec<String>> {
-    let table = |c| toml::Table::try_from(c).context("the config cannot be written as TOML");
-    let (a, b) = (table(a)?, table(b)?);
+pub(crate) fn differing(a: &RunConfig, b: &RunConfig) -> Result<Vec<String>> {
+    let (a, b) = (selection::table(a)?, selection::table(b)?);
     let mut keys: Vec<String> = a.keys().chain(b.keys()).cloned().collect();
     keys.sort_unstable();
     keys.dedup();
@@ -233,6 +221,9 @@ fn differing(a: &RunConfig, b: &RunConfig) -> Result<Vec<String>> {
 
 /// Compares two sides. Each class and seed must be there on both, and tested on the same pictures.
 pub fn compare(a: &Side, b: &Side) -> Result<Comparison> {
+    same_images(
+        [a, b].into_iter().flat_map(|side| side.runs.values().map(|run| run.folder.clone())),
+    )?;
     let only = |this: &Side, other: &Side| -> Vec<String> {
         let missing = this.runs.keys().filter(|key| !other.runs.contains_key(key));
         missing.map(|(class, seed)| format!("class {class} seed {seed}")).collect()
@@ -247,10 +238,10 @@ pub fn compare(a: &Side, b: &Side) -> Result<Comparison> {
             other.label
         );
     }
-    let mut pairs = Vec::new();
-    for (key, (config, metrics)) in &a.runs {
-        let Some((other, others)) = b.runs.get(key) else { continue };
-        if let Some(what) = other_pictures(config, other) {
+    let mut paired = Vec::new();
+    for (key, run) in &a.runs {
+        let Some(other) = b.runs.get(key) else { continue };
+        if let Some(what) = other_pictures(&run.config, &other.config) {
             bail!(
                 "class {} seed {}: {} and {} differ in {what}, so that they were not tested on the same pictures",
                 key.0,
@@ -259,9 +250,24 @@ pub fn compare(a: &Side, b: &Side) -> Result<Comparison> {
                 b.label
             );
         }
-        pairs.push(Pair { class: key.0.clone(), seed: key.1, a: metrics.auroc, b: others.auroc });
+        paired.push((run, other));
     }
-    Comparison::of(&a.label, &b.label, pairs)
+    let read = |run: &SideRun| RunAuroc::read(&run.folder, &run.config, &run.metrics);
+    let read: Vec<(RunAuroc, RunAuroc)> =
+        paired.into_par_iter().map(|(a, b)| Ok((read(a)?, read(b)?))).collect::<Result<_>>()?;
+    for (one, other) in &read {
+        let known = !one.resampled.is_empty() && !other.resampled.is_empty();
+        ensure!(
+            !known || one.tested_on == other.tested_on,
+            "class {} seed {}: the scores of {} and {} are not of the same pictures",
+            one.class,
+            one.seed,
+            a.label,
+            b.label
+        );
+    }
+    let pairs: Vec<(&RunAuroc, &RunAuroc)> = read.iter().map(|(a, b)| (a, b)).collect();
+    Comparison::of(&a.label, &b.label, &pairs)
 }
 
 /// The setting that gives two runs of one class and seed other test pictures.

@@ -64,6 +64,8 @@ fn name(mode: ScoringMode, kind: ScoreKind) -> String {
 pub struct EpochScores {
     /// Which test pictures are anomalous, `[T]`.
     pub anomalous: Vec<bool>,
+    /// The test pictures' numbers in the data set, `[T]`.
+    pub pictures: Vec<u32>,
     /// Mean contextual error of the validation pictures by epoch; none where none were held out.
     pub validation_con: Option<Vec<f64>>,
     scores: HashMap<String, Vec<Vec<f64>>>,
@@ -82,9 +84,17 @@ impl EpochScores {
         checksums::read(folder, FILE)?;
         let mut all: HashMap<String, Tensor> =
             weights::read_safetensors(&path).with_context(what)?.into_iter().collect();
-        all.remove("picture");
         let anomalous = all.remove("anomalous").context("no tensor \"anomalous\"");
         let anomalous = anomalous.and_then(|t| Ok(t.to_vec1::<u8>()?)).with_context(what)?;
+        let pictures = all.remove("picture").context("no tensor \"picture\"");
+        let pictures = pictures.and_then(|t| Ok(t.to_vec1::<u32>()?)).with_context(what)?;
+        ensure!(
+            pictures.len() == anomalous.len(),
+            "{}: {} numbers of pictures for {} pictures",
+            what(),
+            pictures.len(),
+            anomalous.len()
+        );
         let validation = all.remove("validation_con").map(|t| t.to_vec1::<f64>()).transpose();
         let validation_con = validation.with_context(what)?;
         let mut scores = HashMap::new();
@@ -103,7 +113,8 @@ impl EpochScores {
             let wide = |row: Vec<f32>| row.into_iter().map(f64::from).collect();
             scores.insert(name.clone(), rows.into_iter().map(wide).collect());
         }
-        Ok(Self { anomalous: anomalous.iter().map(|&a| a != 0).collect(), validation_con, scores })
+        let anomalous = anomalous.iter().map(|&a| a != 0).collect();
+        Ok(Self { anomalous, pictures, validation_con, scores })
     }
 
     /// Scores by epoch and test picture, `[E][T]`.

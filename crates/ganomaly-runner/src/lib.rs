@@ -4,6 +4,7 @@
 //! there yet ([`train::train`], [`record::write`]), and writes the tables. The binary `ganomaly` is glue over this library.
 
 pub mod audit;
+mod aurocs;
 mod cards;
 pub mod chaos;
 pub mod checkpoint;
@@ -31,6 +32,7 @@ pub mod record;
 pub mod registry;
 pub mod report;
 pub mod score;
+mod selection;
 pub mod status;
 pub mod sweep;
 pub mod tensorboard;

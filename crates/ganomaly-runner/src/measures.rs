@@ -1,12 +1,15 @@
 //! What a run's scores come to: its measures and plots, from the run itself or from what is stored of it.
 
+use crate::aurocs;
 use crate::checkpoint::Lowered;
 use crate::config::{RunConfig, ScoringMode};
 use crate::evaluate::column;
 use crate::report::plot;
 use crate::train::{ModeScores, Outcome};
 use anyhow::{Context, Result};
-use ganomaly_metrics::{AnomalyMetrics, BootstrapOptions, bootstrap_auroc, evaluate, roc_curve};
+use ganomaly_metrics::{
+    AnomalyMetrics, evaluate, percentile_interval, resampled_aurocs, roc_curve,
+};
 use serde::{Deserialize, Serialize};
 
 /// `metrics.json`: what a run came to.
@@ -26,7 +29,7 @@ pub struct Metrics {
     pub test_anomalous: usize,
     /// The AUROC that counts: of the last epoch.
     pub auroc: f64,
-    /// Its 95 % bootstrap interval over test pictures.
+    /// Its 95 % interval over test images: `bootstrap` resamples, in which an image has the same weight in every run.
     pub auroc_interval: [f64; 2],
     /// Every scoring mode, the one that counts first.
     pub modes: Vec<ModeMetrics>,
@@ -60,7 +63,9 @@ pub struct BestOnTest {
 pub(crate) struct Measured {
     /// Pictures trained on.
     pub train_pictures: usize,
-    /// Which test pictures are anomalous.
+    /// The test pictures' numbers in the data set.
+    pub pictures: Vec<u32>,
+    /// Which of them are anomalous.
     pub anomalous: Vec<bool>,
     /// The last epoch's scores of each mode, the one that counts first.
     pub scores: ModeScores,
@@ -84,6 +89,7 @@ impl From<&Outcome> for Measured {
         let modes = 0..outcome.scores.len();
         Self {
             train_pictures: outcome.data.split.train.len(),
+            pictures: outcome.data.split.test.clone(),
             anomalous: outcome.data.split.test_is_anomaly.clone(),
             scores: outcome.scores.clone(),
             epochs: epochs.iter().map(|e| e.epoch).collect(),
@@ -110,13 +116,10 @@ impl Measured {
             modes.push(ModeMetrics { scoring: mode.to_string(), last, best_on_test: best });
         }
         let (_, primary) = self.scores.first().context("there are no scores")?;
-        let options = BootstrapOptions {
-            resamples: config.bootstrap,
-            seed: config.seed(),
-            ..Default::default()
-        };
         let primary = column(primary, config.score.0);
-        let interval = bootstrap_auroc(primary, &self.anomalous, options)?;
+        let options = aurocs::resampling(config);
+        let all = resampled_aurocs(&[primary], &self.anomalous, &self.pictures, options)?;
+        let interval = percentile_interval(&all.resampled[0], options.level)?;
         let test_anomalous = self.anomalous.iter().filter(|&&a| a).count();
         Ok(Metrics {
             protocol: config.protocol(),

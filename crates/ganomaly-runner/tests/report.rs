@@ -99,11 +99,22 @@ fn what_cannot_be_reported_is_named() {
     sandbox.fails(&["report", "absent"], &["absent", "neither a plan nor a run is there"]);
     sandbox.fails(
         &["report", "--compare", "tiny", "tiny"],
-        &["2 settings fit", "w_con = 5; w_con = 50"],
+        &["--compare tiny", "two runs of class cross and seed 0; they differ in w_con"],
     );
-    sandbox
-        .fails(&["report", "--compare", "tiny:w_con=7", "tiny"], &["no runs with these settings"]);
-    sandbox.fails(&["report", "--compare", "tiny:w_con=5,x", "tiny"], &["\"x\" is no setting"]);
+    let fails = |a: &str, words: &[&str]| sandbox.fails(&["report", "--compare", a, "tiny"], words);
+    fails("tiny:w_con=7", &["has w_con = 7; there it is 5.0, 50.0"]);
+    fails("tiny:w_con=5,x", &["\"x\" is not a setting: write KEY=VALUE"]);
+    fails("tiny:sed=0", &["\"sed\": there is no such setting", "seed (0, 1)"]);
+    // What the command compare refuses, the page refuses too.
+    sandbox.ok(&["sweep", "tiny.toml", "--set", "test_limit=100", "--results", "other"]);
+    sandbox.fails(
+        &["report", "--compare", "tiny:w_con=50", "other/tiny"],
+        &["differ in test_limit", "not tested on the same pictures"],
+    );
+    sandbox.fails(
+        &["report", "--compare", "tiny:w_con=5,seed=0", "tiny:w_con=50"],
+        &["unpaired: ", "class cross seed 1"],
+    );
     fs::write(sandbox.path("results/tiny/audit.json"), "{}").unwrap();
     sandbox.fails(&["report", "tiny"], &["audit.json", "not an audit"]);
 }
@@ -126,6 +137,7 @@ fn a_comparison_is_the_difference_of_what_both_have() {
     }
     let difference = format!("{:+.3}", (sums[0] - sums[1]) / 2.0).replace('-', "−");
     check(&page, &[&format!("<dd>{difference}</dd>"), "of 2 pairs", "<td>5.0</td>"]);
+    check(&page, &[ganomaly_runner::compare::NOT_INDEPENDENT, "over test images"]);
 }
 
 #[test]

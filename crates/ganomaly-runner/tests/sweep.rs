@@ -320,7 +320,9 @@ fn parts_of_a_plan_and_tables_from_the_results_alone() {
     );
     let (status, _) = sandbox.ok(&["status", "s.toml"]);
     assert!(
-        status.contains("1 finished with other configs or generations, not in this plan: ring-seed0-"),
+        status.contains(
+            "1 finished with other configs or generations, not in this plan: ring-seed0-"
+        ),
         "{status}"
     );
 

@@ -126,29 +126,27 @@ fn an_audit_judges_every_protocol_on_the_same_weights() {
     };
     for class in ["cross", "bar"] {
         let honest = find(Some(class), "running", EpochRule::Last, "l2");
-        assert!((honest.auroc - own(class)).abs() < 1e-6);
-        assert_eq!(
-            (honest.gap, honest.gap_interval.low, honest.gap_interval.high),
-            (0.0, 0.0, 0.0)
-        );
+        assert!((honest.auroc.value - own(class)).abs() < 1e-6);
+        let over = honest.gap.over_images.unwrap();
+        assert_eq!((honest.gap.value, over.low, over.high), (0.0, 0.0, 0.0));
+        let over = honest.auroc.over_images.unwrap();
+        assert!(over.low < honest.auroc.value && honest.auroc.value <= over.high);
         assert_eq!(honest.chosen_epochs, [3, 3]);
     }
     let average = find(None, "running", EpochRule::Last, "l2");
-    assert!((average.auroc - (own("cross") + own("bar")) / 2.0).abs() < 1e-6);
+    assert!((average.auroc.value - (own("cross") + own("bar")) / 2.0).abs() < 1e-6);
+    let over = average.auroc.over_trainings;
+    assert_eq!((over.runs, over.seeds, over.interval), (4, 2, None));
+    assert!(over.std.is_some() && text.contains("the average is over 4 trainings (2 seeds)"));
     for row in &audit.rows {
-        assert!(
-            (row.auroc
-                - find(row.class.as_deref(), "running", EpochRule::Last, "l2").auroc
-                - row.gap)
-                .abs()
-                < 1e-12
-        );
-        assert!(row.gap_interval.low <= row.gap_interval.high);
+        let honest = find(row.class.as_deref(), "running", EpochRule::Last, "l2");
+        assert!((row.auroc.value - honest.auroc.value - row.gap.value).abs() < 1e-12);
+        let over = row.gap.over_images.unwrap();
+        assert!(over.low <= over.high);
         // In hindsight no epoch is better than the best.
         let class = row.class.as_deref();
-        assert!(
-            row.auroc <= find(class, &row.scoring, EpochRule::BestOnTest, &row.score).auroc + 1e-12
-        );
+        let best = find(class, &row.scoring, EpochRule::BestOnTest, &row.score);
+        assert!(row.auroc.value <= best.auroc.value + 1e-12);
         let validated = find(class, &row.scoring, EpochRule::BestByValidation, &row.score);
         if let (EpochRule::BestByValidation, Some(class)) = (row.epoch, class) {
             let runs = audit.runs.iter().filter(|r| r.class == class);
@@ -159,7 +157,8 @@ fn an_audit_judges_every_protocol_on_the_same_weights() {
         }
     }
     let modes = ["running", "batch-shuffled", "batch-sequential", "single"];
-    let mut aurocs = modes.map(|m| find(None, m, EpochRule::Last, "l2").auroc.to_bits()).to_vec();
+    let mut aurocs =
+        modes.map(|m| find(None, m, EpochRule::Last, "l2").auroc.value.to_bits()).to_vec();
     aurocs.sort_unstable();
     aurocs.dedup();
     assert_eq!(aurocs.len(), 4, "the modes score differently");
@@ -172,8 +171,13 @@ fn an_audit_judges_every_protocol_on_the_same_weights() {
     let scores = ganomaly_runner::epoch_scores::EpochScores::read(run).unwrap();
     assert_eq!((scores.anomalous.len(), scores.validation_con.unwrap().len()), (200, 3));
 
-    // Nothing is trained twice, and the files come out the same.
-    let again = sandbox.run(&["audit", "tiny.toml"]);
+    // Nothing is trained twice, and the files come out the same, with any number of threads.
+    let again = Command::new(env!("CARGO_BIN_EXE_ganomaly"))
+        .args(["audit", "tiny.toml"])
+        .env("RAYON_NUM_THREADS", "1")
+        .current_dir(sandbox.0.path())
+        .output()
+        .unwrap();
     assert!(!String::from_utf8_lossy(&again.stderr).contains("training steps"));
     assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
     sandbox
@@ -232,7 +236,7 @@ fn runs_in_lockstep_keep_the_same_for_an_audit() {
         assert!((a - b).abs() < 1e-3 * b, "{a} against {b}");
     }
     for (twin, cpu) in twin.rows.iter().zip(&cpu.rows) {
-        assert!((twin.auroc - cpu.auroc).abs() < 0.02, "{twin:?} against {cpu:?}");
+        assert!((twin.auroc.value - cpu.auroc.value).abs() < 0.02, "{twin:?} against {cpu:?}");
     }
 }
 
@@ -258,12 +262,15 @@ fn weightings_are_compared_with_the_papers() {
     }
     let all: Weightings =
         serde_json::from_str(&sandbox.read("results/lhs/weightings.json")).unwrap();
-    assert_eq!((all.settings.len(), all.settings[0].auroc.count, all.steps), (10, 4, 8));
-    let paper = all.settings[0].auroc.mean;
+    assert_eq!(
+        (all.settings.len(), all.settings[0].auroc.over_trainings.runs, all.steps),
+        (10, 4, 8)
+    );
+    let paper = all.settings[0].auroc.value;
     for setting in &all.settings[1..] {
         let compared = setting.against_paper.as_ref().unwrap();
         assert_eq!(compared.pairs.len(), 4);
-        assert!((compared.effect.mean - (setting.auroc.mean - paper)).abs() < 1e-12);
+        assert!((compared.difference.value - (setting.auroc.value - paper)).abs() < 1e-12);
     }
     assert!(
         all.settings[0].against_paper.is_none() && all.trend.is_some() && all.levels.is_empty()
@@ -281,7 +288,7 @@ fn weightings_are_compared_with_the_papers() {
         serde_json::from_str(&sandbox.read("results/grid/weightings.json")).unwrap();
     assert_eq!((all.settings.len(), all.levels.len(), all.trend), (4, 4, None));
     // Two levels lie on either side of their mean.
-    assert!((all.levels[0].effect.mean + all.levels[1].effect.mean).abs() < 1e-12);
+    assert!((all.levels[0].effect.value + all.levels[1].effect.value).abs() < 1e-12);
 
     sandbox.fails(
         &["weights", "--config", "plain.toml", "--set", "w_con=[5,10]"],
@@ -306,6 +313,9 @@ fn comparisons_are_paired_or_refused() {
     for part in [
         "| class | seed | w_con=5 | w_con=50 | difference |",
         "| cross | 0 |",
+        "Means are over 4 trainings (2 seeds) on each side",
+        "over test images",
+        ganomaly_runner::compare::NOT_INDEPENDENT,
         "Wilcoxon",
         "p cannot fall below 0.125",
     ] {
@@ -316,6 +326,8 @@ fn comparisons_are_paired_or_refused() {
     let json = sandbox.ok(&["compare", "results/a", "w_con=50", "w_con=5", "--json"]);
     let other: Comparison = serde_json::from_str(&json).unwrap();
     assert_eq!((one.pairs.len(), one.effect.mean), (4, -other.effect.mean));
+    assert_eq!(one.note, ganomaly_runner::compare::NOT_INDEPENDENT);
+    assert!(one.difference.over_images.is_some() && one.difference.over_trainings.std.is_some());
     assert_eq!(one.wilcoxon.p, other.wilcoxon.p);
     let json =
         sandbox.ok(&["compare", "results/a", "w_con=5", "w_con=50", "--only", "seed=0", "--json"]);
@@ -326,7 +338,7 @@ fn comparisons_are_paired_or_refused() {
     let only = ["--only", "w_con=50,seed=0,abnormal_class=1"];
     let text = sandbox.ok(&[&["compare", "results/a", "results/b"][..], &only[..]].concat());
     assert!(text.contains("| class | seed | a | b |") && text.contains("| bar | 0 |"), "{text}");
-    assert!(text.contains("no interval from a single pair"), "{text}");
+    assert!(text.contains("Means are over 1 training (1 seed)"), "{text}");
 
     sandbox.fails(
         &["compare", "results/a", "results/b"],
@@ -338,9 +350,12 @@ fn comparisons_are_paired_or_refused() {
     );
     sandbox.fails(
         &["compare", "results/a", "w_con=5", "w_con=7"],
-        &["none of the 8 finished runs", "w_con=7"],
+        &["none of the 8 finished runs there has w_con = 7; there it is 5.0, 50.0"],
     );
-    sandbox.fails(&["compare", "results/a", "w_cno=5", "w_con=7"], &["unknown field `w_cno`"]);
+    sandbox.fails(
+        &["compare", "results/a", "w_cno=5", "w_con=7"],
+        &["\"w_cno\": there is no such setting; the runs there differ in", "w_con (5.0, 50.0)"],
+    );
     sandbox.fails(&["compare", "results/a", "w_con", "w_con=7"], &["each is KEY=VALUE"]);
     sandbox.fails(&["compare", "results/gone", "results/b"], &["results/gone: cannot read"]);
     let limited = ["--set", "test_limit=100", "--name", "b", "--results", "other"];

@@ -8,16 +8,16 @@ mod tables;
 pub(crate) use tables::files;
 pub use tables::write;
 
+use crate::aurocs;
 use crate::config::{Experiment, KeepScores, Name, RunConfig, ScoreKind, ScoringMode, Validation};
 use crate::epoch_scores::{EpochScores, KINDS};
 use crate::plan::Plan;
 use anyhow::{Context, Result, ensure};
 use ganomaly_metrics::{
-    BootstrapOptions, Interval, ResampledAurocs, auroc, mean_std, percentile_interval,
-    resampled_aurocs,
+    BootstrapOptions, Estimate, ResampledAurocs, RunValue, auroc, estimate, resampled_aurocs,
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -59,7 +59,7 @@ impl fmt::Display for EpochRule {
     }
 }
 
-/// `audit.json`: everything that an audit came to. Rates and gaps are AUROCs in [0, 1] and their differences in [-1, 1].
+/// `audit.json`: everything that an audit found. Means and gaps are AUROCs in [0, 1] and their differences in [-1, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
     /// The experiment's name.
@@ -115,17 +115,11 @@ pub struct AuditRow {
     pub epoch: EpochRule,
     /// `l2`, `l1` or `con`.
     pub score: String,
-    /// Mean AUROC over seeds; on average, of each seed's mean over classes.
-    pub auroc: f64,
-    /// Sample standard deviation over seeds; null for a single one.
-    pub std: Option<f64>,
-    /// How many seeds.
-    pub seeds: usize,
-    /// Mean AUROC minus that of the honest default.
-    pub gap: f64,
-    /// Its percentile bootstrap interval. Test pictures are resampled within each run, normal and anomalous ones apart, with the same draws for both
-    /// protocols, and the gaps averaged; the chosen epochs stay as they are. It covers the choice of test pictures, not the training's randomness.
-    pub gap_interval: Interval,
+    /// AUROC: the mean over seeds, then over classes.
+    pub auroc: Estimate,
+    /// AUROC minus that of the honest default, run by run, and its mean. Test pictures are resampled jointly for all runs and both protocols; the
+    /// chosen epochs stay as they are.
+    pub gap: Estimate,
     /// The epoch that counts in each run, from 1, in the order of the runs of that class; empty for the average.
     pub chosen_epochs: Vec<usize>,
 }
@@ -139,10 +133,8 @@ pub struct OrderGap {
     pub epoch: EpochRule,
     /// `l2`, `l1` or `con`.
     pub score: String,
-    /// The mean gap over seeds, on average over classes too.
-    pub gap: f64,
-    /// Its interval, as that of [`AuditRow::gap_interval`].
-    pub gap_interval: Interval,
+    /// The gap, as [`AuditRow::gap`].
+    pub gap: Estimate,
 }
 
 /// A protocol: what a row judges.
@@ -186,19 +178,18 @@ pub fn prepare(mut experiment: Experiment) -> Result<Experiment> {
 /// Judges the experiment's runs that are in `folder`.
 pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
     let config = experiment.runs.first().context("the experiment has no runs")?;
-    let options = BootstrapOptions { resamples: config.bootstrap, ..Default::default() };
-    let mut judged = Vec::new();
+    // One seed for all: a picture has the same weight in every run that tests on it.
+    let options = aurocs::resampling(config);
     let plan = Plan::new(experiment)?;
-    let done = plan.finished(folder)?;
-    for (number, config) in experiment.runs.iter().enumerate() {
-        let name = config.run_name()?;
-        let run = folder.join(&name);
-        if done.iter().any(|done| done.name == name) {
-            // Each run draws its own pictures.
-            let options = BootstrapOptions { seed: number as u64, ..options };
-            judged.push(judge(config, name, &run, options)?);
-        }
-    }
+    let done: Vec<_> = plan
+        .finished(folder)?
+        .into_iter()
+        .map(|run| (&run.config, run.name.clone(), folder.join(&run.name)))
+        .collect();
+    let judged: Vec<Judged> = done
+        .into_par_iter()
+        .map(|(config, name, run)| judge(config, name, &run, options))
+        .collect::<Result<_>>()?;
     ensure!(!judged.is_empty(), "{}: none of the experiment's runs is there", folder.display());
     let mut by_class: Vec<(String, Vec<&Judged>)> = Vec::new();
     for run in &judged {
@@ -210,15 +201,15 @@ pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
     let (mut rows, mut order) = (Vec::new(), Vec::new());
     for (class, runs) in &by_class {
         for at in 0..protocols().len() {
-            rows.push(class_row(class, runs, at, options.level)?);
+            rows.push(row(Some(class), runs, at)?);
         }
-        order.extend(order_gaps(Some(class), &[runs], options.level)?);
+        order.extend(order_gaps(Some(class), runs)?);
     }
-    let classes: Vec<&[&Judged]> = by_class.iter().map(|(_, runs)| runs.as_slice()).collect();
+    let all: Vec<&Judged> = judged.iter().collect();
     for at in 0..protocols().len() {
-        rows.push(average_row(&classes, at, options.level)?);
+        rows.push(row(None, &all, at)?);
     }
-    order.extend(order_gaps(None, &classes, options.level)?);
+    order.extend(order_gaps(None, &all)?);
     Ok(Audit {
         experiment: experiment.name.clone(),
         dataset: config.dataset.clone(),
@@ -267,8 +258,8 @@ fn judge(
         chosen.push(epoch + 1);
         lists.push(&epochs[epoch]);
     }
-    let aurocs =
-        resampled_aurocs(&lists, labels, options).with_context(|| format!("{name}: its scores"))?;
+    let aurocs = resampled_aurocs(&lists, labels, &scores.pictures, options)
+        .with_context(|| format!("{name}: its scores"))?;
     let test_anomalous = labels.iter().filter(|&&a| a).count();
     Ok(Judged {
         run: AuditRun {
@@ -295,73 +286,47 @@ fn best(values: impl Iterator<Item = f64>) -> usize {
     best.0
 }
 
-/// The mean of several lists, place by place.
-fn mean_of(lists: &[Vec<f64>]) -> Vec<f64> {
-    let places = lists.first().map_or(0, Vec::len);
-    (0..places).map(|i| mean(lists.iter().map(|l| l[i]))).collect()
-}
-
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), v| (sum + v, count + 1.0));
-    sum / count
-}
-
-/// One protocol minus another in each resample: the mean over a class's runs, then over the classes.
-fn resampled_gaps(classes: &[&[&Judged]], of: usize, against: usize) -> Vec<f64> {
-    let run = |run: &&Judged| -> Vec<f64> {
-        let resampled = &run.aurocs.resampled;
-        resampled[of].iter().zip(&resampled[against]).map(|(a, b)| a - b).collect()
-    };
-    let class = |runs: &&[&Judged]| mean_of(&runs.iter().map(run).collect::<Vec<_>>());
-    mean_of(&classes.iter().map(class).collect::<Vec<_>>())
-}
-
-/// A protocol's AUROC: the mean over a class's runs, then over the classes.
-fn mean_auroc(classes: &[&[&Judged]], protocol: usize) -> f64 {
-    mean(classes.iter().map(|runs| mean(runs.iter().map(|r| r.aurocs.aurocs[protocol]))))
-}
-
-fn class_row(class: &str, runs: &[&Judged], at: usize, level: f64) -> Result<AuditRow> {
-    let by_seed: Vec<f64> = runs.iter().map(|r| r.aurocs.aurocs[at]).collect();
-    let row = row(Some(class.to_string()), &[runs], at, &by_seed, level)?;
-    Ok(AuditRow { chosen_epochs: runs.iter().map(|r| r.chosen[at]).collect(), ..row })
-}
-
-fn average_row(classes: &[&[&Judged]], at: usize, level: f64) -> Result<AuditRow> {
-    // The standard deviation is that of the seeds that every class has.
-    let mut by_seed: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    for run in classes.iter().copied().flatten() {
-        by_seed.entry(run.run.seed).or_default().push(run.aurocs.aurocs[at]);
+impl Judged {
+    fn auroc(&self, of: usize) -> RunValue<'_> {
+        RunValue {
+            class: &self.run.class,
+            seed: self.run.seed,
+            value: self.aurocs.aurocs[of],
+            resampled: self.aurocs.resampled[of].clone(),
+        }
     }
-    let whole = by_seed.into_values().filter(|values| values.len() == classes.len());
-    let by_seed: Vec<f64> = whole.map(|values| mean(values.into_iter())).collect();
-    row(None, classes, at, &by_seed, level)
+
+    /// One protocol minus another.
+    fn gap(&self, of: usize, against: usize) -> RunValue<'_> {
+        let (mut value, other) = (self.auroc(of), self.auroc(against));
+        value.value -= other.value;
+        value.resampled.iter_mut().zip(other.resampled).for_each(|(v, other)| *v -= other);
+        value
+    }
 }
 
-fn row(
-    class: Option<String>,
-    classes: &[&[&Judged]],
-    at: usize,
-    by_seed: &[f64],
-    level: f64,
-) -> Result<AuditRow> {
+fn mean_gap(runs: &[&Judged], of: usize, against: usize) -> Result<Estimate> {
+    let gaps: Vec<RunValue<'_>> = runs.iter().map(|run| run.gap(of, against)).collect();
+    Ok(estimate(&gaps, aurocs::LEVEL)?)
+}
+
+/// A protocol's row of a class; of all runs, the average over classes.
+fn row(class: Option<&String>, runs: &[&Judged], at: usize) -> Result<AuditRow> {
     let (mode, rule, kind) = protocols()[at];
-    let auroc = mean_auroc(classes, at);
+    let aurocs: Vec<RunValue<'_>> = runs.iter().map(|run| run.auroc(at)).collect();
+    let chosen = || runs.iter().map(|run| run.chosen[at]).collect();
     Ok(AuditRow {
-        class,
+        class: class.cloned(),
         scoring: mode.to_string(),
         epoch: rule,
         score: kind.to_string(),
-        auroc,
-        std: mean_std(by_seed).ok().and_then(|s| s.std),
-        seeds: by_seed.len(),
-        gap: auroc - mean_auroc(classes, 0),
-        gap_interval: percentile_interval(&resampled_gaps(classes, at, 0), level)?,
-        chosen_epochs: Vec::new(),
+        auroc: estimate(&aurocs, aurocs::LEVEL)?,
+        gap: mean_gap(runs, at, 0)?,
+        chosen_epochs: class.map(|_| chosen()).unwrap_or_default(),
     })
 }
 
-fn order_gaps(class: Option<&String>, classes: &[&[&Judged]], level: f64) -> Result<Vec<OrderGap>> {
+fn order_gaps(class: Option<&String>, runs: &[&Judged]) -> Result<Vec<OrderGap>> {
     let at = |mode, rule, kind| protocols().iter().position(|p| *p == (mode, rule, kind));
     let mut gaps = Vec::new();
     for kind in KINDS {
@@ -373,8 +338,7 @@ fn order_gaps(class: Option<&String>, classes: &[&[&Judged]], level: f64) -> Res
                 class: class.cloned(),
                 epoch: rule,
                 score: kind.to_string(),
-                gap: mean_auroc(classes, of) - mean_auroc(classes, against),
-                gap_interval: percentile_interval(&resampled_gaps(classes, of, against), level)?,
+                gap: mean_gap(runs, of, against)?,
             });
         }
     }

@@ -1,12 +1,12 @@
 //! An audit's files: `audit.json`, `audit.csv`, `audit.md` and `plots/audit.svg`.
 
 use super::{Audit, AuditRow, EpochRule, MODES};
+use crate::aurocs::{self, shown, shown_difference};
 use crate::config::ScoringMode;
 use crate::epoch_scores::KINDS;
 use crate::files::{Contents, write_all};
 use crate::report::forest::{ForestCell, ForestRow, forest};
 use anyhow::Result;
-use ganomaly_metrics::Interval;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -36,34 +36,18 @@ fn classes(audit: &Audit) -> Vec<String> {
 
 fn csv(audit: &Audit) -> Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record([
-        "class",
-        "scoring",
-        "epoch",
-        "score",
-        "auroc",
-        "std",
-        "seeds",
-        "gap",
-        "gap_low",
-        "gap_high",
-        "chosen_epochs",
-    ])?;
+    let mut header = ["class", "scoring", "epoch", "score"].map(String::from).to_vec();
+    header.extend(["auroc", "gap"].into_iter().flat_map(aurocs::columns));
+    header.extend(["trainings", "seeds", "chosen_epochs"].map(String::from));
+    csv.write_record(&header)?;
     for r in &audit.rows {
         let chosen: Vec<String> = r.chosen_epochs.iter().map(ToString::to_string).collect();
-        csv.write_record([
-            r.class.clone().unwrap_or_else(|| "average".into()),
-            r.scoring.clone(),
-            r.epoch.to_string(),
-            r.score.clone(),
-            r.auroc.to_string(),
-            r.std.map(|s| s.to_string()).unwrap_or_default(),
-            r.seeds.to_string(),
-            r.gap.to_string(),
-            r.gap_interval.low.to_string(),
-            r.gap_interval.high.to_string(),
-            chosen.join(" "),
-        ])?;
+        let class = r.class.clone().unwrap_or_else(|| "average".into());
+        let mut row = vec![class, r.scoring.clone(), r.epoch.to_string(), r.score.clone()];
+        row.extend([&r.auroc, &r.gap].into_iter().flat_map(aurocs::cells));
+        let trainings = r.auroc.over_trainings;
+        row.extend([trainings.runs.to_string(), trainings.seeds.to_string(), chosen.join(" ")]);
+        csv.write_record(&row)?;
     }
     Ok(csv.into_inner()?)
 }
@@ -85,14 +69,15 @@ fn markdown(audit: &Audit) -> String {
         run.map(|r| format!("; {} test pictures a run", r.test_normal + r.test_anomalous))
             .unwrap_or_default(),
     );
+    let average = audit.rows.iter().find(|row| row.class.is_none());
     let _ = writeln!(
         text,
         "All rows of a table judge the same trained weights. Gap: AUROC minus that of the honest default (running statistics, last epoch, score \
-         l2), in brackets its {:.0} % interval by {} paired resamples of the test pictures; it does not cover the training's randomness. ± is the \
-         standard deviation over seeds. best-on-test looks at the answers; best-by-validation chooses the epoch by the contextual error of \
-         normal pictures that neither train nor test.",
-        audit.level * 100.0,
-        audit.resamples
+         l2). {} {} resamples; the average is over {}. best-on-test looks at the answers; best-by-validation chooses the epoch by the contextual \
+         error of normal pictures that neither train nor test.",
+        aurocs::LEGEND,
+        audit.resamples,
+        average.map(|row| aurocs::trainings(&row.auroc)).unwrap_or_default(),
     );
     text += &order(audit, &classes);
     text += &section(
@@ -123,17 +108,13 @@ fn order(audit: &Audit, classes: &[String]) -> String {
                 let found = audit.order.iter().find(|gap| {
                     gap.class.as_ref() == class && gap.epoch == rule && gap.score == kind
                 });
-                let cell = found.map_or("–".into(), |g| bracketed(g.gap, g.gap_interval));
+                let cell = found.map_or("–".into(), |g| shown_difference(&g.gap));
                 let _ = write!(text, " {cell} |");
             }
             text += "\n";
         }
     }
     text
-}
-
-fn bracketed(gap: f64, Interval { low, high }: Interval) -> String {
-    format!("{gap:+.3} [{low:+.3}, {high:+.3}]")
 }
 
 fn section(audit: &Audit, class: Option<&String>, heading: &str) -> String {
@@ -148,7 +129,7 @@ fn section(audit: &Audit, class: Option<&String>, heading: &str) -> String {
             for kind in KINDS {
                 let row = find(audit, class, mode, rule, &kind.to_string());
                 let _ = match row {
-                    Some(row) => write!(text, " {} | {} |", auroc(row), gap(row)),
+                    Some(row) => write!(text, " {} | {} |", shown(&row.auroc), gap(row)),
                     None => write!(text, " – | – |"),
                 };
             }
@@ -171,19 +152,12 @@ fn find<'a>(
     })
 }
 
-fn auroc(row: &AuditRow) -> String {
-    match row.std {
-        Some(std) => format!("{:.3} ± {std:.3}", row.auroc),
-        None => format!("{:.3}", row.auroc),
-    }
-}
-
 fn gap(row: &AuditRow) -> String {
     let honest = row.scoring == MODES[0].to_string() && row.epoch == EpochRule::Last;
     if honest && row.score == KINDS[0].to_string() {
         return "the default".into();
     }
-    bracketed(row.gap, row.gap_interval)
+    shown_difference(&row.gap)
 }
 
 fn plot(audit: &Audit) -> Result<String> {
@@ -193,10 +167,11 @@ fn plot(audit: &Audit) -> Result<String> {
         for rule in EpochRule::ALL {
             let cell = |kind: &String| ForestCell {
                 average: find(audit, None, mode, rule, kind)
-                    .map(|r| (r.gap, [r.gap_interval.low, r.gap_interval.high])),
+                    .and_then(|r| Some((r.gap.value, r.gap.over_images?)))
+                    .map(|(gap, over)| (gap, [over.low, over.high])),
                 classes: classes
                     .iter()
-                    .map(|class| find(audit, Some(class), mode, rule, kind).map(|r| r.gap))
+                    .map(|class| find(audit, Some(class), mode, rule, kind).map(|r| r.gap.value))
                     .collect(),
             };
             rows.push(ForestRow {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use ganomaly_runner::compare::Side;
 use ganomaly_runner::data::DataStore;
 use ganomaly_runner::report::html;
 use std::path::{Path, PathBuf};
@@ -24,12 +25,8 @@ pub struct ReportArgs {
 
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     if let Some([a, b]) = args.compare.as_deref() {
-        let choose = |text: &str| {
-            let choice: html::Choice = text.parse()?;
-            let folder = folder(&args.results, &choice.experiment);
-            anyhow::Ok((choice, folder))
-        };
-        let path = html::write_comparison(choose(a)?, choose(b)?, &args.results)?;
+        let (a, b) = (side(&args.results, a)?, side(&args.results, b)?);
+        let path = html::write_comparison(&a, &b, &args.results)?;
         super::out(&format!("{}\n", path.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -44,6 +41,20 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         super::out(&format!("{}\n", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One side of a comparison: `EXPERIMENT`, or `EXPERIMENT:KEY=VALUE,…` where it has several settings.
+fn side(results: &Path, text: &str) -> Result<Side> {
+    let (experiment, selection) = match text.split_once(':') {
+        Some((experiment, selection)) if selection.contains('=') => (experiment, selection),
+        _ => (text, ""),
+    };
+    let folder = folder(results, Path::new(experiment));
+    let mut side = Side::read(&folder, selection).with_context(|| format!("--compare {text}"))?;
+    if !selection.is_empty() {
+        side.label = text.to_string();
+    }
+    Ok(side)
 }
 
 /// A name is looked up among the results; anything that is a folder as it stands is taken as it stands.

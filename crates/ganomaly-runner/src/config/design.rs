@@ -110,10 +110,7 @@ impl Design {
     pub fn weightings(&self) -> Result<Vec<Weights>> {
         self.check()?;
         let presets = self.presets.iter().map(|preset| preset.0.weights());
-        let own = match self.kind.0 {
-            DesignKind::Grid => self.grid(),
-            DesignKind::Random | DesignKind::LatinHypercube => self.drawn(),
-        };
+        let own = self.points();
         let mut all: Vec<Weights> = Vec::new();
         for weights in std::iter::once(Preset::Paper.weights()).chain(presets).chain(own) {
             if !all.contains(&weights) {
@@ -121,6 +118,14 @@ impl Design {
             }
         }
         Ok(all)
+    }
+
+    /// The design's own points alone, of a grid one for each combination of levels; the presets beside them are not among them.
+    pub(crate) fn points(&self) -> Vec<Weights> {
+        match self.kind.0 {
+            DesignKind::Grid => self.grid(),
+            DesignKind::Random | DesignKind::LatinHypercube => self.drawn(),
+        }
     }
 
     fn levels(&self) -> [(&'static str, &[f64]); 3] {

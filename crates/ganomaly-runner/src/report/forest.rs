@@ -19,7 +19,7 @@ pub struct ForestRow {
 /// A row's marks in one panel.
 #[derive(Clone, Debug)]
 pub struct ForestCell {
-    /// The average's gap and its interval; none draws nothing.
+    /// The average's gap and its interval over test images; none draws nothing.
     pub average: Option<(f64, [f64; 2])>,
     /// Each class's gap, in the order of the classes.
     pub classes: Vec<Option<f64>>,
@@ -94,7 +94,7 @@ pub fn forest(
         let y = bottom + 66.0;
         canvas.line(&[(20.0, y), (44.0, y)], BLACK, 2)?;
         canvas.disc((32.0, y), 3, BLACK)?;
-        canvas.text((50.0, y), "average with interval", 12.0, INK, At::Left)?;
+        canvas.text((50.0, y), "average, over images", 12.0, INK, At::Left)?;
         for (class, name) in classes.iter().enumerate() {
             let x = 210.0 + class as f64 * (760.0 / classes.len() as f64).min(90.0);
             canvas.disc((x, y), 3, PALETTE[class % PALETTE.len()])?;
@@ -144,7 +144,9 @@ mod tests {
         let classes = ["2".to_string(), "5".to_string()];
         let rows = [row("batch-sequential, last"), row("single, last")];
         let svg = forest("t", "n", &["l2".into()], &classes, &rows).unwrap();
-        for word in ["batch-sequential, last", "single, last", "l2", "+0.02", "average with"] {
+        for word in
+            ["batch-sequential, last", "single, last", "l2", "+0.02", "average, over images"]
+        {
             assert!(svg.contains(word), "{word} is not in {svg}");
         }
         assert!(forest("t", "n", &[], &classes, &rows).is_err());

@@ -1,11 +1,11 @@
 //! The published numbers that results are shown beside, each with how far it can be trusted.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 
 const PUBLISHED: &str = include_str!("../../../../experiments/published/auc.toml");
 
-/// Published AUROCs of one method.
+/// Published results of one method.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedColumn {
     /// The method.
@@ -14,8 +14,32 @@ pub struct PublishedColumn {
     pub source: String,
     /// How far they can be trusted: `verified`, `secondary` or `secondary-weak`, as explained in the file.
     pub standing: String,
-    /// Class and AUROC.
+    /// Why it is not known which measure the numbers are; none where they are AUROCs, as far as known.
+    pub doubt: Option<String>,
+    /// Class and value, in [0, 1].
     pub by_class: Vec<(String, f64)>,
+}
+
+impl PublishedColumn {
+    /// What is to be known beside the method's name: its standing, and a doubt about the measure.
+    pub fn caution(&self) -> String {
+        match self.doubt {
+            Some(_) => format!("{}; AUROC or AUPRC?", self.standing),
+            None => self.standing.clone(),
+        }
+    }
+
+    /// The method with its caution, as heading or in a legend.
+    pub fn heading(&self) -> String {
+        format!("{} ({})", self.method, self.caution())
+    }
+}
+
+/// The doubts about these columns, each once.
+pub fn doubts(columns: &[PublishedColumn]) -> Vec<&str> {
+    let mut doubts: Vec<&str> = columns.iter().filter_map(|c| c.doubt.as_deref()).collect();
+    doubts.dedup();
+    doubts
 }
 
 /// Every published column for a data set; none where nothing was published.
@@ -41,7 +65,14 @@ pub fn published(dataset: &str) -> Result<Vec<PublishedColumn>> {
             .collect();
         for (method, values) in methods {
             let values = values.as_array().into_iter().flatten().filter_map(|v| v.as_float());
+            let measure = table.get("measure").and_then(|m| m.get(method)).and_then(|m| m.as_str());
+            let doubt = match measure {
+                Some("auroc") => None,
+                Some("auroc-or-auprc") => Some(text("doubt")),
+                other => bail!("auc.toml: {method} of {dataset}: measure {other:?} is not known"),
+            };
             columns.push(PublishedColumn {
+                doubt,
                 method: method.clone(),
                 source: text("source"),
                 standing: text("standing"),
@@ -76,5 +107,24 @@ mod tests {
             assert!(columns[0].by_class.contains(&(class.to_string(), value)));
         }
         assert_eq!(published("synthetic").unwrap(), []);
+    }
+
+    /// The doubt about MNIST's baselines states two averages; they are those of the file.
+    #[test]
+    fn the_doubtful_rows_have_the_averages_that_are_stated() {
+        let columns = published("mnist").unwrap();
+        let [doubt] = doubts(&columns)[..] else { panic!("one doubt is expected") };
+        let mut stated = Vec::new();
+        for column in columns.iter().filter(|c| c.doubt.is_some()) {
+            let sum: f64 = column.by_class.iter().map(|(_, v)| v).sum();
+            stated.push(format!("{:.3}", sum / column.by_class.len() as f64));
+            assert_eq!(
+                column.heading(),
+                format!("{} (secondary-weak; AUROC or AUPRC?)", column.method)
+            );
+        }
+        assert_eq!(stated, ["0.440", "0.496"]);
+        assert!(doubt.contains(&stated.join(" and ")), "{doubt}");
+        assert_eq!(doubts(&published("cifar10").unwrap()), [""; 0]);
     }
 }

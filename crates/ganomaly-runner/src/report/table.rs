@@ -1,8 +1,9 @@
 //! The table of an experiment: classes down, seeds and published numbers across.
 
-use super::published::PublishedColumn;
+use super::published::{PublishedColumn, doubts};
+use crate::aurocs::{LEVEL, plain};
 use anyhow::Result;
-use ganomaly_metrics::mean_std;
+use ganomaly_metrics::{Estimate, RunValue, estimate, mean_std};
 use std::fmt::Write;
 
 /// AUROC by class and seed.
@@ -45,6 +46,7 @@ impl AurocTable {
         for row in &rows {
             text += &line(row);
         }
+        let _ = writeln!(text, "\n{}", self.uncertainty());
         let mut sources: Vec<(&str, &str)> = Vec::new();
         for column in &self.published {
             let source = (column.source.as_str(), column.standing.as_str());
@@ -57,6 +59,9 @@ impl AurocTable {
         }
         for (source, standing) in sources {
             let _ = writeln!(text, "- {source}: {standing}");
+        }
+        for doubt in doubts(&self.published) {
+            let _ = writeln!(text, "\nAUROC or AUPRC? {doubt}");
         }
         text
     }
@@ -80,8 +85,8 @@ impl AurocTable {
     fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let mut header = vec![self.class_heading.clone()];
         header.extend(self.seeds.iter().map(|s| format!("seed {s}")));
-        header.extend(["mean".to_string(), "std".to_string()]);
-        header.extend(self.published.iter().map(|c| format!("{} ({})", c.method, c.standing)));
+        header.extend(["mean", "std", "low", "high"].map(String::from));
+        header.extend(self.published.iter().map(PublishedColumn::heading));
         let mut rows: Vec<Vec<String>> = self
             .rows
             .iter()
@@ -90,7 +95,7 @@ impl AurocTable {
                     let found = column.by_class.iter().find(|(class, _)| *class == row.class);
                     found.map(|(_, v)| *v)
                 });
-                line(row.class.clone(), &row.auroc, published)
+                self.line(row.class.clone(), &row.auroc, &[row], published)
             })
             .collect();
         if self.rows.len() > 1 {
@@ -114,24 +119,54 @@ impl AurocTable {
             let values: Option<Vec<f64>> = self.rows.iter().map(of).collect();
             values.and_then(|v| mean_std(&v).ok()).map(|m| m.mean)
         });
-        line("average".into(), &by_seed, published)
+        let rows: Vec<&ClassRow> = self.rows.iter().collect();
+        self.line("average".into(), &by_seed, &rows, published)
     }
-}
 
-fn line(
-    name: String,
-    by_seed: &[Option<f64>],
-    published: impl Iterator<Item = Option<f64>>,
-) -> Vec<String> {
-    let number = |v: Option<f64>| v.map_or(MISSING.to_string(), |v| format!("{v:.3}"));
-    let present: Vec<f64> = by_seed.iter().flatten().copied().collect();
-    let summary = mean_std(&present).ok();
-    let mut cells = vec![name];
-    cells.extend(by_seed.iter().map(|&v| number(v)));
-    cells.push(number(summary.map(|m| m.mean)));
-    cells.push(number(summary.and_then(|m| m.std)));
-    cells.extend(published.map(number));
-    cells
+    /// The rows' mean and how it varies over trainings; none without a value.
+    fn estimate(&self, rows: &[&ClassRow]) -> Option<Estimate> {
+        let values = rows.iter().flat_map(|row| {
+            let by_seed = self.seeds.iter().zip(&row.auroc);
+            by_seed.filter_map(|(&seed, value)| {
+                let (class, resampled) = (row.class.as_str(), Vec::new());
+                Some(RunValue { class, seed, value: (*value)?, resampled })
+            })
+        });
+        estimate(&values.collect::<Vec<_>>(), LEVEL).ok()
+    }
+
+    fn line(
+        &self,
+        name: String,
+        by_seed: &[Option<f64>],
+        rows: &[&ClassRow],
+        published: impl Iterator<Item = Option<f64>>,
+    ) -> Vec<String> {
+        let number = |v: Option<f64>| v.map_or(MISSING.to_string(), plain);
+        let found = self.estimate(rows);
+        let over = found.map(|e| e.over_trainings);
+        let interval = over.and_then(|over| over.interval);
+        let mut cells = vec![name];
+        cells.extend(by_seed.iter().map(|&v| number(v)));
+        cells.push(number(found.map(|e| e.value)));
+        cells.push(number(over.and_then(|over| over.std)));
+        cells.extend([number(interval.map(|i| i.low)), number(interval.map(|i| i.high))]);
+        cells.extend(published.map(number));
+        cells
+    }
+
+    /// What std, low and high are.
+    fn uncertainty(&self) -> String {
+        let rows: Vec<&ClassRow> = self.rows.iter().collect();
+        let (runs, seeds) = self
+            .estimate(&rows)
+            .map_or((0, 0), |e| (e.over_trainings.runs, e.over_trainings.seeds));
+        format!(
+            "std, low and high: over trainings ({runs} runs; {seeds} of the seeds have every class). std is over seeds: of the class's AUROC, and in the \
+             average of each seed's mean over classes. low and high: the 95 % t interval of the mean over seeds, from three seeds on. How a run's \
+             AUROC would move with other test images is another question: `auroc_low` and `auroc_high` in `runs.csv`."
+        )
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +174,7 @@ mod tests {
     use super::*;
 
     fn table() -> AurocTable {
-        let row = |class: &str, auroc: [Option<f64>; 2]| ClassRow {
+        let row = |class: &str, auroc: [Option<f64>; 3]| ClassRow {
             class: class.into(),
             auroc: auroc.to_vec(),
         };
@@ -147,12 +182,16 @@ mod tests {
             title: "mnist".into(),
             protocol: "running".into(),
             class_heading: "abnormal class".into(),
-            rows: vec![row("0", [Some(0.5), Some(0.7)]), row("1", [Some(0.6), None])],
-            seeds: vec![0, 1],
+            rows: vec![
+                row("0", [Some(0.5), Some(0.7), Some(0.9)]),
+                row("1", [Some(0.6), None, Some(0.6)]),
+            ],
+            seeds: vec![0, 1, 2],
             published: vec![PublishedColumn {
                 method: "m".into(),
                 source: "s".into(),
                 standing: "verified".into(),
+                doubt: Some("Nobody knows.".into()),
                 by_class: vec![("0".into(), 0.9)],
             }],
         }
@@ -162,10 +201,11 @@ mod tests {
     fn markdown_shows_means_gaps_and_standing() {
         let text = table().to_markdown();
         for line in [
-            "| abnormal class | seed 0 | seed 1 | mean | std | m (verified) |",
-            "| 0 | 0.500 | 0.700 | 0.600 | 0.141 | 0.900 |",
-            "| 1 | 0.600 | – | 0.600 | – | – |",
-            "| average | 0.550 | – | 0.550 | – | – |",
+            "| abnormal class | seed 0 | seed 1 | seed 2 | mean | std | low | high | m (verified; AUROC or AUPRC?) |",
+            "| 0 | 0.500 | 0.700 | 0.900 | 0.700 | 0.200 | 0.203 | 1.000 | 0.900 |",
+            "| 1 | 0.600 | – | 0.600 | 0.600 | 0.000 | – | – | – |",
+            "| average | 0.550 | – | 0.750 | 0.650 | 0.141 | – | – | – |",
+            "AUROC or AUPRC? Nobody knows.",
             "- s: verified",
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
@@ -175,6 +215,6 @@ mod tests {
     #[test]
     fn csv_has_the_same_cells() {
         let text = table().to_csv().unwrap();
-        assert!(text.contains("mnist,1,0.600,,0.600,,,running\n"), "{text}");
+        assert!(text.contains("mnist,1,0.600,,0.600,0.600,0.000,,,,running\n"), "{text}");
     }
 }

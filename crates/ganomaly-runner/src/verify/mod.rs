@@ -14,7 +14,7 @@ use crate::numerics::OtherGeneration;
 use crate::plan::{Plan, Run, same_images};
 use crate::provenance::Provenance;
 use crate::record::Metrics;
-use crate::{audit, epoch_scores, weightings};
+use crate::{audit, epoch_scores, record, weightings};
 use anyhow::{Result, ensure};
 use findings::Findings;
 pub use findings::Verification;
@@ -179,9 +179,9 @@ fn experiment_tables(
 /// Audits and weightings, where there are any. Where their runs are not here, what was made of the JSON is compared alone.
 fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
     let done = plan.as_ref().and_then(|plan| plan.finished(folder).ok()).unwrap_or_default();
-    let has_scores = |run: &&Run| folder.join(&run.name).join(epoch_scores::FILE).is_file();
-    let scores_are_here = !done.is_empty() && done.iter().all(has_scores);
-    let runs_are_here = !done.is_empty();
+    let are_here = |file: &str| {
+        !done.is_empty() && done.iter().all(|run| folder.join(&run.name).join(file).is_file())
+    };
     let experiment = plan.as_ref().map(|plan| Experiment {
         name: plan.name.clone(),
         runs: plan.runs.iter().map(|run| run.config.clone()).collect(),
@@ -203,7 +203,7 @@ fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
             findings.unverifiable(&path, "what it is computed from is not here: its numbers");
         }
     };
-    let with_scores = experiment.as_ref().filter(|_| scores_are_here);
+    let with_scores = experiment.as_ref().filter(|_| are_here(epoch_scores::FILE));
     judge("audit.json", with_scores, &|text, experiment| {
         let stored: audit::Audit = serde_json::from_str(text)?;
         audit::files(&match experiment {
@@ -211,8 +211,8 @@ fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
             None => stored,
         })
     });
-    let with_runs = experiment.as_ref().filter(|_| runs_are_here);
-    judge("weightings.json", with_runs, &|text, experiment| {
+    let with_scores = experiment.as_ref().filter(|_| are_here(record::SCORES));
+    judge("weightings.json", with_scores, &|text, experiment| {
         let stored: weightings::Weightings = serde_json::from_str(text)?;
         weightings::files(&match experiment {
             Some(experiment) => weightings::again(&stored, experiment, folder)?,

@@ -92,13 +92,13 @@ fn read_scores(config: &RunConfig, bytes: &[u8]) -> Result<Measured> {
         scores.push((mode, Scores { l2: column("l2")?, l1: column("l1")?, con: column("con")? }));
     }
     let pictures: Vec<u32> = table.column("picture")?;
-    let mut sorted = pictures;
+    let mut sorted = pictures.clone();
     sorted.sort_unstable();
     ensure!(
         sorted.windows(2).all(|w| w[0] != w[1]),
         "picture: expected each once, found one twice"
     );
-    Ok(Measured { anomalous, scores, ..Measured::default() })
+    Ok(Measured { pictures, anomalous, scores, ..Measured::default() })
 }
 
 pub(super) fn read_epochs(config: &RunConfig, bytes: &[u8]) -> Result<Epochs> {

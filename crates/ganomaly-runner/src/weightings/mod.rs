@@ -5,23 +5,22 @@ mod tables;
 pub(crate) use tables::files;
 pub use tables::write;
 
-use crate::compare::{Comparison, Pair};
-use crate::config::design::{DesignKind, Preset, Shown, WEIGHTS, Weights};
-use crate::config::{Experiment, RunConfig};
+use crate::aurocs::{self, RunAuroc, TestScores};
+use crate::compare::Comparison;
+use crate::config::Experiment;
+use crate::config::design::{Design, DesignKind, Preset, Shown, WEIGHTS, Weights};
 use crate::plan::Plan;
 use crate::record;
-use anyhow::{Context, Result, ensure};
-use ganomaly_metrics::{
-    BootstrapOptions, Coefficient, MeanStd, PairedEffect, linear_regression, mean_std,
-    paired_effect,
-};
+use anyhow::{Context, Error, Result, ensure};
+use ganomaly_metrics::{Coefficient, Estimate, RunValue, estimate, linear_regression};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Share of resamples, or of Student's distribution, that an interval holds.
-const LEVEL: f64 = 0.95;
+/// The design of a plain sweep over weights.
+const SWEEP: &str = "sweep";
 
-/// `weightings.json`: everything that a comparison of weightings came to.
+/// `weightings.json`: everything that a comparison of weightings found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Weightings {
     /// The experiment's name.
@@ -55,8 +54,10 @@ pub struct Setting {
     pub preset: Option<String>,
     /// w_adv, w_con, w_enc.
     pub weights: Weights,
-    /// AUROC over class × seed.
-    pub auroc: MeanStd,
+    /// Whether it is a point of the design itself. The paper's and the presets may be beside it.
+    pub of_design: bool,
+    /// AUROC: the mean over seeds, then over classes.
+    pub auroc: Estimate,
     /// AUROC of each class over seeds.
     pub by_class: Vec<ClassMean>,
     /// This weighting (first side) against the paper's, paired over class × seed; null for the paper's own, or where no pair is finished.
@@ -68,8 +69,8 @@ pub struct Setting {
 pub struct ClassMean {
     /// The class.
     pub class: String,
-    /// Over seeds.
-    pub auroc: MeanStd,
+    /// The mean over seeds.
+    pub auroc: Estimate,
 }
 
 /// A linear regression of the weightings' mean AUROC on the decimal logarithms of their weights, all together. Weightings with a weight of 0 have
@@ -93,71 +94,82 @@ pub struct Level {
     pub weight: String,
     /// Its value.
     pub value: f64,
-    /// AUROC at this level minus the mean over the weight's levels, paired over the other two weights, class and seed.
-    pub effect: PairedEffect,
+    /// Blocks: the other two weights, a class and a seed, with every level of this weight.
+    pub blocks: usize,
+    /// AUROC at this level minus the mean over the weight's levels, block by block, and its mean.
+    pub effect: Estimate,
 }
 
 /// A finished run, as far as it matters here.
 struct Run {
     weights: Weights,
-    class: String,
-    seed: u64,
-    auroc: f64,
+    auroc: RunAuroc,
 }
 
 /// Reads the experiment's finished runs in `folder` and compares their weightings.
 pub fn weightings(experiment: &Experiment, folder: &Path) -> Result<Weightings> {
+    let design = experiment.design.as_ref();
+    let points = design.map(Design::points);
+    let of_design = |w: Weights| points.as_ref().is_none_or(|points| points.contains(&w));
+    compare(experiment, folder, design.map(|d| d.kind.0), &of_design)
+}
+
+/// The same comparison made again from the runs in `folder`, where the stored one alone knows the design.
+pub(crate) fn again(
+    stored: &Weightings,
+    experiment: &Experiment,
+    folder: &Path,
+) -> Result<Weightings> {
+    let kind = (stored.design != SWEEP).then(|| stored.design.parse().map_err(Error::msg));
+    let of_design = |w: Weights| stored.settings.iter().any(|s| s.weights == w && s.of_design);
+    compare(experiment, folder, kind.transpose()?, &of_design)
+}
+
+fn compare(
+    experiment: &Experiment,
+    folder: &Path,
+    kind: Option<DesignKind>,
+    of_design: &dyn Fn(Weights) -> bool,
+) -> Result<Weightings> {
     check(experiment)?;
     let config = experiment.runs.first().context("the experiment has no runs")?;
-    let weights_of = |c: &RunConfig| [c.w_adv, c.w_con, c.w_enc];
-    let (mut runs, mut steps) = (Vec::new(), 0);
-    for run in Plan::new(experiment)?.finished(folder)? {
-        let (config, metrics) = (&run.config, record::read_metrics(&folder.join(&run.name))?);
-        steps = metrics.train_pictures / config.batch_size * config.epochs;
-        runs.push(Run {
-            weights: weights_of(config),
-            class: config.class().to_string(),
-            seed: config.seed(),
-            auroc: metrics.auroc,
-        });
-    }
+    let plan = Plan::new(experiment)?;
+    let done = plan.finished(folder)?;
+    let read = |run: &&crate::plan::Run| {
+        let (config, run) = (&run.config, folder.join(&run.name));
+        let metrics = record::read_metrics(&run)?;
+        let steps = metrics.train_pictures / config.batch_size * config.epochs;
+        let weights = [config.w_adv, config.w_con, config.w_enc];
+        // What is written here must not depend on whether the scores were at hand.
+        let auroc = RunAuroc::of(config, &metrics, TestScores::read(&run, config)?)?;
+        Ok((steps, Run { weights, auroc }))
+    };
+    let read: Vec<(usize, Run)> = done.par_iter().map(read).collect::<Result<_>>()?;
+    let steps = read.last().map_or(0, |(steps, _)| *steps);
+    let runs: Vec<Run> = read.into_iter().map(|(_, run)| run).collect();
     ensure!(!runs.is_empty(), "{}: none of the experiment's runs is there", folder.display());
-    let classes = distinct(runs.iter().map(|r| r.class.clone()));
+    let classes = distinct(runs.iter().map(|r| r.auroc.class.clone()));
     let all = distinct(runs.iter().map(|r| r.weights));
-    let settings = all.iter().map(|&w| setting(w, &runs, &classes)).collect::<Result<Vec<_>>>()?;
-    let kind = experiment.design.as_ref().map(|d| d.kind.0);
+    let setting = |&weights: &Weights| setting(weights, of_design(weights), &runs, &classes);
+    let settings = all.iter().map(setting).collect::<Result<Vec<_>>>()?;
+    let points: Vec<&Run> = runs.iter().filter(|run| of_design(run.weights)).collect();
     let levels = match kind {
         Some(DesignKind::Random | DesignKind::LatinHypercube) => Vec::new(),
-        _ => levels(&runs)?,
+        _ => levels(&points)?,
     };
     Ok(Weightings {
         experiment: experiment.name.clone(),
         dataset: config.dataset.clone(),
         protocol: config.protocol(),
         class_heading: config.class_heading().to_string(),
-        seeds: distinct(runs.iter().map(|r| r.seed)),
+        seeds: distinct(runs.iter().map(|r| r.auroc.seed)),
         classes,
-        design: kind.map_or("sweep".into(), |k| k.to_string()),
+        design: kind.map_or(SWEEP.into(), |k| k.to_string()),
         steps,
         trend: trend(&settings),
         settings,
         levels,
     })
-}
-
-/// The same comparison made again from the runs in `folder`, where the design is known by name alone.
-pub(crate) fn again(
-    stored: &Weightings,
-    experiment: &Experiment,
-    folder: &Path,
-) -> Result<Weightings> {
-    let mut all = weightings(experiment, folder)?;
-    all.design.clone_from(&stored.design);
-    if [DesignKind::Random, DesignKind::LatinHypercube].map(|d| d.to_string()).contains(&all.design)
-    {
-        all.levels.clear();
-    }
-    Ok(all)
 }
 
 /// Refuses experiments that are about more than weights, or lack the paper's; before any run begins.
@@ -192,29 +204,33 @@ fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
     all
 }
 
-fn setting(weights: Weights, runs: &[Run], classes: &[String]) -> Result<Setting> {
-    let own: Vec<&Run> = runs.iter().filter(|r| r.weights == weights).collect();
-    let aurocs: Vec<f64> = own.iter().map(|r| r.auroc).collect();
+fn mean<'a>(runs: impl Iterator<Item = &'a RunAuroc>) -> Result<Estimate> {
+    Ok(estimate(&runs.map(RunAuroc::value).collect::<Vec<_>>(), aurocs::LEVEL)?)
+}
+
+fn setting(weights: Weights, of_design: bool, runs: &[Run], classes: &[String]) -> Result<Setting> {
+    let of = |weights: Weights| runs.iter().filter(move |r| r.weights == weights).map(|r| &r.auroc);
     let mut by_class = Vec::new();
     for class in classes {
-        let of: Vec<f64> = own.iter().filter(|r| r.class == *class).map(|r| r.auroc).collect();
-        if !of.is_empty() {
-            by_class.push(ClassMean { class: class.clone(), auroc: mean_std(&of)? });
+        let own: Vec<&RunAuroc> = of(weights).filter(|r| r.class == *class).collect();
+        if !own.is_empty() {
+            by_class.push(ClassMean { class: class.clone(), auroc: mean(own.into_iter())? });
         }
     }
     let paper = Preset::Paper.weights();
-    let against = |own: &Run| {
-        let same = |r: &&Run| r.weights == paper && r.class == own.class && r.seed == own.seed;
-        let other = runs.iter().find(same)?;
-        Some(Pair { class: own.class.clone(), seed: own.seed, a: own.auroc, b: other.auroc })
-    };
-    let pairs: Vec<Pair> = own.iter().filter_map(|r| against(r)).collect();
+    let pairs: Vec<(&RunAuroc, &RunAuroc)> = of(weights)
+        .filter_map(|own| {
+            let same = |r: &&RunAuroc| r.class == own.class && r.seed == own.seed;
+            Some((own, of(paper).find(same)?))
+        })
+        .collect();
     let compared = (weights != paper && !pairs.is_empty())
-        .then(|| Comparison::of(&Shown(weights).to_string(), &Shown(paper).to_string(), pairs));
+        .then(|| Comparison::of(&Shown(weights).to_string(), &Shown(paper).to_string(), &pairs));
     Ok(Setting {
         preset: Preset::of(weights).map(|preset| preset.to_string()),
         weights,
-        auroc: mean_std(&aurocs)?,
+        of_design,
+        auroc: mean(of(weights))?,
         by_class,
         against_paper: compared.transpose()?,
     })
@@ -226,9 +242,9 @@ fn trend(settings: &[Setting]) -> Option<Trend> {
         settings.iter().filter(|s| s.weights.iter().all(|&w| w > 0.0)).collect();
     let rows: Vec<Vec<f64>> =
         positive.iter().map(|s| s.weights.iter().map(|w| w.log10()).collect()).collect();
-    let aurocs: Vec<f64> = positive.iter().map(|s| s.auroc.mean).collect();
+    let means: Vec<f64> = positive.iter().map(|s| s.auroc.value).collect();
     // Too few weightings, or a weight that does not vary by itself: no trend.
-    let fit = linear_regression(&rows, &aurocs, LEVEL).ok()?;
+    let fit = linear_regression(&rows, &means, aurocs::LEVEL).ok()?;
     let [_, adv, con, enc] = fit.coefficients.try_into().ok()?;
     Some(Trend {
         slopes: [adv, con, enc],
@@ -239,40 +255,82 @@ fn trend(settings: &[Setting]) -> Option<Trend> {
 }
 
 /// Each level of each weight against the mean of the levels, over all blocks (the other weights, class, seed) in which every level was run.
-fn levels(runs: &[Run]) -> Result<Vec<Level>> {
+/// `points` are the design's own: a level that is in no grid would leave no block whole.
+fn levels(points: &[&Run]) -> Result<Vec<Level>> {
     let mut all = Vec::new();
     for (which, weight) in WEIGHTS.iter().enumerate() {
-        let mut values = distinct(runs.iter().map(|r| r.weights[which]));
+        let mut values = distinct(points.iter().map(|r| r.weights[which]));
         values.sort_by(f64::total_cmp);
         let block = |r: &Run| {
             let mut others = r.weights;
             others[which] = 0.0;
-            (others, r.class.clone(), r.seed)
+            (others, r.auroc.class.clone(), r.auroc.seed)
         };
         let find = |key: &(Weights, String, u64), value: f64| {
-            let same = |r: &&Run| r.weights[which] == value && block(r) == *key;
-            runs.iter().find(same).map(|r| r.auroc)
+            let same = |r: &&&Run| r.weights[which] == value && block(r) == *key;
+            points.iter().find(same).map(|r| &r.auroc)
         };
-        let blocks = distinct(runs.iter().map(block));
-        let whole: Vec<Vec<f64>> = blocks
+        let whole: Vec<Vec<&RunAuroc>> = distinct(points.iter().map(|r| block(r)))
             .iter()
             .filter_map(|key| values.iter().map(|&value| find(key, value)).collect())
             .collect();
         if values.len() < 2 || whole.is_empty() {
             continue;
         }
-        let means: Vec<f64> =
-            whole.iter().map(|b| b.iter().sum::<f64>() / b.len() as f64).collect();
         for (at, &value) in values.iter().enumerate() {
-            let own: Vec<f64> = whole.iter().map(|b| b[at]).collect();
-            let options = BootstrapOptions {
-                resamples: crate::compare::RESAMPLES,
-                level: LEVEL,
-                ..Default::default()
-            };
-            let effect = paired_effect(&own, &means, options)?;
-            all.push(Level { weight: (*weight).to_string(), value, effect });
+            let effects: Vec<RunValue<'_>> = whole.iter().map(|b| b[at].minus(b)).collect();
+            all.push(Level {
+                weight: (*weight).to_string(),
+                value,
+                blocks: whole.len(),
+                effect: estimate(&effects, aurocs::LEVEL)?,
+            });
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The presets bring a level 0 that occurs at one setting alone; it is none of the grid's.
+    #[test]
+    fn main_effects_use_every_block_of_the_grid() {
+        let text =
+            "kind = \"grid\"\nw_adv = [0.5, 1, 2]\nw_con = [10, 50, 250]\nw_enc = [0.5, 1, 2]\n";
+        let design: Design = toml::from_str(text).unwrap();
+        let all = design.weightings().unwrap();
+        assert_eq!(all.len(), 27 + 3, "the paper's weighting is a point of the grid");
+        let run = |&weights: &Weights| {
+            let auroc = 0.5 + 0.01 * weights[0] + 0.02 * weights[2];
+            Run {
+                weights,
+                auroc: RunAuroc {
+                    class: "0".into(),
+                    seed: 0,
+                    auroc,
+                    tested_on: Default::default(),
+                    resampled: vec![auroc; 2],
+                },
+            }
+        };
+        let runs: Vec<Run> = all.iter().map(run).collect();
+        let points = design.points();
+        let own: Vec<&Run> = runs.iter().filter(|run| points.contains(&run.weights)).collect();
+        let found = levels(&own).unwrap();
+        assert_eq!(found.len(), 9);
+        for level in &found {
+            assert_eq!(level.blocks, 9, "{level:?}");
+            let expected = match level.weight.as_str() {
+                "w_adv" => 0.01 * (level.value - 3.5 / 3.0),
+                "w_enc" => 0.02 * (level.value - 3.5 / 3.0),
+                _ => 0.0,
+            };
+            assert!((level.effect.value - expected).abs() < 1e-12, "{level:?}");
+        }
+        // With the presets among the points one block alone has every level of w_adv.
+        let with_presets = levels(&runs.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(with_presets[0].blocks, 1);
+    }
 }

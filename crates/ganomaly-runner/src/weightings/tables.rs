@@ -1,7 +1,8 @@
 //! A comparison's files: `weightings.json`, `weightings.csv`, `weightings.md` and plots.
 
 use super::{Setting, Weightings};
-use crate::compare::{RESAMPLES, mean_and_std, p_value};
+use crate::aurocs::{self, shown, shown_difference, trainings};
+use crate::compare::{NOT_INDEPENDENT, p_value};
 use crate::config::design::{Preset, Shown, WEIGHTS};
 use crate::files::{Contents, write_all};
 use crate::report::heat::{MapPoint, TernaryPoint, grid_map, scatter_map, ternary};
@@ -35,35 +36,37 @@ fn in_order(all: &Weightings) -> Vec<&Setting> {
     let rank = |s: &Setting| Preset::ALL.iter().position(|p| p.weights() == s.weights);
     settings.sort_by(|a, b| {
         let (a_rank, b_rank) = (rank(a).unwrap_or(usize::MAX), rank(b).unwrap_or(usize::MAX));
-        a_rank.cmp(&b_rank).then(b.auroc.mean.total_cmp(&a.auroc.mean))
+        a_rank.cmp(&b_rank).then(b.auroc.value.total_cmp(&a.auroc.value))
     });
     settings
 }
 
 fn csv(all: &Weightings) -> Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
-    let mut header: Vec<String> =
-        ["preset", "w_adv", "w_con", "w_enc", "auroc", "std", "runs"].map(String::from).to_vec();
+    let mut header = ["preset", "w_adv", "w_con", "w_enc"].map(String::from).to_vec();
+    header.extend(aurocs::columns("auroc"));
+    header.extend(["trainings", "seeds"].map(String::from));
     header.extend(all.classes.iter().map(|class| format!("auroc_{class}")));
-    header.extend(["difference", "low", "high", "pairs", "wilcoxon_p"].map(String::from));
+    header.extend(aurocs::columns("difference"));
+    header.extend(["pairs", "wilcoxon_p"].map(String::from));
     csv.write_record(&header)?;
     let optional = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
     for s in &all.settings {
         let mut row = vec![s.preset.clone().unwrap_or_default()];
         row.extend(s.weights.map(|w| w.to_string()));
-        row.extend([s.auroc.mean.to_string(), optional(s.auroc.std), s.auroc.count.to_string()]);
+        row.extend(aurocs::cells(&s.auroc));
+        let over = s.auroc.over_trainings;
+        row.extend([over.runs.to_string(), over.seeds.to_string()]);
         row.extend(all.classes.iter().map(|class| {
-            optional(s.by_class.iter().find(|c| c.class == *class).map(|c| c.auroc.mean))
+            optional(s.by_class.iter().find(|c| c.class == *class).map(|c| c.auroc.value))
         }));
-        let compared = s.against_paper.as_ref();
-        let interval = compared.and_then(|c| c.effect.interval);
-        row.extend([
-            optional(compared.map(|c| c.effect.mean)),
-            optional(interval.map(|i| i.low)),
-            optional(interval.map(|i| i.high)),
-            compared.map(|c| c.effect.count.to_string()).unwrap_or_default(),
-            optional(compared.map(|c| c.wilcoxon.p)),
-        ]);
+        match &s.against_paper {
+            Some(c) => {
+                row.extend(aurocs::cells(&c.difference));
+                row.extend([c.pairs.len().to_string(), c.wilcoxon.p.to_string()]);
+            }
+            None => row.extend(vec![String::new(); 8]),
+        }
         csv.write_record(&row)?;
     }
     Ok(csv.into_inner()?)
@@ -84,11 +87,15 @@ fn markdown(all: &Weightings) -> String {
         seeds.join(", "),
         all.steps
     );
+    let most = all.settings.iter().max_by_key(|s| s.auroc.over_trainings.runs);
     let _ = writeln!(
         text,
-        "AUROC is mean ± standard deviation over class × seed. Difference: to the paper's weighting, paired over class × seed, in brackets its \
-         95 % percentile interval by {RESAMPLES} resamples of the pairs; p by the Wilcoxon signed-rank test, which with n pairs cannot fall below \
-         2 / 2ⁿ. With many weightings some differ by chance.\n"
+        "AUROC is the mean over seeds, then over classes, of {} for each weighting; each class's is over its seeds. Difference: to the paper's \
+         weighting, paired over class × seed. {} p by the Wilcoxon signed-rank test, which with n pairs cannot fall below 2 / 2ⁿ. {} With many \
+         weightings some differ by chance.\n",
+        most.map(|s| trainings(&s.auroc)).unwrap_or_default(),
+        aurocs::LEGEND,
+        NOT_INDEPENDENT
     );
     let _ = write!(text, "| weighting | w_adv | w_con | w_enc | AUROC |");
     for class in &all.classes {
@@ -100,31 +107,21 @@ fn markdown(all: &Weightings) -> String {
     for s in in_order(all) {
         let [adv, con, enc] = s.weights;
         let name = s.preset.as_deref().unwrap_or("");
-        let _ = write!(text, "| {name} | {adv} | {con} | {enc} | {} |", mean_and_std(&s.auroc));
+        let _ = write!(text, "| {name} | {adv} | {con} | {enc} | {} |", shown(&s.auroc));
         for class in &all.classes {
             let of = s.by_class.iter().find(|c| c.class == *class);
-            let _ = write!(text, " {} |", of.map_or("–".into(), |c| mean_and_std(&c.auroc)));
+            let _ = write!(text, " {} |", of.map_or("–".into(), |c| shown(&c.auroc)));
         }
         let _ = match &s.against_paper {
             None => writeln!(text, " – | – |"),
-            Some(c) => writeln!(
-                text,
-                " {} | {} |",
-                with_interval(c.effect.mean, c.effect.interval),
-                p_value(c.wilcoxon.p)
-            ),
+            Some(c) => {
+                writeln!(text, " {} | {} |", shown_difference(&c.difference), p_value(c.wilcoxon.p))
+            }
         };
     }
     text += &trend(all);
     text += &levels(all);
     text
-}
-
-fn with_interval(value: f64, interval: Option<Interval>) -> String {
-    match interval {
-        Some(Interval { low, high }) => format!("{value:+.3} [{low:+.3}, {high:+.3}]"),
-        None => format!("{value:+.3}"),
-    }
 }
 
 fn trend(all: &Weightings) -> String {
@@ -136,13 +133,18 @@ fn trend(all: &Weightings) -> String {
     let _ = writeln!(
         text,
         "Linear regression of the mean AUROC on the logarithms of the three weights, over the {} weightings without a zero ({} degrees of \
-         freedom, R² = {:.2}). Intervals by Student's t.\n",
+         freedom, R² = {:.2}). Intervals by Student's t, over weightings.\n",
         trend.settings, trend.degrees_of_freedom, trend.r_squared
     );
     text += "| weight | AUROC for ten times the weight, 95 % | p |\n|---|---:|---:|\n";
     for (weight, slope) in WEIGHTS.iter().zip(&trend.slopes) {
-        let effect = with_interval(slope.value, Some(slope.interval));
-        let _ = writeln!(text, "| {weight} | {effect} | {} |", p_value(slope.p));
+        let Interval { low, high } = slope.interval;
+        let _ = writeln!(
+            text,
+            "| {weight} | {:+.3} ({low:+.3}, {high:+.3}) | {} |",
+            slope.value,
+            p_value(slope.p)
+        );
     }
     text
 }
@@ -152,16 +154,13 @@ fn levels(all: &Weightings) -> String {
         return String::new();
     }
     let mut text = String::from(
-        "\nEach level against the mean of its weight's levels, paired over the other weights, class and seed:\n\n\
-         | weight | level | AUROC against the mean, 95 % | blocks |\n|---|---:|---:|---:|\n",
+        "\nEach level against the mean of its weight's levels, over the design's own points, paired over the other weights, class and seed:\n\n\
+         | weight | level | AUROC against the mean | blocks |\n|---|---:|---:|---:|\n",
     );
     for level in &all.levels {
-        let effect = with_interval(level.effect.mean, level.effect.interval);
-        let _ = writeln!(
-            text,
-            "| {} | {} | {effect} | {} |",
-            level.weight, level.value, level.effect.count
-        );
+        let effect = shown_difference(&level.effect);
+        let _ =
+            writeln!(text, "| {} | {} | {effect} | {} |", level.weight, level.value, level.blocks);
     }
     text
 }
@@ -176,7 +175,7 @@ fn figures(all: &Weightings) -> Result<Vec<(String, String)>> {
             .iter()
             .map(|s| MapPoint {
                 weights: [s.weights[x], s.weights[y]],
-                auroc: s.auroc.mean,
+                auroc: s.auroc.value,
                 paper: s.weights == paper,
             })
             .collect();
@@ -192,7 +191,7 @@ fn figures(all: &Weightings) -> Result<Vec<(String, String)>> {
         .filter_map(|s| {
             Some(TernaryPoint {
                 shares: shares(s)?,
-                auroc: s.auroc.mean,
+                auroc: s.auroc.value,
                 paper: s.weights == paper,
             })
         })

@@ -1,174 +1,58 @@
-//! Two settings, run by run: paired over class and seed.
+//! Two settings, run by run: a [`Comparison`] as a page.
 
-use super::audit::signed;
-use super::data::{Group, Results};
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
-use super::page::{Cell, Column, Page, legend, list, mean, mean_std, slug, table};
-use crate::files::write_whole;
-use anyhow::{Context, Result, bail, ensure};
-use ganomaly_metrics::{
-    BootstrapOptions, PairedEffect, Wilcoxon, WilcoxonMethod, paired_effect, wilcoxon_signed_rank,
+use super::page::{
+    Cell, Column, Page, interval, legend, list, mean, mean_std, over_trainings, signed, slug, table,
 };
+use crate::aurocs::trainings;
+use crate::compare::{Comparison, Pair, Side, compare, differing, p_value};
+use crate::files::write_whole;
+use crate::selection;
+use anyhow::Result;
 use maud::{Markup, PreEscaped, html};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-/// Resamples of the interval of a mean difference.
-const RESAMPLES: usize = 10_000;
-
-/// One side of a comparison: `EXPERIMENT`, or `EXPERIMENT:KEY=VALUE,…` where it has several settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
-    /// Name or folder.
-    pub experiment: PathBuf,
-    /// The settings that choose among several.
-    pub settings: Vec<(String, String)>,
-}
-
-impl FromStr for Choice {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let (experiment, settings) = match text.split_once(':') {
-            Some((experiment, settings)) if settings.contains('=') => (experiment, settings),
-            _ => (text, ""),
-        };
-        let pair = |part: &str| {
-            let (key, value) = part.split_once('=').with_context(|| {
-                format!("{text:?}: {part:?} is no setting; write EXPERIMENT:KEY=VALUE,KEY=VALUE")
-            })?;
-            Ok((key.trim().to_string(), value.trim().to_string()))
-        };
-        let parts = settings.split(',').filter(|part| !part.trim().is_empty());
-        let settings = parts.map(pair).collect::<Result<Vec<_>>>()?;
-        Ok(Self { experiment: experiment.into(), settings })
-    }
-}
-
-/// A class and seed that both sides have.
-struct Pair {
-    class: String,
-    a: f64,
-    b: f64,
-}
-
-struct Side {
-    name: String,
-    group: Group,
-}
-
-impl Side {
-    fn read(choice: &Choice, folder: &Path) -> Result<Self> {
-        let results = Results::read(folder)?;
-        let experiment = results.name.clone();
-        let fits = |group: &Group| {
-            choice.settings.iter().all(|(key, wanted)| {
-                let found = group.settings.iter().find(|(k, _)| k == key).map(|(_, v)| v);
-                found.is_some_and(|found| same(found, wanted))
-            })
-        };
-        let all: Vec<String> = results.groups.iter().map(Group::name).collect();
-        let (mut fitting, _): (Vec<Group>, Vec<Group>) = results.groups.into_iter().partition(fits);
-        match fitting.len() {
-            1 => {
-                let group = fitting.remove(0);
-                let name = match group.name() {
-                    settings if settings.is_empty() => experiment,
-                    settings => format!("{experiment}: {settings}"),
-                };
-                Ok(Self { name, group })
-            }
-            0 => bail!(
-                "{}: no runs with these settings; there are {}",
-                folder.display(),
-                all.join("; ")
-            ),
-            n => bail!(
-                "{}: {n} settings fit; choose one with EXPERIMENT:KEY=VALUE,… from {}",
-                folder.display(),
-                all.join("; ")
-            ),
-        }
-    }
-}
-
-/// Whether two values are one: as numbers where both are.
-fn same(a: &str, b: &str) -> bool {
-    match (a.parse::<f64>(), b.parse::<f64>()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b.trim_matches('"'),
-    }
-}
-
-/// Writes the page that compares two settings into the results' folder and returns its path.
-pub fn write_comparison(
-    a: (Choice, PathBuf),
-    b: (Choice, PathBuf),
-    results: &Path,
-) -> Result<PathBuf> {
-    let (a, b) = (Side::read(&a.0, &a.1)?, Side::read(&b.0, &b.1)?);
-    let path = results.join(format!("compare-{}-with-{}.html", slug(&a.name), slug(&b.name)));
-    write_whole(&path, &build(&a, &b)?)?;
+/// Writes the page that compares two sides into the results' folder and returns its path.
+pub fn write_comparison(a: &Side, b: &Side, results: &Path) -> Result<PathBuf> {
+    let comparison = compare(a, b)?;
+    let path = results.join(format!("compare-{}-with-{}.html", slug(&a.label), slug(&b.label)));
+    write_whole(&path, &build(&comparison, a, b)?)?;
     Ok(path)
 }
 
-fn build(a: &Side, b: &Side) -> Result<String> {
-    let mut pairs = Vec::new();
-    for run in &a.group.runs {
-        let (class, seed) = (run.config.class(), run.config.seed());
-        if let Some(other) = b.group.auroc(class, seed) {
-            pairs.push(Pair { class: class.into(), a: run.metrics.auroc, b: other });
-        }
-    }
-    ensure!(
-        !pairs.is_empty(),
-        "{} and {} share no class and seed: there is nothing to compare",
-        a.name,
-        b.name
-    );
-    let (left, right): (Vec<f64>, Vec<f64>) = pairs.iter().map(|p| (p.a, p.b)).unzip();
-    let effect = paired_effect(
-        &left,
-        &right,
-        BootstrapOptions { resamples: RESAMPLES, ..BootstrapOptions::default() },
-    )?;
-    let test = wilcoxon_signed_rank(&left, &right)?;
-    let mut classes: Vec<&str> = pairs.iter().map(|p| p.class.as_str()).collect();
-    classes.dedup();
-    let mut page = Page::new("Comparison", lead(a, b, &effect, &test));
-    page.section("classes", "By class", by_class(a, b, &pairs, &classes)?);
-    page.section("test", "All pairs", statistics(a, b, &pairs, &effect, &test));
+fn build(comparison: &Comparison, a: &Side, b: &Side) -> Result<String> {
+    let mut page = Page::new("Comparison", lead(comparison, a, b)?);
+    page.section("classes", "By class", by_class(comparison, a.config()?.class_heading())?);
+    page.section("test", "All pairs", statistics(comparison));
     page.section("settings", "What differs", differences(a, b)?);
     Ok(page.finish())
 }
 
-fn lead(a: &Side, b: &Side, effect: &PairedEffect, test: &Wilcoxon) -> Markup {
-    html! {
-        p.protocol { strong { "A" } " " (a.name) " · " (a.group.first().metrics.protocol) br; strong { "B" } " " (b.name) " · " (b.group.first().metrics.protocol) }
+fn lead(all: &Comparison, a: &Side, b: &Side) -> Result<Markup> {
+    let difference = &all.difference;
+    Ok(html! {
+        p.protocol { strong { "A" } " " (all.a) " · " (a.config()?.protocol()) br; strong { "B" } " " (all.b) " · " (b.config()?.protocol()) }
         dl.facts {
-            div.main { dt { "A − B, mean AUROC" } dd { (signed(effect.mean)) } }
-            @if let Some(interval) = effect.interval {
-                div { dt { "95 % interval" } dd { (signed(interval.low)) " to " (signed(interval.high)) } }
-            }
-            div { dt { "Wilcoxon p" } dd { (p_value(test.p)) } }
-            div { dt { "pairs" } dd { (effect.count) } }
+            div.main { dt { "A − B, mean AUROC" } dd { (signed(difference.value)) } }
+            div { dt { "over test images, 95 %" } dd { (interval(difference.over_images, signed)) } }
+            div { dt { "over trainings" } dd { (over_trainings(difference, signed)) } }
+            div { dt { "Wilcoxon p" } dd { (p_value(all.wilcoxon.p)) } }
+            div { dt { "pairs" } dd { (all.pairs.len()) } }
         }
-    }
+    })
 }
 
-fn p_value(p: f64) -> String {
-    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
-}
-
-fn by_class(a: &Side, b: &Side, pairs: &[Pair], classes: &[&str]) -> Result<Markup> {
+fn by_class(all: &Comparison, class_heading: &str) -> Result<Markup> {
+    let mut classes: Vec<&str> = all.pairs.iter().map(|p| p.class.as_str()).collect();
+    classes.dedup();
     let of = |class: &str| -> (Vec<f64>, Vec<f64>) {
-        pairs.iter().filter(|p| p.class == class).map(|p| (p.a, p.b)).unzip()
+        all.pairs.iter().filter(|p| p.class == class).map(|p| (p.a, p.b)).unzip()
     };
     let columns = [
-        Column::text(a.group.class_heading()),
-        Column::number("A").note("mean ± std"),
-        Column::number("B").note("mean ± std"),
-        Column::number("A − B").note("mean ± std of pairs"),
+        Column::text(class_heading),
+        Column::number("A").note("mean ± std over seeds"),
+        Column::number("B").note("mean ± std over seeds"),
+        Column::number("A − B").note("mean ± std over seeds"),
         Column::number("pairs"),
     ];
     let mut rows = Vec::new();
@@ -217,14 +101,14 @@ fn by_class(a: &Side, b: &Side, pairs: &[Pair], classes: &[&str]) -> Result<Mark
         y: Axis { label: "", range: (-0.7, last + 0.7), ticks: Ticks::Names(&names) },
         left: 14 + 7 * longest.min(16),
     };
-    let label = format!("AUROC by class of {} and {}", a.name, b.name);
+    let label = format!("AUROC by class of {} and {}", all.a, all.b);
     let svg = figure.svg(&label, &marks)?;
     Ok(html! {
         div.pair {
         (table("AUROC by class, over the seeds that both have", &columns, &rows, &[]))
         figure.wide {
             (PreEscaped(svg))
-            (legend(&[(Ink::Series(2), "ring", &format!("A: {}", a.name)), (Ink::Series(4), "dot", &format!("B: {}", b.name))]))
+            (legend(&[(Ink::Series(2), "ring", &format!("A: {}", all.a)), (Ink::Series(4), "dot", &format!("B: {}", all.b))]))
         }
         }
     })
@@ -240,65 +124,46 @@ fn gap(gaps: &[f64]) -> String {
     }
 }
 
-fn statistics(
-    a: &Side,
-    b: &Side,
-    pairs: &[Pair],
-    effect: &PairedEffect,
-    test: &Wilcoxon,
-) -> Markup {
-    let method = match test.method {
-        WilcoxonMethod::Exact => "exact",
-        WilcoxonMethod::Normal => "normal approximation",
-    };
-    let better = pairs.iter().filter(|p| p.a > p.b).count();
-    let unpaired = a.group.runs.len() + b.group.runs.len() - 2 * pairs.len();
-    let row = |name: &'static str, value: Markup| (name, value);
-    let mut rows = vec![
-        row("mean difference", html! { (signed(effect.mean)) }),
-        row(
-            "95 % interval, bootstrap over pairs",
+fn statistics(all: &Comparison) -> Markup {
+    let effect = &all.effect;
+    let better = all.pairs.iter().filter(|Pair { a, b, .. }| a > b).count();
+    let difference = &all.difference;
+    let rows = [
+        ("mean difference", html! { (signed(difference.value)) }),
+        (
+            "over test images, 95 %: resampled jointly for all runs",
+            html! { (interval(difference.over_images, signed)) },
+        ),
+        (
+            "over trainings: ± std over seeds, 95 % t interval of three or more",
+            html! { (over_trainings(difference, signed)) ", " (trainings(difference)) " on each side" },
+        ),
+        ("Hodges–Lehmann estimate", html! { (signed(effect.pseudo_median)) }),
+        ("rank-biserial correlation", html! { (signed(effect.rank_biserial)) }),
+        (
+            "Wilcoxon signed rank, two-sided p",
             html! {
-                @match effect.interval { Some(i) => { (signed(i.low)) " to " (signed(i.high)) } None => { "–" } }
+                (p_value(all.wilcoxon.p)) " (" (all.method()) ", " (all.wilcoxon.count) " pairs differ; not below "
+                (p_value(all.least_p())) " with as many pairs)"
             },
         ),
-        row("Hodges–Lehmann estimate", html! { (signed(effect.pseudo_median)) }),
-        row("rank-biserial correlation", html! { (signed(effect.rank_biserial)) }),
-        row(
-            "Wilcoxon signed rank, two-sided p",
-            html! { (p_value(test.p)) " (" (method) ", " (test.count) " pairs differ)" },
-        ),
-        row("A higher than B", html! { (better) " of " (pairs.len()) " pairs" }),
+        ("A higher than B", html! { (better) " of " (all.pairs.len()) " pairs" }),
     ];
-    if unpaired > 0 {
-        rows.push(row("runs without a partner, left out", html! { (unpaired) }));
-    }
     html! {
-        p {
-            "Differences are A minus B, paired over class and seed. The pairs of one class are not independent of each other, "
-            "so that a small p says less than it would for as many classes."
-        }
+        p { "Differences are A minus B, paired over class and seed. " (all.note) }
         (list("Paired comparison", &rows))
     }
 }
 
 /// The settings in which the two differ, class and seed aside.
 fn differences(a: &Side, b: &Side) -> Result<Markup> {
-    let write = |side: &Side| {
-        toml::Table::try_from(&side.group.first().config)
-            .context("the config cannot be written as TOML")
-    };
-    let (left, right) = (write(a)?, write(b)?);
-    let mut keys: Vec<&String> = left.keys().chain(right.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let shown = |table: &toml::Table, key: &String| {
+    let (left, right) = (selection::table(a.config()?)?, selection::table(b.config()?)?);
+    let shown = |table: &toml::Table, key: &str| {
         table.get(key).map_or_else(|| "unset".into(), ToString::to_string)
     };
-    let rows: Vec<Vec<Cell>> = keys
-        .into_iter()
+    let rows: Vec<Vec<Cell>> = differing(a.config()?, b.config()?)?
+        .iter()
         .filter(|key| !matches!(key.as_str(), "abnormal_class" | "normal_class" | "seed"))
-        .filter(|key| left.get(*key) != right.get(*key))
         .map(|key| {
             vec![Cell::text(key), Cell::text(&shown(&left, key)), Cell::text(&shown(&right, key))]
         })

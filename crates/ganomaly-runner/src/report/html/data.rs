@@ -1,11 +1,14 @@
 //! What a report is made from: the finished runs of an experiment, read from its folder alone.
 
+use crate::aurocs::{LEVEL, RunAuroc, TestScores};
 use crate::checksums;
 use crate::config::RunConfig;
 use crate::plan::Plan;
 use crate::record::{self, Metrics};
 use crate::registry;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use ganomaly_metrics::{Estimate, RunValue, estimate};
+use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
@@ -30,11 +33,13 @@ pub struct Run {
     /// `epochs.csv`.
     pub epochs: Epochs,
     /// Numbers of the test pictures in the data set.
-    pub pictures: Vec<usize>,
+    pub pictures: Vec<u32>,
     /// Which of them are anomalous.
     pub anomalous: Vec<bool>,
     /// Their scores, by the mode and kind that count.
     pub scores: Vec<f64>,
+    /// Its AUROC, the test images resampled.
+    pub auroc: RunAuroc,
 }
 
 /// `epochs.csv`: a list of numbers for each column.
@@ -93,14 +98,19 @@ impl Group {
         self.of_class(class).map(|run| run.metrics.auroc).collect()
     }
 
-    /// For each seed that has every class, the average over classes.
-    pub fn averages(&self) -> Vec<f64> {
-        let of = |&seed: &u64| {
-            let all: Option<Vec<f64>> =
-                self.classes.iter().map(|class| self.auroc(class, seed)).collect();
-            all.map(|all| all.iter().sum::<f64>() / all.len() as f64)
-        };
-        self.seeds.iter().filter_map(of).collect()
+    /// The mean AUROC over all runs with its two kinds of uncertainty.
+    pub fn average(&self) -> Result<Estimate> {
+        Self::mean(self.runs.iter())
+    }
+
+    /// The mean AUROC over a class's runs.
+    pub fn mean_of(&self, class: &str) -> Result<Estimate> {
+        Self::mean(self.of_class(class))
+    }
+
+    fn mean<'a>(runs: impl Iterator<Item = &'a Run>) -> Result<Estimate> {
+        let values: Vec<RunValue<'_>> = runs.map(|run| run.auroc.value()).collect();
+        estimate(&values, LEVEL).context("the mean AUROC")
     }
 
     /// "abnormal class" or "normal class".
@@ -136,8 +146,8 @@ impl Results {
             "{}: no run of its plan is finished; `ganomaly sweep` does them",
             folder.display()
         );
-        let runs = done.iter().map(|run| Run::read(&folder.join(&run.name)));
-        let runs = runs.collect::<Result<Vec<_>>>()?;
+        let read = |run: &&crate::plan::Run| Run::read(&folder.join(&run.name));
+        let runs = done.par_iter().map(read).collect::<Result<Vec<_>>>()?;
         let path = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         let name =
             path.file_name().map_or("experiment".into(), |n| n.to_string_lossy().into_owned());
@@ -240,20 +250,23 @@ impl Run {
         })?;
         let epochs = read_epochs(&read("epochs.csv")?)
             .with_context(|| format!("{}", folder.join("epochs.csv").display()))?;
-        let column = format!("{}_{}", config.score.0, config.scoring.0);
-        let (pictures, anomalous, scores) = read_scores(&read("scores.csv")?, &column)
-            .with_context(|| format!("{}", folder.join("scores.csv").display()))?;
+        let metrics = record::read_metrics(folder)?;
+        let tested = TestScores::read(folder, &config)?;
+        let auroc = RunAuroc::of(&config, &metrics, tested.clone())
+            .with_context(|| format!("{}", folder.display()))?;
+        let TestScores { images, anomalous, scores } = tested;
         Ok(Self {
             name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             folder: folder.to_path_buf(),
-            metrics: record::read_metrics(folder)?,
+            metrics,
             config,
             toml,
             about,
             epochs,
-            pictures,
+            pictures: images,
             anomalous,
             scores,
+            auroc,
         })
     }
 
@@ -279,29 +292,4 @@ fn read_epochs(text: &str) -> Result<Epochs> {
         }
     }
     Ok(Epochs(columns))
-}
-
-type TestScores = (Vec<usize>, Vec<bool>, Vec<f64>);
-
-fn read_scores(text: &str, column: &str) -> Result<TestScores> {
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let headers = reader.headers()?.clone();
-    let at = |name: &str| {
-        headers.iter().position(|h| h == name).with_context(|| format!("there is no column {name}"))
-    };
-    let (picture, anomalous, score) = (at("picture")?, at("anomalous")?, at(column)?);
-    let mut all = TestScores::default();
-    for (number, row) in reader.records().enumerate() {
-        let row = row?;
-        let cell = |at: usize| row.get(at).unwrap_or_default();
-        let line = || format!("row {}", number + 1);
-        all.0.push(cell(picture).parse().with_context(line)?);
-        all.1.push(match cell(anomalous) {
-            "0" => false,
-            "1" => true,
-            other => bail!("row {}: anomalous is {other:?}, neither 0 nor 1", number + 1),
-        });
-        all.2.push(cell(score).parse().with_context(line)?);
-    }
-    Ok(all)
 }

@@ -148,7 +148,8 @@ fn reconstruct(
     let each = channels * size * size;
     let mut numbers = vec![0.0; chosen.len() * each];
     for (out, &at) in numbers.chunks_exact_mut(each).zip(chosen) {
-        let picture = data.images.image(run.pictures[at]).context("a test picture is missing")?;
+        let picture =
+            data.images.image(run.pictures[at] as usize).context("a test picture is missing")?;
         data.transform.apply(picture, data.images.shape(), out)?;
     }
     if chosen.is_empty() {

@@ -14,7 +14,7 @@ mod provenance;
 mod summary;
 mod weightings;
 
-pub use compare::{Choice, write_comparison};
+pub use compare::write_comparison;
 
 use crate::data::DataStore;
 use crate::files::write_whole;
@@ -70,13 +70,13 @@ pub fn has_runs(folder: &Path) -> bool {
 }
 
 fn build(results: &Results, store: &DataStore, limits: Limits) -> Result<String> {
-    let mut page = Page::new(&results.name, summary::lead(results));
+    let mut page = Page::new(&results.name, summary::lead(results)?);
     let mut pictures = limits.pictures;
     if let [group] = results.groups.as_slice() {
         page.section("auroc", "AUROC by class", summary::by_class(group)?);
         page.section("seeds", "Class by seed", summary::class_by_seed(group));
     } else {
-        page.section("settings", "Settings", summary::settings(results));
+        page.section("settings", "Settings", summary::settings(results)?);
     }
     if let Some(weightings) = weightings::read(&results.folder)? {
         let body = weightings::section(&weightings, &results.folder)?;
@@ -148,7 +148,7 @@ fn each_setting(results: &Results, store: &DataStore, limits: Limits) -> Result<
         p { "The same figures for every setting. Press one to see it." }
         @for (at, (group, body)) in settings.iter().enumerate() {
             details.setting id={ "setting-" (at + 1) } {
-                summary { h3 { (group.name()) } span.note { (summary::headline(group)) } }
+                summary { h3 { (group.name()) } span.note { (summary::headline(group)?) } }
                 (body)
             }
         }

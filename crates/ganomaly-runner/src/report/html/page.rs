@@ -1,6 +1,7 @@
 //! The page around a report: head, table of contents, sections; and the few pieces that every section is made of.
 
 use super::figures::Ink;
+use ganomaly_metrics::{Estimate, Interval};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -272,6 +273,45 @@ pub fn mean_std(values: &[f64]) -> String {
 /// The mean; none of no values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     ganomaly_metrics::mean_std(values).ok().map(|m| m.mean)
+}
+
+/// With its sign, and a minus that is as wide as a plus.
+pub fn signed(value: f64) -> String {
+    format!("{value:+.3}").replace('-', "−")
+}
+
+/// An interval's ends; a dash where there is none.
+pub fn interval(interval: Option<Interval>, number: impl Fn(f64) -> String) -> String {
+    interval.map_or_else(|| "–".into(), |i| format!("{} to {}", number(i.low), number(i.high)))
+}
+
+/// How a mean varies over trainings: its deviation over seeds, and its interval where there is one.
+pub fn over_trainings(estimate: &Estimate, number: impl Fn(f64) -> String) -> String {
+    let over = estimate.over_trainings;
+    match (over.std, over.interval) {
+        (Some(std), None) => format!("± {std:.3}"),
+        (Some(std), Some(i)) => format!("± {std:.3}, {}", interval(Some(i), number)),
+        (None, _) => "one seed: not known".into(),
+    }
+}
+
+/// The cells of an estimate: its value, its interval over test images, how it varies over trainings.
+pub fn estimate_cells(estimate: &Estimate, number: impl Fn(f64) -> String) -> [Cell; 3] {
+    let over = estimate.over_images;
+    [
+        Cell::sorted_by(Some(estimate.value), html! { strong { (number(estimate.value)) } }),
+        Cell::sorted_by(over.map(|i| i.low), html! { (interval(over, &number)) }),
+        Cell::sorted_by(estimate.over_trainings.std, html! { (over_trainings(estimate, &number)) }),
+    ]
+}
+
+/// The columns of such cells.
+pub fn estimate_columns(what: &str) -> [Column; 3] {
+    [
+        Column::number(what),
+        Column::number("over images").note("95 % interval"),
+        Column::number("over trainings").note("std over seeds"),
+    ]
 }
 
 /// "1 run", "2 runs".

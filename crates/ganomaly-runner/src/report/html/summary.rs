@@ -2,13 +2,18 @@
 
 use super::data::{Group, Results};
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
-use super::page::{self, Cell, Column, count, heat_map, legend, mean, mean_std, table};
-use crate::report::published::{PublishedColumn, published};
+use super::page::{
+    Cell, Column, count, estimate_cells, estimate_columns, heat_map, interval, legend, mean,
+    mean_std, over_trainings, table,
+};
+use crate::aurocs::{self, plain, trainings};
+use crate::report::published::{PublishedColumn, doubts, published};
 use anyhow::Result;
 use maud::{Markup, PreEscaped, html};
 
 /// What stands beneath the title: the protocol and the numbers that count.
-pub fn lead(results: &Results) -> Markup {
+pub fn lead(results: &Results) -> Result<Markup> {
+    let average = results.groups[0].average()?;
     let runs = results.runs().count();
     let first = &results.groups[0];
     let mut protocols: Vec<&str> =
@@ -31,7 +36,7 @@ pub fn lead(results: &Results) -> Markup {
         ),
         (first.seeds.len().to_string(), if first.seeds.len() == 1 { "seed" } else { "seeds" }),
     ];
-    html! {
+    Ok(html! {
         p.protocol {
             (datasets.join(", ")) " · "
             @for (at, protocol) in protocols.iter().enumerate() {
@@ -41,10 +46,9 @@ pub fn lead(results: &Results) -> Markup {
         }
         dl.facts {
             @if results.groups.len() == 1 {
-                div.main {
-                    dt { "mean AUROC" }
-                    dd { (overall(first)) }
-                }
+                div.main { dt { "mean AUROC" } dd { (plain(average.value)) } }
+                div { dt { "over test images, 95 %" } dd { (interval(average.over_images, plain)) } }
+                div { dt { "over trainings" } dd { (over_trainings(&average, plain)) } }
             }
             @for (value, name) in facts {
                 div { dt { (name) } dd { (value) } }
@@ -56,18 +60,7 @@ pub fn lead(results: &Results) -> Markup {
                 @if results.others > 0 { (count(results.others, "finished run", "finished runs")) " of other configs in the folder, not shown here." }
             }
         }
-    }
-}
-
-/// The average over classes, with its deviation over seeds where every class has the same seeds.
-fn overall(group: &Group) -> String {
-    let averages = group.averages();
-    if averages.len() == group.seeds.len() {
-        return mean_std(&averages);
-    }
-    let classes: Vec<f64> =
-        group.classes.iter().filter_map(|class| mean(&group.aurocs(class))).collect();
-    mean(&classes).map_or("–".into(), |m| format!("{m:.3}"))
+    })
 }
 
 /// The table of one setting, with its figure.
@@ -75,9 +68,10 @@ pub fn by_class(group: &Group) -> Result<Markup> {
     let columns = published(&group.first().config.dataset)?;
     Ok(html! {
         div.pair {
-            (class_table(group, &columns))
+            (class_table(group, &columns)?)
             (class_figure(group, &columns)?)
         }
+        p.note { (trainings(&group.average()?)) ". " (aurocs::MEANING) }
         @if !columns.is_empty() { (sources(&columns)) }
     })
 }
@@ -91,46 +85,25 @@ fn method(column: &PublishedColumn) -> String {
     column.method.replace('_', " ")
 }
 
-fn class_table(group: &Group, published: &[PublishedColumn]) -> Markup {
+fn class_table(group: &Group, published: &[PublishedColumn]) -> Result<Markup> {
     let seeds = count(group.seeds.len(), "seed", "seeds");
-    let several = group.seeds.len() > 1;
-    let mut columns = vec![
-        Column::text(group.class_heading()),
-        Column::number("AUROC").note(if several { "mean ± std" } else { "one seed" }),
-        // One run's interval says nothing about the mean of several.
-        if several {
-            Column::number("seeds")
-        } else {
-            Column::number("95 % interval").note("bootstrap")
-        },
-    ];
-    columns.extend(published.iter().map(|c| Column::number(&method(c)).note(&c.standing)));
-    let number =
-        |values: &[f64]| Cell::sorted_by(mean(values), html! { strong { (mean_std(values)) } });
+    let mut columns = vec![Column::text(group.class_heading())];
+    columns.extend(estimate_columns("AUROC"));
+    columns.push(Column::number("seeds"));
+    columns.extend(published.iter().map(|c| Column::number(&method(c)).note(&c.caution())));
     let mut rows = Vec::new();
     for class in &group.classes {
-        let values = group.aurocs(class);
-        let interval = group.of_class(class).next().map(|run| run.metrics.auroc_interval);
-        let mut row = vec![
-            Cell::text(class),
-            number(&values),
-            if several {
-                Cell::number(Some(values.len() as f64), 0)
-            } else {
-                Cell::sorted_by(
-                    interval.map(|i| i[0]),
-                    html! { @if let Some([low, high]) = interval { (format!("{low:.3} – {high:.3}")) } },
-                )
-            },
-        ];
+        let mean = group.mean_of(class)?;
+        let mut row = vec![Cell::text(class)];
+        row.extend(estimate_cells(&mean, plain));
+        row.push(Cell::number(Some(mean.over_trainings.seeds as f64), 0));
         row.extend(published.iter().map(|column| Cell::number(of_class(column, class), 3)));
         rows.push(row);
     }
-    let mut average = vec![
-        Cell::text("average"),
-        Cell::markup(html! { strong { (overall(group)) } }),
-        Cell::text(""),
-    ];
+    let overall = group.average()?;
+    let mut average = vec![Cell::text("average")];
+    average.extend(estimate_cells(&overall, plain));
+    average.push(Cell::number(Some(overall.over_trainings.seeds as f64), 0));
     average.extend(published.iter().map(|column| {
         let all: Option<Vec<f64>> = group.classes.iter().map(|c| of_class(column, c)).collect();
         Cell::number(all.and_then(|all| mean(&all)), 3)
@@ -143,7 +116,7 @@ fn class_table(group: &Group, published: &[PublishedColumn]) -> Markup {
             "AUROC by class over {seeds}, beside published numbers and how far those can be trusted"
         )
     };
-    table(&caption, &columns, &rows, &foot)
+    Ok(table(&caption, &columns, &rows, &foot))
 }
 
 /// A row a class: each seed, their mean and deviation, and the published numbers.
@@ -208,7 +181,7 @@ fn class_figure(group: &Group, published: &[PublishedColumn]) -> Result<Markup> 
         entries[0].2 = "here".into();
     }
     for &(column, ink) in &columns {
-        entries.push((ink, "diamond", format!("{} ({})", method(column), column.standing)));
+        entries.push((ink, "diamond", format!("{} ({})", method(column), column.caution())));
     }
     entries.push((Ink::Muted, "dashed", "chance".into()));
     let entries: Vec<(Ink, &str, &str)> =
@@ -240,6 +213,7 @@ fn sources(columns: &[PublishedColumn]) -> Markup {
                     }
                 }
             }
+            @for doubt in doubts(columns) { p { strong { "AUROC or AUPRC?" } " " (doubt) } }
         }
     }
 }
@@ -272,10 +246,10 @@ pub fn class_by_seed(group: &Group) -> Markup {
 }
 
 /// Every setting in a row, and the heat map of settings and classes.
-pub fn settings(results: &Results) -> Markup {
+pub fn settings(results: &Results) -> Result<Markup> {
     let mut columns: Vec<Column> = results.keys.iter().map(|key| Column::number(key)).collect();
+    columns.extend(estimate_columns("AUROC"));
     columns.extend([
-        Column::number("AUROC").note("mean over classes ± std over seeds"),
         Column::number("runs"),
         Column::number("lowest class"),
         Column::number("highest class"),
@@ -288,13 +262,13 @@ pub fn settings(results: &Results) -> Markup {
                 group.classes.iter().filter_map(|class| mean(&group.aurocs(class))).collect();
             let mut row: Vec<Cell> =
                 group.settings.iter().map(|(_, value)| Cell::text(value)).collect();
-            row.push(Cell::sorted_by(mean(&classes), html! { strong { (overall(group)) } }));
+            row.extend(estimate_cells(&group.average()?, plain));
             row.push(Cell::number(Some(group.runs.len() as f64), 0));
             let ends = [f64::min as fn(f64, f64) -> f64, f64::max];
             row.extend(ends.map(|end| Cell::number(classes.iter().copied().reduce(end), 3)));
-            row
+            Ok(row)
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let mut classes: Vec<String> = Vec::new();
     for class in results.groups.iter().flat_map(|group| &group.classes) {
         if !classes.contains(class) {
@@ -309,17 +283,19 @@ pub fn settings(results: &Results) -> Markup {
             (group.name(), classes.iter().map(of).collect())
         })
         .collect();
-    html! {
+    Ok(html! {
         p {
             "The runs differ in " (results.keys.join(", ")) ". "
-            "Each row is one setting; none is picked out by its test result."
+            "Each row is one setting; none is picked out by its test result. " (aurocs::MEANING)
         }
         (table("Every setting", &columns, &rows, &[]))
         (heat_map("Mean AUROC by setting and class", "setting", &classes, &heat))
-    }
+    })
 }
 
 /// The AUROC of a group, for a heading.
-pub fn headline(group: &Group) -> String {
-    format!("mean AUROC {} over {}", overall(group), page::count(group.runs.len(), "run", "runs"))
+pub fn headline(group: &Group) -> Result<String> {
+    let average = group.average()?;
+    let std = average.over_trainings.std.map(|std| format!(" ± {std:.3}")).unwrap_or_default();
+    Ok(format!("mean AUROC {}{std} over {}", plain(average.value), trainings(&average)))
 }

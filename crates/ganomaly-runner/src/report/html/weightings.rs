@@ -1,92 +1,19 @@
 //! What each loss weight is worth, from `weightings.json` and the plots beside it.
 
-use super::audit::signed;
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
-use super::page::{Cell, Column, legend, table};
+use super::page::{
+    Cell, Column, estimate_cells, estimate_columns, interval, legend, signed, table,
+};
+use crate::aurocs::{self, plain};
+use crate::compare::NOT_INDEPENDENT;
+use crate::config::design::WEIGHTS;
+use crate::weightings::{Setting, Weightings};
 use anyhow::{Context, Result};
 use base64::Engine;
+use ganomaly_metrics::Interval;
 use maud::{Markup, PreEscaped, html};
-use serde::Deserialize;
 use std::fs;
 use std::path::Path;
-
-const WEIGHTS: [&str; 3] = ["w_adv", "w_con", "w_enc"];
-/// What a report shows of `weightings.json`.
-#[derive(Debug, Deserialize)]
-pub struct Weightings {
-    classes: Vec<String>,
-    seeds: Vec<u64>,
-    design: String,
-    steps: usize,
-    settings: Vec<Setting>,
-    trend: Option<Trend>,
-    levels: Vec<Level>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Setting {
-    preset: Option<String>,
-    weights: [f64; 3],
-    auroc: Mean,
-    by_class: Vec<ClassMean>,
-    against_paper: Option<Comparison>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Mean {
-    mean: f64,
-    std: Option<f64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ClassMean {
-    class: String,
-    auroc: Mean,
-}
-
-#[derive(Debug, Deserialize)]
-struct Comparison {
-    effect: Effect,
-    wilcoxon: Test,
-}
-
-#[derive(Debug, Deserialize)]
-struct Test {
-    p: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Effect {
-    mean: f64,
-    interval: Option<Interval>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-struct Interval {
-    low: f64,
-    high: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Trend {
-    slopes: [Slope; 3],
-    r_squared: f64,
-    settings: usize,
-}
-
-#[derive(Debug, Deserialize)]
-struct Slope {
-    value: f64,
-    interval: Interval,
-    p: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Level {
-    weight: String,
-    value: f64,
-    effect: Effect,
-}
 
 /// Reads an experiment's weightings; none where there is no such file.
 pub fn read(folder: &Path) -> Result<Option<Weightings>> {
@@ -95,7 +22,7 @@ pub fn read(folder: &Path) -> Result<Option<Weightings>> {
         return Ok(None);
     }
     let what =
-        || format!("{}: no weightings; `cargo xtask weights` writes it anew", path.display());
+        || format!("{}: no weightings; `cargo xtask weights` writes it again", path.display());
     let text = fs::read_to_string(&path).with_context(what)?;
     serde_json::from_str(&text).map(Some).with_context(what)
 }
@@ -108,6 +35,8 @@ pub fn section(all: &Weightings, folder: &Path) -> Result<Markup> {
             (super::page::count(all.seeds.len(), "seed", "seeds")) ", " (all.steps) " training steps a run. "
             "Each is compared with the paper's 1 / 50 / 1, paired over class and seed. With many weightings some differ by chance."
         }
+        p { (aurocs::MEANING) " " (NOT_INDEPENDENT)
+        }
         (settings(all))
         h3 { "Main effects" }
         (effects(all)?)
@@ -119,48 +48,31 @@ pub fn section(all: &Weightings, folder: &Path) -> Result<Markup> {
     })
 }
 
-fn mean(m: &Mean) -> Cell {
-    let shown = match m.std {
-        Some(std) => format!("{:.3} ± {std:.3}", m.mean),
-        None => format!("{:.3}", m.mean),
-    };
-    Cell::sorted_by(Some(m.mean), html! { (shown) })
-}
-
-fn range(interval: Option<Interval>) -> String {
-    interval.map_or("–".into(), |i| format!("{} to {}", signed(i.low), signed(i.high)))
-}
-
 fn settings(all: &Weightings) -> Markup {
     let mut columns = vec![Column::text("weighting")];
     columns.extend(WEIGHTS.map(Column::number));
-    columns.push(Column::number("AUROC").note("mean ± std over class × seed"));
+    columns.extend(estimate_columns("AUROC"));
     if all.classes.len() > 1 {
         columns.extend(all.classes.iter().map(|class| Column::number(class)));
     }
-    columns.extend([
-        Column::number("difference").note("to the paper's"),
-        Column::number("interval").note("95 %, bootstrap"),
-        Column::number("p").note("Wilcoxon"),
-    ]);
+    columns.extend(estimate_columns("difference to the paper's"));
+    columns.push(Column::number("p").note("Wilcoxon"));
     let row = |setting: &Setting| {
         let mut row = vec![Cell::text(setting.preset.as_deref().unwrap_or("–"))];
         row.extend(setting.weights.map(|w| Cell::sorted_by(Some(w), html! { (shown(w)) })));
-        row.push(mean(&setting.auroc));
+        row.extend(estimate_cells(&setting.auroc, plain));
         if all.classes.len() > 1 {
             row.extend(all.classes.iter().map(|class| {
                 let of = setting.by_class.iter().find(|c| c.class == *class);
-                of.map_or_else(|| Cell::number(None, 3), |c| mean(&c.auroc))
+                Cell::number(of.map(|c| c.auroc.value), 3)
             }));
         }
-        let effect = setting.against_paper.as_ref().map(|c| &c.effect);
-        let p = setting.against_paper.as_ref().map(|c| c.wilcoxon.p);
-        row.push(effect.map_or_else(
-            || Cell::number(None, 3),
-            |e| Cell::sorted_by(Some(e.mean), html! { strong { (signed(e.mean)) } }),
-        ));
-        let interval = effect.and_then(|e| e.interval);
-        row.push(Cell::sorted_by(interval.map(|i| i.low), html! { (range(interval)) }));
+        let against = setting.against_paper.as_ref();
+        match against {
+            Some(c) => row.extend(estimate_cells(&c.difference, signed)),
+            None => row.extend([(); 3].map(|()| Cell::number(None, 3))),
+        }
+        let p = against.map(|c| c.wilcoxon.p);
         row.push(Cell::number(p, 3));
         row
     };
@@ -186,7 +98,7 @@ fn effects(all: &Weightings) -> Result<Markup> {
     let trend = rows.len();
     for level in &all.levels {
         let name = format!("{} = {}", level.weight, shown(level.value));
-        rows.push((name, level.effect.mean, level.effect.interval));
+        rows.push((name, level.effect.value, level.effect.over_images));
     }
     if rows.is_empty() {
         return Ok(
@@ -197,7 +109,7 @@ fn effects(all: &Weightings) -> Result<Markup> {
     let columns = [
         Column::text("weight"),
         Column::number("AUROC").note("for ten times the weight"),
-        Column::number("interval").note("95 %"),
+        Column::number("over weightings").note("95 % interval"),
         Column::number("p"),
     ];
     Ok(html! {
@@ -209,23 +121,44 @@ fn effects(all: &Weightings) -> Result<Markup> {
             @let rows: Vec<Vec<Cell>> = WEIGHTS.iter().zip(&trend.slopes).map(|(weight, slope)| vec![
                 Cell::text(weight),
                 Cell::sorted_by(Some(slope.value), html! { strong { (signed(slope.value)) } }),
-                Cell::sorted_by(Some(slope.interval.low), html! { (range(Some(slope.interval))) }),
+                Cell::sorted_by(Some(slope.interval.low), html! { (interval(Some(slope.interval), signed)) }),
                 Cell::number(Some(slope.p), 3),
             ]).collect();
             (table("Trend of each weight", &columns, &rows, &[]))
         }
         @if !all.levels.is_empty() {
-            p { "Each level of the grid against the average of its weight's levels, paired over everything else." }
+            p { "Each level of the grid against the average of its weight's levels, over the grid's own points, paired over everything else." }
         }
+        @if !all.levels.is_empty() { (levels(all)) }
         figure.wide {
             (PreEscaped(svg))
             @if trend == 0 || all.levels.is_empty() {
                 (legend(&[(Ink::Main, "dot", "effect with its 95 % interval"), (Ink::Muted, "dashed", "none")]))
             } @else {
-                (legend(&[(Ink::Main, "dot", "trend with its 95 % interval"), (Ink::Series(0), "dot", "level with its interval"), (Ink::Muted, "dashed", "none")]))
+                (legend(&[(Ink::Main, "dot", "trend, 95 % over weightings"), (Ink::Series(0), "dot", "level, 95 % over test images"), (Ink::Muted, "dashed", "none")]))
             }
         }
     })
+}
+
+fn levels(all: &Weightings) -> Markup {
+    let mut columns = vec![Column::text("weight"), Column::number("level")];
+    columns.extend(estimate_columns("AUROC to the mean"));
+    columns.push(Column::number("blocks"));
+    let rows: Vec<Vec<Cell>> = all
+        .levels
+        .iter()
+        .map(|level| {
+            let mut row = vec![
+                Cell::text(&level.weight),
+                Cell::sorted_by(Some(level.value), html! { (shown(level.value)) }),
+            ];
+            row.extend(estimate_cells(&level.effect, signed));
+            row.push(Cell::number(Some(level.blocks as f64), 0));
+            row
+        })
+        .collect();
+    table("Each level of each weight", &columns, &rows, &[])
 }
 
 fn effects_figure(rows: &[(String, f64, Option<Interval>)], trend: usize) -> Result<String> {

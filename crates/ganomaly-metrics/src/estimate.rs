@@ -1,0 +1,121 @@
+//! A mean over runs, and how far it would move with other test images and with other trainings.
+
+use crate::ranking::check_finite;
+use crate::{Error, Interval, Result, mean_std, percentile_interval};
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+/// Seeds that an interval over trainings needs: two would give one thirteen deviations wide.
+const SEEDS: usize = 3;
+
+/// What a run adds to a mean: its AUROC, or a difference of AUROCs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunValue<'a> {
+    /// The run's class.
+    pub class: &'a str,
+    /// The run's seed.
+    pub seed: u64,
+    /// The value.
+    pub value: f64,
+    /// The value in each resample of the test images; empty where the scores are not there.
+    pub resampled: Vec<f64>,
+}
+
+/// A mean over runs: over each class's runs, then over the classes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The mean.
+    pub value: f64,
+    /// Its interval over test images: where it would lie with other images of the same kind, the trained
+    /// weights as they are. The images are resampled jointly for all runs. None where a run's scores are
+    /// not there.
+    pub over_images: Option<Interval>,
+    /// How it varies over trainings.
+    pub over_trainings: OverTrainings,
+}
+
+/// How a mean over runs varies from one training to the next.
+///
+/// A seed's trainings share the seed, so the seed is what is drawn: the values are the means over
+/// classes of each seed that has every class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OverTrainings {
+    /// Runs behind the mean.
+    pub runs: usize,
+    /// Seeds that have every class.
+    pub seeds: usize,
+    /// Sample standard deviation over these seeds of the mean over classes; none with fewer than two.
+    pub std: Option<f64>,
+    /// Student's t interval of the mean over these seeds; none with fewer than three.
+    pub interval: Option<Interval>,
+}
+
+/// The mean of at least one run's value with its two kinds of uncertainty, both intervals of the given level, in (0, 1).
+pub fn estimate(values: &[RunValue<'_>], level: f64) -> Result<Estimate> {
+    let classes = distinct(values.iter().map(|v| v.class));
+    let all: Vec<f64> = values.iter().map(|v| v.value).collect();
+    check_finite(&all)?;
+    // Each class weighs the same, and within it each run.
+    let shares: Vec<f64> = values
+        .iter()
+        .map(|v| {
+            let runs = values.iter().filter(|other| other.class == v.class).count();
+            1.0 / (classes.len() * runs) as f64
+        })
+        .collect();
+    let resamples = values.iter().map(|v| v.resampled.len()).min().unwrap_or_default();
+    let over_images = if resamples == 0 {
+        None
+    } else {
+        let mean = |i: usize| values.iter().zip(&shares).map(|(v, s)| v.resampled[i] * s).sum();
+        Some(percentile_interval(&(0..resamples).map(mean).collect::<Vec<f64>>(), level)?)
+    };
+    Ok(Estimate {
+        value: all.iter().zip(&shares).map(|(value, share)| value * share).sum(),
+        over_images,
+        over_trainings: over_trainings(values, &classes, level)?,
+    })
+}
+
+fn over_trainings(values: &[RunValue<'_>], classes: &[&str], level: f64) -> Result<OverTrainings> {
+    let mean_of = |class: &str, seed: u64| -> Option<f64> {
+        let of = values.iter().filter(|v| v.class == class && v.seed == seed);
+        mean_std(&of.map(|v| v.value).collect::<Vec<_>>()).ok().map(|m| m.mean)
+    };
+    let by_seed: Vec<f64> = distinct(values.iter().map(|v| v.seed))
+        .into_iter()
+        .filter_map(|seed| classes.iter().map(|class| mean_of(class, seed)).collect())
+        .map(|means: Vec<f64>| means.iter().sum::<f64>() / means.len() as f64)
+        .collect();
+    Ok(OverTrainings {
+        runs: values.len(),
+        seeds: by_seed.len(),
+        std: mean_std(&by_seed).ok().and_then(|m| m.std),
+        interval: if by_seed.len() < SEEDS { None } else { Some(t_interval(&by_seed, level)?) },
+    })
+}
+
+/// Student's t interval of the mean of at least two independent values.
+pub fn t_interval(values: &[f64], level: f64) -> Result<Interval> {
+    let summary = mean_std(values)?;
+    let (Some(std), true) = (summary.std, level > 0.0 && level < 1.0) else {
+        return Err(Error::Parameter(format!(
+            "{} values at level {level}: use at least 2, and a level in (0, 1)",
+            values.len()
+        )));
+    };
+    let student = StudentsT::new(0.0, 1.0, (values.len() - 1) as f64)
+        .map_err(|e| Error::Parameter(e.to_string()))?;
+    let half = student.inverse_cdf(f64::midpoint(1.0, level)) * std / (values.len() as f64).sqrt();
+    Ok(Interval { low: summary.mean - half, high: summary.mean + half })
+}
+
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = Vec::new();
+    for value in values {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    all
+}

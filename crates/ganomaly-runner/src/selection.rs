@@ -1,0 +1,146 @@
+//! Choosing runs by their settings: `KEY=VALUE,KEY=VALUE`.
+
+use crate::config::{RunConfig, parse_value};
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+
+/// Settings that a run must have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection(Vec<(String, toml::Value)>);
+
+impl Selection {
+    /// Reads `KEY=VALUE` with commas between them; empty where the text is.
+    pub fn parse(text: &str) -> Result<Self> {
+        let all = text.split(',').map(str::trim).filter(|s| !s.is_empty());
+        let setting = |setting: &str| {
+            let (key, value) = setting
+                .split_once('=')
+                .with_context(|| format!("{setting:?} is not a setting: write KEY=VALUE"))?;
+            anyhow::Ok((key.trim().to_string(), parse_value(value.trim())?))
+        };
+        Ok(Self(all.map(setting).collect::<Result<_>>()?))
+    }
+
+    /// Which of the configs have all the settings. A setting that does not exist, and a value that no config has, is named beside what there is.
+    pub fn choose(&self, configs: &[RunConfig]) -> Result<Vec<bool>> {
+        let tables = configs.iter().map(table).collect::<Result<Vec<_>>>()?;
+        for (key, value) in &self.0 {
+            if let Some(known) = unknown(key, value) {
+                let there = match varying(&tables) {
+                    there if there.is_empty() => format!("the settings are {}", known.join(", ")),
+                    there => format!("the runs there differ in {there}"),
+                };
+                bail!("{key:?}: there is no such setting; {there}");
+            }
+        }
+        let mut chosen = vec![true; configs.len()];
+        for (key, value) in &self.0 {
+            let mut fits = Vec::new();
+            for (config, table) in configs.iter().zip(&tables) {
+                let fit = has(config, table, key, value).with_context(|| {
+                    format!("{key} = {value}: not a value of this setting; {}", there(&tables, key))
+                });
+                fits.push(fit?);
+            }
+            if !fits.contains(&true) {
+                bail!(
+                    "none of the {} finished runs there has {key} = {value}; {}",
+                    configs.len(),
+                    there(&tables, key)
+                );
+            }
+            chosen.iter_mut().zip(fits).for_each(|(chosen, fits)| *chosen &= fits);
+        }
+        Ok(chosen)
+    }
+}
+
+/// A config as a table of its settings.
+pub fn table(config: &RunConfig) -> Result<toml::Table> {
+    toml::Table::try_from(config).context("the config cannot be written as TOML")
+}
+
+/// Whether setting this value would leave the run as it is.
+fn has(config: &RunConfig, table: &toml::Table, key: &str, value: &toml::Value) -> Result<bool> {
+    let mut table = table.clone();
+    table.insert(key.to_string(), value.clone());
+    let changed = RunConfig::deserialize(table).map_err(|e| anyhow!("{}", e.message()))?;
+    Ok(changed.resolved()? == *config)
+}
+
+/// The names of all settings, where this is none of them.
+fn unknown(key: &str, value: &toml::Value) -> Option<Vec<String>> {
+    let one = toml::Table::from_iter([(key.to_string(), value.clone())]);
+    let error = RunConfig::deserialize(one).err()?;
+    let names = error.message().strip_prefix("unknown field ")?;
+    // `key`, expected one of `a`, `b`, …
+    let names = names.split('`').skip(3).step_by(2).map(String::from);
+    Some(names.filter(|name| !["sweep", "design"].contains(&name.as_str())).collect())
+}
+
+/// The values of a setting.
+fn values(tables: &[toml::Table], key: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for table in tables {
+        let value = table.get(key).map_or_else(|| "unset".into(), ToString::to_string);
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    all
+}
+
+fn there(tables: &[toml::Table], key: &str) -> String {
+    format!("there it is {}", values(tables, key).join(", "))
+}
+
+/// Every setting in which the runs differ, with its values.
+fn varying(tables: &[toml::Table]) -> String {
+    let mut keys: Vec<&String> = tables.iter().flat_map(toml::Table::keys).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let each = keys.into_iter().map(|key| (key, values(tables, key)));
+    let each = each.filter(|(_, values)| values.len() > 1);
+    each.map(|(key, values)| format!("{key} ({})", values.join(", ")))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Experiment;
+
+    #[test]
+    fn what_cannot_be_chosen_is_named_beside_what_there_is() {
+        let text = "dataset = \"synthetic\"\n[sweep]\nabnormal_class = [1, 2]\nseed = [0, 1]\nw_con = [5, 50]\n";
+        let configs = Experiment::parse("t", text, &[]).unwrap().runs;
+        let choose = |text: &str| Selection::parse(text)?.choose(&configs);
+        let count = |text: &str| choose(text).unwrap().iter().filter(|&&c| c).count();
+        assert_eq!(
+            (count(""), count("w_con=5"), count("w_con=5.0, abnormal_class=bar,seed=1")),
+            (8, 4, 1)
+        );
+        for (text, words) in [
+            ("sed=0", vec!["\"sed\": there is no such setting", "seed (0, 1); w_con (5.0, 50.0)"]),
+            ("w_con=abc", vec!["w_con = \"abc\"", "there it is 5.0, 50.0", "invalid type"]),
+            (
+                "w_con=7",
+                vec!["none of the 8 finished runs there has w_con = 7", "there it is 5.0, 50.0"],
+            ),
+            ("train_limit=7", vec!["has train_limit = 7; there it is unset"]),
+            (
+                "abnormal_class=frog",
+                vec!["abnormal_class", "no such class", "there it is \"bar\", \"cross\""],
+            ),
+            ("w_con", vec!["\"w_con\" is not a setting: write KEY=VALUE"]),
+            ("w_con=5\nx=1", vec!["a value is a single line"]),
+        ] {
+            let error = format!("{:#}", choose(text).unwrap_err());
+            assert!(!error.contains("TOML parse error"), "{error}");
+            for word in words {
+                assert!(error.contains(word), "{text}: {error:?} should contain {word:?}");
+            }
+        }
+    }
+}
