@@ -154,10 +154,12 @@ fn make_older(folder: &Path) {
 
 #[test]
 fn a_folder_of_an_older_generation_is_told_and_left_alone() {
-    let s = Sandbox::new(&tiny("\n[sweep]\nabnormal_class = [0, 1]\nseed = [0]\n"));
+    let text = tiny("\n[sweep]\nabnormal_class = [0, 1]\nseed = [0]\n");
+    let s = Sandbox::new(&text.replace("train_limit = 32", "train_limit = 64"));
     s.ok(&["sweep", "s.toml"]);
     let folder = s.path("results/s");
     make_older(&folder);
+    copy(&folder, &s.path("results/s-audit"));
     let words = ["older results, of generation 1 of the numerics", "another folder"];
     for command in [
         &["sweep", "s.toml"][..],
@@ -165,7 +167,7 @@ fn a_folder_of_an_older_generation_is_told_and_left_alone() {
         &["report", "s"],
         &["compare", "results/s", "abnormal_class=ring", "abnormal_class=bar"],
         &["status", "results/s"],
-        &["audit", "s.toml", "--set", "keep_scores=\"every-epoch\"", "--name", "s"],
+        &["audit", "s.toml"],
     ] {
         s.refused(command, &words);
     }
