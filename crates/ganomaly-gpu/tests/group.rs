@@ -150,12 +150,18 @@ fn a_group_goes_on_from_training_states_to_the_bit() {
     for (epoch, losses) in (1..3).zip(&losses) {
         assert_eq!(&resumed.train(&mut others, &orders(epoch)).unwrap(), losses);
     }
+    let numbers = |t: &Tensor| {
+        t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
+    };
     let same = |a: &[ganomaly_model::NamedTensors], b: &[ganomaly_model::NamedTensors]| {
-        for ((name, a), (_, b)) in a.iter().flatten().zip(b.iter().flatten()) {
-            let numbers = |t: &Tensor| {
-                t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
-            };
-            assert_eq!(numbers(a), numbers(b), "{name}");
+        assert_eq!((a.len(), b.len()), (3, 3));
+        for (a, b) in a.iter().zip(b) {
+            assert!(!a.is_empty() && a.len() == b.len(), "{} tensors, {}", a.len(), b.len());
+            for ((name, a), (other, b)) in a.iter().zip(b) {
+                assert_eq!(name, other);
+                assert!(a.elem_count() > 0, "{name} is empty");
+                assert_eq!(numbers(a), numbers(b), "{name}");
+            }
         }
     };
     same(&again, &states);

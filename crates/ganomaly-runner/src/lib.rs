@@ -30,6 +30,9 @@ pub mod record;
 pub mod registry;
 pub mod report;
 pub mod score;
+#[cfg(test)]
+#[path = "../../../tests/skip.rs"]
+mod skip;
 pub mod status;
 pub mod sweep;
 pub mod tensorboard;

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // Each test binary uses a part.
 
+#[path = "../../../../tests/skip.rs"]
+pub mod skip;
+
 use candle_core::{DType, Tensor};
 use ganomaly_gpu::twin::Twin;
 use ganomaly_gpu::{Buffer, Error, Launch, Machine, Precision, Result};
@@ -13,19 +16,19 @@ pub enum Anywhere {
     Card(Box<ganomaly_gpu::cuda::Card>),
 }
 
-/// Every machine there is, with room for `buffers`. Without a C compiler or a card, a word about it.
+/// Every machine there is, with room for `buffers`.
 pub fn machines(buffers: &[usize], precision: Precision) -> Vec<Anywhere> {
     let mut all = Vec::new();
     match Twin::new(buffers, precision) {
         Err(Error::NoCompiler(compiler)) => {
-            println!("no C compiler {compiler}: the host is skipped")
+            skip::missing(&format!("there is no C compiler {compiler} for the host"));
         }
         twin => all.push(Anywhere::Host(twin.unwrap())),
     }
     #[cfg(feature = "cuda")]
     match ganomaly_gpu::cuda::Card::new(0, buffers, precision) {
         Err(e @ (Error::NoDriver(_) | Error::NoCard { .. })) => {
-            println!("{e}: the card is skipped")
+            skip::allowed(&format!("{e} (the card)"));
         }
         card => all.push(Anywhere::Card(Box::new(card.unwrap()))),
     }

@@ -40,6 +40,8 @@ pub struct Member<'a> {
     pub name: &'a str,
     /// Its checkpoints.
     pub checkpoints: &'a Checkpoints,
+    /// Set when another process has taken the run over: the group goes on without it.
+    pub lost: &'a Cancel,
 }
 
 /// An epoch, and whether its training is behind.
@@ -48,8 +50,10 @@ type Place = (usize, bool);
 /// Where a run begins: its beginning, or a checkpoint.
 type Start = (RunState, NamedTensors);
 
-/// Trains and scores runs that are [`alike`] on `device`, each else as its config says and from its newest checkpoint on. Runs whose checkpoints are
-/// of different epochs train in groups of their own. The outer error is of all of them, the inner ones are of single runs.
+/// Trains and scores runs that are [`alike`] on `device`, each else as its config says and from its
+/// newest checkpoint on. Runs whose checkpoints are of different epochs train in groups of their own.
+/// The outer error is of all of them, the inner ones are of single runs; that of a run which another
+/// process took over is [`Interrupted`].
 pub fn train(
     members: &[Member<'_>],
     device: DeviceName,
@@ -223,6 +227,7 @@ impl Runs<'_> {
         let config = self.members[0].config;
         while self.states[0].epoch <= config.epochs && failed.iter().any(Option::is_none) {
             self.cancel.check()?;
+            self.drop_lost(failed);
             if self.states[0].step == 0 {
                 self.train_epoch(group, bars, failed)?;
             }
@@ -234,6 +239,16 @@ impl Runs<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Ends the runs that other processes have taken over. A group's kernels take all of its runs, so
+    /// they keep step with the others, and nobody looks at them.
+    fn drop_lost(&self, failed: &mut [Option<anyhow::Error>]) {
+        for (member, failed) in self.members.iter().zip(failed) {
+            if member.lost.is_set() {
+                failed.get_or_insert_with(|| Interrupted.into());
+            }
+        }
     }
 
     fn train_epoch<M: Machine>(
@@ -345,7 +360,9 @@ impl Runs<'_> {
             }
         };
         for (run, detector) in detectors.into_iter().enumerate() {
-            if failed[run].is_some() || self.steps_taken(run) == 0 {
+            // A run that is lost has its checkpoints written by whoever has it now.
+            let gone = failed[run].is_some() || self.members[run].lost.is_set();
+            if gone || self.steps_taken(run) == 0 {
                 continue;
             }
             let state = self.states[run].clone();
