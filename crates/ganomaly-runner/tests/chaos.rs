@@ -50,7 +50,7 @@ fn killed_again_and_again_a_sweep_comes_to_the_same_bytes() {
     assert_eq!(report.kills.values().sum::<usize>(), 5);
     assert!(report.rounds > 0 && report.compared == 2 * report.rounds);
     assert!(report.files >= 8 * report.compared, "{report}");
-    assert!(report.kills.keys().all(|m| *m >= Moment::Starting));
+    assert!(report.kills.keys().any(|m| *m > Moment::Starting), "no kill hit a step: {report}");
 }
 
 /// SIGTERM is Ctrl-C: a checkpoint, and the command that goes on.
