@@ -102,6 +102,7 @@ fn fingerprint(outcome: &Outcome) -> Vec<(String, Vec<u64>)> {
         let numbers = t.flatten_all().unwrap().to_dtype(candle_core::DType::F64).unwrap();
         all.push((name, bits(&numbers.to_vec1::<f64>().unwrap())));
     }
+    assert!(!all.is_empty(), "a state without tensors");
     for e in &outcome.epochs {
         let losses: Vec<f64> = e.losses.iter().map(|(_, v)| *v).collect();
         all.push((format!("epoch {}", e.epoch), bits(&[losses, e.auroc.clone()].concat())));

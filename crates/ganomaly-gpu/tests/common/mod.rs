@@ -77,7 +77,42 @@ impl Machine for Anywhere {
     }
 }
 
+/// How far a machine's numbers may be from those of the CPU in float64.
+pub struct Limits {
+    /// One layer in tf32 or bf16, from its rounded operands on.
+    pub tensor_cores: f64,
+    /// A whole step's gradients.
+    pub gradients: f64,
+    /// What follows from gradients: weights, statistics and the losses of later steps.
+    pub learnt: f64,
+    /// Scores by such weights.
+    pub scores: f64,
+}
+
+/// The twin rounds each addition and multiplication to nearest, as the kernels are written.
+const HOST: Limits = Limits { tensor_cores: 2e-6, gradients: 1e-5, learnt: 1e-5, scores: 1e-4 };
+
+/// A card's arithmetic is another, though no fast intrinsics are asked for.
+///
+/// - Tensor cores add up by cutting off, not by rounding to nearest: each of a sum's additions loses
+///   up to one unit of the last place, always towards zero. A twin that cuts off likewise is up to
+///   TENSOR off in the tests' layers. Operands that are cut off instead of rounded would be
+///   1e-4 off in tf32 and 1e-3 in bf16, so the limit tells the two apart.
+/// - A multiplication and an addition are one operation, rounded once. A rectifier's input within
+///   rounding of its kink may then fall on the other side than in float64, and its gradient with it.
+///   Adam divides a gradient by its size, so where one is near 0 the weight's whole step (1e-2 of a
+///   weight) depends on it.
+const CARD: Limits = Limits { tensor_cores: 2e-5, gradients: 1e-3, learnt: 1e-3, scores: 1e-2 };
+
 impl Anywhere {
+    pub fn limits(&self) -> &'static Limits {
+        match self {
+            Self::Host(_) => &HOST,
+            #[cfg(feature = "cuda")]
+            Self::Card(_) => &CARD,
+        }
+    }
+
     pub fn run(&mut self, launches: &[Launch]) {
         self.replay(&launches.to_vec()).unwrap();
     }

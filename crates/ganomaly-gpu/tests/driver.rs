@@ -1,0 +1,77 @@
+//! What is said where the driver is not what it should be: a stand-in for its library, with none of a
+//! card behind it, takes its place in a process of its own.
+
+#![cfg(all(feature = "cuda", target_os = "linux"))]
+
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
+use ganomaly_gpu::Precision;
+use ganomaly_gpu::cuda::{Card, cards, describe};
+use std::process::Command;
+
+/// Names what the stand-in is to say: the CUDA that it knows, and `cuInit`'s result.
+const ASKED: &str = "GANOMALY_STAND_IN_DRIVER";
+
+const SOURCE: &str = "
+#include <stdlib.h>
+#include <string.h>
+static int number(int which) {
+    const char *text = getenv(\"GANOMALY_STAND_IN_DRIVER\");
+    for (; which > 0; which--) text = strchr(text, ' ') + 1;
+    return atoi(text);
+}
+int cuDriverGetVersion(int *version) { *version = number(0); return 0; }
+int cuInit(unsigned flags) { (void)flags; return number(1); }
+int cuDeviceGetCount(int *count) { *count = 0; return 0; }
+";
+
+/// In the process with the stand-in: what becomes of every way to a card.
+#[test]
+fn in_a_process_of_its_own() {
+    if std::env::var_os(ASKED).is_some() {
+        println!("cards: {}", cards().map_or_else(|e| e.to_string(), |n| n.to_string()));
+        println!("describe: {}", describe(0).unwrap_err());
+        let card = Card::new(0, &[1], Precision::F32).err().map(|e| e.to_string());
+        println!("new: {}", card.unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_driver_without_a_card_or_too_old_or_a_stub_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, library) = (dir.path().join("driver.c"), dir.path().join("libcuda.so"));
+    std::fs::write(&source, SOURCE).unwrap();
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    let built = Command::new(&compiler).args(["-shared", "-fPIC", "-o"]).args([&library, &source]);
+    match built.status() {
+        Ok(status) => assert!(status.success()),
+        Err(e) => return skip::missing(&format!("there is no C compiler {compiler}: {e}")),
+    }
+    let said = |driver: &str| {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "in_a_process_of_its_own", "--nocapture"]);
+        child.env(ASKED, driver).env("LD_LIBRARY_PATH", dir.path());
+        let output = child.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    // 100: no device; 34: a toolkit's stub of the library; 803: not the kernel's driver.
+    for (driver, words) in [
+        ("13000 100", &["cards: 0\n", "describe: there is no card 0: the driver knows 0"][..]),
+        ("13000 0", &["cards: 0\n", "new: there is no card 0: the driver knows 0"]),
+        (
+            "12040 0",
+            &["cards: the NVIDIA driver knows CUDA 12.4, this program needs 12.8 or later"],
+        ),
+        ("12060 100", &["new: the NVIDIA driver knows CUDA 12.6", "update the driver"]),
+        ("13000 34", &["cards: no NVIDIA driver: libcuda.so, other than the stub"]),
+        ("13000 803", &["cards: counting cards failed", "SYSTEM_DRIVER_MISMATCH"]),
+    ] {
+        let said = said(driver);
+        for words in words {
+            assert!(said.contains(words), "{driver}: {words:?} in\n{said}");
+        }
+    }
+}
