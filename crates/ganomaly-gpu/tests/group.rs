@@ -3,7 +3,7 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use common::{Anywhere, all, check, flat, machines};
+use common::{Anywhere, check, flat, machines};
 use ganomaly_gpu::{Error, Group, Pictures, Precision, Result, Size};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Detector, Scores};
