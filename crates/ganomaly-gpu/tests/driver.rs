@@ -43,8 +43,8 @@ fn a_driver_without_a_card_or_too_old_or_a_stub_says_so() {
     let (source, library) = (dir.path().join("driver.c"), dir.path().join("libcuda.so"));
     std::fs::write(&source, SOURCE).unwrap();
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
-    let built = Command::new(&compiler).args(["-shared", "-fPIC", "-o"]).args([&library, &source]);
-    match built.status() {
+    let mut build = Command::new(&compiler);
+    match build.args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status() {
         Ok(status) => assert!(status.success()),
         Err(e) => return skip::missing(&format!("there is no C compiler {compiler}: {e}")),
     }

@@ -97,7 +97,7 @@ const HOST: Limits = Limits { tensor_cores: 2e-6, gradients: 1e-5, learnt: 1e-5,
 /// - Tensor cores add up by cutting off, not by rounding to nearest: each addition loses up to one
 ///   unit of the last place, always towards zero. A twin that cuts off likewise is up to 7.6e-7 off
 ///   in the tests' layers; how many terms a card cuts off at once is not documented, hence ten times
-///   that. Operands that are cut off instead of rounded are OPERANDS off, and still found.
+///   that. Operands that are cut off instead of rounded are 8e-4 off in tf32, and still found.
 /// - A multiplication and an addition are one operation, rounded once. A rectifier's input within
 ///   rounding of its kink may then fall on the other side than in float64, and its gradient with it.
 ///   Adam divides a gradient by its size, so where one is near 0 the weight's whole step (1e-2 of a
