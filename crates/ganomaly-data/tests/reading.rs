@@ -8,7 +8,7 @@ use ganomaly_data::datasets::{Cifar10, Mnist, Synthetic};
 use ganomaly_data::{Dataset, Error, LabeledImages, Verification};
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

@@ -1,6 +1,7 @@
 //! Runs that train in lockstep on a card: they differ in class and seed alone.
 
 mod fastest;
+mod pictures;
 mod start;
 
 pub use fastest::fastest;
@@ -13,7 +14,7 @@ use crate::evaluate::{Order, mean_error, score_test_set, test_order, validation_
 use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
 use crate::train::{Epoch, HELP, ModeScores, Outcome, aurocs, describe, last_good, resumed};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use ganomaly_data::{resize, shuffled};
+use ganomaly_data::shuffled;
 use ganomaly_gpu::{Group, Machine, Pictures, Size};
 use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_model::{Detector, NamedTensors, Scores};
@@ -175,7 +176,7 @@ impl Runs<'_> {
         size: Size,
         make: impl FnOnce(&[usize]) -> ganomaly_gpu::Result<M>,
     ) -> Result<Vec<Result<Outcome>>> {
-        let (bytes, table) = pictures(&self.data[0])?;
+        let (bytes, table) = pictures::prepared(&self.data[0])?;
         let pictures = Pictures { bytes: &bytes, table: &table };
         let runs = format!("{} runs of {} pictures a batch", size.runs, size.batch);
         let group = Group::new(&mut self.models, pictures, size, make);
@@ -403,27 +404,4 @@ impl Runs<'_> {
         let scores = group.score(&indices, orders[0].statistics)?;
         Ok(scores.iter().map(|s| (!s.con.is_empty()).then(|| mean_error(s))).collect())
     }
-}
-
-/// All pictures as bytes `[P, S, S, C]` of the network's size, and the network's number for each byte of a channel.
-fn pictures(data: &RunData) -> Result<(Vec<u8>, Vec<f32>)> {
-    let (shape, transform) = (data.images.shape(), &data.transform);
-    transform.check(shape[0])?;
-    let (channels, side) = (shape[0], transform.image_size);
-    let picture = |index: usize| -> Result<Vec<u8>> {
-        let picture =
-            data.images.image(index).with_context(|| format!("there is no picture {index}"))?;
-        let planes = resize(picture, shape, side)?;
-        let pixel = |at: usize| (0..channels).map(move |c| c * side * side + at);
-        Ok((0..side * side).flat_map(pixel).map(|at| planes[at]).collect())
-    };
-    let all: Vec<Vec<u8>> =
-        (0..data.images.len()).into_par_iter().map(picture).collect::<Result<_>>()?;
-    let normalization = &transform.normalization;
-    let channel = |(mean, std): (&f32, &f32)| {
-        let (mean, std) = (*mean, *std);
-        (0..=u8::MAX).map(move |byte| (f32::from(byte) / 255.0 - mean) / std)
-    };
-    let table = normalization.mean.iter().zip(&normalization.std).flat_map(channel).collect();
-    Ok((all.concat(), table))
 }
