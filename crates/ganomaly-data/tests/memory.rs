@@ -2,8 +2,10 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 use ganomaly_data::{Dataset, datasets::Mnist};
-use std::path::PathBuf;
 
 /// Kilobytes of a line of /proc/self/status.
 fn status(key: &str) -> u64 {
@@ -14,10 +16,7 @@ fn status(key: &str) -> u64 {
 
 #[test]
 fn mnist_costs_less_than_60_mb() {
-    let Some(shared) = std::env::var_os("GANOMALY_SHARED").map(PathBuf::from) else {
-        println!("skipped: GANOMALY_SHARED is not set");
-        return;
-    };
+    let Some(shared) = skip::shared() else { return };
     let before = status("VmRSS:");
     let images = Mnist.load(&shared.join("data")).unwrap();
     assert_eq!(images.len(), 70_000);

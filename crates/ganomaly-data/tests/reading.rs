@@ -1,11 +1,14 @@
 //! Files as they come: plain, packed, in several places, and broken in every way.
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 use flate2::{Compression, write::GzEncoder};
 use ganomaly_data::datasets::{Cifar10, Mnist, Synthetic};
 use ganomaly_data::{Dataset, Error, LabeledImages, Verification};
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -248,17 +251,9 @@ fn images_check_their_parts() {
     check(4, [1, 2, 2], &[1], 2, "2 training pictures of 1 in all");
 }
 
-fn shared_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("GANOMALY_SHARED").map(|s| PathBuf::from(s).join("data"));
-    if folder.is_none() {
-        println!("skipped: GANOMALY_SHARED is not set");
-    }
-    folder
-}
-
 #[test]
 fn the_real_mnist_is_official_and_the_cifar_sample_is_not() {
-    let Some(data) = shared_data() else { return };
+    let Some(data) = skip::shared().map(|s| s.join("data")) else { return };
     assert_eq!(Mnist.verify(&data).unwrap(), Verification::Official);
     let images = Cifar10.load(&data.join("cifar-10-sample")).unwrap();
     assert_eq!((images.len(), images.official_train()), (2000, 1500));

@@ -6,6 +6,7 @@ use crate::KERNELS;
 use crate::error::{Error, Result};
 use crate::launch::{Args, Buffer, Launch, THREADS};
 use crate::machine::{Limits, Machine};
+use crate::once::Once;
 use crate::precision::Precision;
 use cudarc::driver::sys::{
     CUdevice_attribute, CUevent_flags, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode,
@@ -21,15 +22,23 @@ use std::sync::Arc;
 // SAFETY: plain numbers in C's layout, the same as in the kernels.
 unsafe impl DeviceRepr for Args {}
 
-/// Compiles the kernels to PTX for a compute capability, e.g. (9, 0). Needs the run-time compiler's library, but no card.
-pub fn compile((major, minor): (i32, i32), precision: Precision) -> Result<Ptx> {
+/// The oldest driver's CUDA, major and minor. `cuEventElapsedTime_v2` came with it; the driver's
+/// library is searched for a function when it is first called, and cudarc panics where it is not
+/// there.
+const OLDEST_DRIVER: (i32, i32) = (12, 8);
+
+/// Compiles the kernels to PTX for a compute capability, e.g. (9, 0), once a process. Needs the
+/// run-time compiler's library, but no card.
+pub fn compile(capability: (i32, i32), precision: Precision) -> Result<Ptx> {
+    static ALL: Once<((i32, i32), Precision), Ptx> = Once::new();
+    ALL.get((capability, precision), || compile_now(capability, precision))
+}
+
+fn compile_now((major, minor): (i32, i32), precision: Precision) -> Result<Ptx> {
     if precision != Precision::F32 && major < 8 {
         return Err(Error::Precision { precision, capability: format!("{major}.{minor}") });
     }
-    // SAFETY: opens a library that has no business but to compile.
-    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
-        return Err(Error::NoCompiler("libnvrtc.so"));
-    }
+    check_compiler()?;
     let architecture = format!("compute_{major}{minor}");
     let options = CompileOptions {
         options: [vec![format!("--gpu-architecture={architecture}")], precision.defines().to_vec()]
@@ -46,14 +55,48 @@ pub fn compile((major, minor): (i32, i32), precision: Precision) -> Result<Ptx> 
     })
 }
 
-/// How many cards the driver knows, or why there are none.
+/// An error where the run-time compiler is not there.
+fn check_compiler() -> Result<()> {
+    // SAFETY: opens a library that has no business but to compile.
+    match unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+        true => Ok(()),
+        false => Err(Error::NoCompiler("libnvrtc.so")),
+    }
+}
+
+/// How many cards the driver knows: none where there is a driver, but no card. An error where there
+/// is no driver, or one too old. Whatever calls the driver asks this first.
 pub fn cards() -> Result<usize> {
     // SAFETY: opens the driver's library.
     if !unsafe { cudarc::driver::sys::is_culib_present() } {
         return Err(Error::NoDriver("libcuda.so"));
     }
-    let count = CudaContext::device_count().map_err(failed("counting cards"))?;
-    Ok(usize::try_from(count).unwrap_or(0))
+    let driver = driver_version()?;
+    if driver < OLDEST_DRIVER {
+        return Err(Error::OldDriver { driver, needed: OLDEST_DRIVER });
+    }
+    match CudaContext::device_count() {
+        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => Ok(0),
+        Err(e) => Err(failed("counting cards")(e)),
+    }
+}
+
+/// Opens a card, or says why it cannot be.
+fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
+    let there = cards()?;
+    if ordinal >= there {
+        return Err(Error::NoCard { wanted: ordinal, there });
+    }
+    CudaContext::new(ordinal).map_err(failed("opening the card"))
+}
+
+/// Bytes of a card's memory, free and in all.
+fn memory(context: &CudaContext) -> Result<(usize, usize)> {
+    let ask = failed("asking for free memory");
+    // Buffers are freed in their stream's order, and their memory is free once the card is behind it.
+    context.synchronize().map_err(&ask)?;
+    context.mem_get_info().map_err(&ask)
 }
 
 /// What there is to know about a card before it is used.
@@ -71,13 +114,9 @@ pub struct Description {
 
 /// Describes a card.
 pub fn describe(ordinal: usize) -> Result<Description> {
-    let there = cards()?;
-    if ordinal >= there {
-        return Err(Error::NoCard { wanted: ordinal, there });
-    }
-    let context = CudaContext::new(ordinal).map_err(failed("opening the card"))?;
+    let context = open(ordinal)?;
     let ask = failed("describing the card");
-    let (free, all) = context.mem_get_info().map_err(&ask)?;
+    let (free, all) = memory(&context)?;
     Ok(Description {
         name: context.name().map_err(&ask)?,
         capability: context.compute_capability().map_err(&ask)?,
@@ -109,7 +148,12 @@ fn compiler_version() -> Result<(i32, i32)> {
 }
 
 fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
-    move |e| Error::Driver { what, message: format!("{e:?}") }
+    move |e| match e {
+        DriverError(CUresult::CUDA_ERROR_STUB_LIBRARY) => {
+            Error::NoDriver("libcuda.so, other than the stub of a CUDA toolkit,")
+        }
+        e => Error::Driver { what, message: format!("{e:?}") },
+    }
 }
 
 /// A program's buffers and kernels on a card.
@@ -125,27 +169,25 @@ pub struct Card {
 pub struct Recording(CudaGraph);
 
 impl Card {
-    /// Compiles the kernels for card `ordinal`, and makes room there for buffers of so many four-byte numbers. Every buffer starts as zeros.
+    /// Compiles the kernels for card `ordinal`, and makes room there for buffers of these sizes, in
+    /// four-byte numbers. Every buffer starts as zeros.
     pub fn new(ordinal: usize, buffers: &[usize], precision: Precision) -> Result<Self> {
-        let there = cards()?;
-        if ordinal >= there {
-            return Err(Error::NoCard { wanted: ordinal, there });
-        }
-        let context = CudaContext::new(ordinal).map_err(failed("opening the card"))?;
+        let context = open(ordinal)?;
         // SAFETY: all work is on one stream, in order.
         unsafe { context.disable_event_tracking() };
         let capability =
             context.compute_capability().map_err(failed("asking for its capability"))?;
-        let kernels = compile(capability, precision)?;
+        check_compiler()?;
         let (compiler, driver) = (compiler_version()?, driver_version()?);
         if compiler > driver {
             return Err(Error::Version { compiler, driver });
         }
+        let kernels = compile(capability, precision)?;
         let module = context.load_module(kernels).map_err(failed("loading the kernels"))?;
         let stream = context.new_stream().map_err(failed("making a stream"))?;
         const MIB: usize = 1 << 20;
         let needed = buffers.iter().sum::<usize>() * size_of::<f32>() / MIB;
-        let (free, _) = context.mem_get_info().map_err(failed("asking for free memory"))?;
+        let (free, _) = memory(&context)?;
         if needed > free / MIB {
             return Err(Error::Memory { free: free / MIB, needed });
         }
@@ -170,14 +212,16 @@ impl Card {
             Ok::<_, Error>(f64::from(number))
         };
         use CUdevice_attribute as Ask;
-        let (major, _) = context.compute_capability().map_err(failed("asking for its limits"))?;
+        let capability = context.compute_capability().map_err(failed("asking for its limits"))?;
         let clock = 1e3 * ask(Ask::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
         let processors = ask(Ask::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        // Multiplications and additions in a clock of a multiprocessor (NVIDIA H100 white paper); other tensor cores do others.
-        let per_clock = match (precision, major) {
+        // Multiplications and additions in a clock of a multiprocessor (CUDA C++ Programming Guide,
+        // arithmetic instructions; NVIDIA H100 white paper). Other tensor cores do others.
+        let per_clock = match (precision, capability) {
+            (Precision::F32, (7, _) | (8, 0)) => Some(64.0),
             (Precision::F32, _) => Some(128.0),
-            (Precision::Tf32, 9) => Some(1024.0),
-            (Precision::Bf16, 9) => Some(2048.0),
+            (Precision::Tf32, (9, _)) => Some(1024.0),
+            (Precision::Bf16, (9, _)) => Some(2048.0),
             _ => None,
         };
         let memory_clock = 1e3 * ask(Ask::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?;

@@ -14,8 +14,23 @@ pub enum Error {
         "device = \"{0}\": this program was built without CUDA; build it with `--features cuda`, or use device = \"cpu\""
     )]
     NotBuilt(String),
+    /// A driver without the functions that this program calls.
+    #[error(
+        "the NVIDIA driver knows CUDA {}.{}, this program needs {}.{} or later: update the driver, or use \
+         device = \"cpu\"",
+        driver.0, driver.1, needed.0, needed.1
+    )]
+    OldDriver {
+        /// The newest CUDA that the driver knows, major and minor.
+        driver: (i32, i32),
+        /// The oldest that will do.
+        needed: (i32, i32),
+    },
     /// There is a driver, but not this card.
-    #[error("there is no card {wanted}: the driver knows {there} (cuda:0 is the first)")]
+    #[error(
+        "there is no card {wanted}: the driver knows {there} (cuda:0 is the first). Name another, or use \
+         device = \"cpu\""
+    )]
     NoCard {
         /// The card asked for.
         wanted: usize,

@@ -48,14 +48,17 @@ struct Recorded<R> {
 pub type Losses = Vec<(&'static str, f64)>;
 
 impl<M: Machine> Group<M> {
-    /// Puts `models`, one a run, and the data set's pictures on the machine that `make` makes for buffers of so many numbers. Training goes on from
-    /// where the models are: their weights, optimisers and random streams.
+    /// Puts `models`, one a run, and the data set's pictures on the machine that `make` makes for
+    /// buffers of these sizes. Training resumes where the models are: their weights, optimisers and
+    /// random streams.
     pub fn new(
         models: &mut [Ganomaly],
         pictures: Pictures<'_>,
         size: Size,
         make: impl FnOnce(&[usize]) -> Result<M>,
     ) -> Result<Self> {
+        // There is a score for each picture of a batch, whatever the orders.
+        let size = Size { order: size.order.max(size.score_batch), ..size };
         let first = models.first().filter(|_| models.len() == size.runs);
         let first = first.ok_or(Error::Runs { models: models.len(), runs: size.runs })?;
         let (program, config) = (Program::new(first, &size)?, first.config().clone());
@@ -279,11 +282,17 @@ impl<M: Machine> Group<M> {
 
     /// Each run's scores of given pictures: a whole scoring batch of each, `[G, N, S, S, C]`.
     pub fn score_batch(&mut self, batches: &[f32], mode: BatchNormMode) -> Result<Vec<Scores>> {
-        let n = self.size.score_batch.min(self.size.order);
-        self.set_batch(batches, self.size.score_batch)?;
-        self.machine.set(self.program.ports.position, &words(&vec![n; self.size.runs]))?;
+        let Size { runs, score_batch, .. } = self.size;
+        self.set_batch(batches, score_batch)?;
+        self.behind_a_batch()?;
         self.replay_score(0, mode)?;
-        self.scores(&vec![n; self.size.runs])
+        self.scores(&vec![score_batch; runs])
+    }
+
+    /// Puts each run behind a scoring batch, so that its scores are the first of its order.
+    fn behind_a_batch(&mut self) -> Result<()> {
+        let positions = words(&vec![self.size.score_batch; self.size.runs]);
+        self.machine.set(self.program.ports.position, &positions)
     }
 
     fn set_batch(&mut self, batches: &[f32], pictures: usize) -> Result<()> {
@@ -295,16 +304,30 @@ impl<M: Machine> Group<M> {
         self.machine.set(self.program.ports.batch, batches)
     }
 
-    /// Seconds of each of so many steps on what is in the batch, everything done before the next begins.
+    /// Seconds of each of `steps` training steps on noise, each done before the next begins. Every
+    /// run learns from them.
     pub fn time_steps(&mut self, steps: usize) -> Result<Vec<f64>> {
+        self.set_noise()?;
+        self.machine.set(self.program.ports.active, &words(&vec![1; self.size.runs]))?;
+        self.steps.iter_mut().for_each(|counted| *counted += steps);
         self.time(steps, |group| group.machine.replay(&group.step))
     }
 
-    /// Seconds of scoring a batch of each run, so many times; nothing is read back.
+    /// Seconds of scoring a batch of noise of each run, `times` times; nothing is read back.
     pub fn time_scores(&mut self, times: usize, mode: BatchNormMode) -> Result<Vec<f64>> {
-        let starts = words(&vec![self.size.score_batch.min(self.size.order); self.size.runs]);
-        self.machine.set(self.program.ports.position, &starts)?;
+        self.set_noise()?;
+        self.behind_a_batch()?;
         self.time(times, |group| group.replay_score(0, mode))
+    }
+
+    /// Fills the batch with numbers in [-1, 1]. Zeros would take a card less power than pictures.
+    fn set_noise(&mut self) -> Result<()> {
+        let batch = self.program.ports.batch;
+        // A multiplicative generator is enough for that.
+        let noise = |i: usize| (i as u64).wrapping_mul(2_654_435_761) >> 8 & 0xffff;
+        let numbers = 0..self.program.buffers[batch.0];
+        let numbers: Vec<f32> = numbers.map(|i| noise(i) as f32 / 32768.0 - 1.0).collect();
+        self.machine.set(batch, &numbers)
     }
 
     fn time(

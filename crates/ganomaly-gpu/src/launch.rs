@@ -118,7 +118,9 @@ impl Builder {
             return;
         }
         let [x, y, z] = grid;
-        if x.max(sizes.iter().copied().max().unwrap_or(0)) > MOST.0 || y.max(z) > MOST.1 {
+        // A thread's place among all of the first axis is 32 bits wide, too.
+        let threads = x.saturating_mul(THREADS);
+        if threads.max(sizes.iter().copied().max().unwrap_or(0)) > MOST.0 || y.max(z) > MOST.1 {
             self.too_large.get_or_insert(kernel);
         }
         self.launches.push(Launch {

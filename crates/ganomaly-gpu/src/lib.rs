@@ -9,6 +9,7 @@ pub mod launch;
 mod layer;
 mod layers;
 mod machine;
+mod once;
 mod precision;
 mod program;
 mod step;

@@ -7,11 +7,12 @@ use crate::KERNELS;
 use crate::error::{Error, Result};
 use crate::launch::{Args, Buffer, Launch};
 use crate::machine::Machine;
+use crate::once::Once;
 use crate::precision::Precision;
 use libloading::Library;
 use std::collections::HashMap;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 type Kernel = unsafe extern "C" fn(Args, i32, i32, i32);
@@ -25,14 +26,8 @@ pub struct Twin {
 
 /// Compiles the kernels, once a process.
 fn compiled(precision: Precision) -> Result<Arc<Library>> {
-    static ALL: Mutex<Vec<(Precision, Arc<Library>)>> = Mutex::new(Vec::new());
-    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, there)) = all.iter().find(|(p, _)| *p == precision) {
-        return Ok(there.clone());
-    }
-    let made = Arc::new(compile(precision)?);
-    all.push((precision, made.clone()));
-    Ok(made)
+    static ALL: Once<Precision, Arc<Library>> = Once::new();
+    ALL.get(precision, || compile(precision).map(Arc::new))
 }
 
 fn compile(precision: Precision) -> Result<Library> {

@@ -2,6 +2,9 @@
 
 #![cfg(feature = "cuda")]
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 use ganomaly_gpu::cuda::{cards, compile};
 use ganomaly_gpu::{Error, Precision};
 
@@ -14,7 +17,9 @@ fn kernels_compile_for_every_card_since_turing_in_every_precision() {
                     let tensor_cores = ptx.to_src().contains("mma.sync");
                     assert_eq!(tensor_cores, precision != Precision::F32);
                 }
-                Err(Error::NoCompiler(library)) => return println!("skipped: no {library}"),
+                Err(Error::NoCompiler(library)) => {
+                    return skip::missing(&format!("there is no {library}"));
+                }
                 Err(e @ Error::Precision { .. }) => assert_eq!(capability, (7, 5), "{e}"),
                 Err(e) => panic!("{e}"),
             }
@@ -25,7 +30,7 @@ fn kernels_compile_for_every_card_since_turing_in_every_precision() {
 #[test]
 fn without_a_card_the_error_says_what_is_missing() {
     match cards() {
-        Ok(n) if n > 0 => println!("skipped: {n} cards"),
+        Ok(n) if n > 0 => skip::allowed(&format!("there are {n} cards")),
         Ok(_) => {}
         Err(e) => assert!(e.to_string().contains("libcuda.so"), "{e}"),
     }

@@ -87,8 +87,12 @@ fn check_layer(
             let got = [of(&y, outs), of(&dx, ins), of(&gradients, program.len)];
             for ((what, got), expected) in ["y", "dx", "dw"].iter().zip(got).zip(expected) {
                 let name = format!("{kind:?}, {extent:?}, {precision:?}: {what}");
+                let limit = match precision {
+                    Precision::F32 => 2e-6,
+                    _ => machine.limits().tensor_cores,
+                };
                 if !expected.is_empty() {
-                    check(&name, &got, &expected, 2e-6);
+                    check(&name, &got, &expected, limit);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! SciPy's values for paired comparisons (tests/golden/paired.py made tests/golden/paired.json), and laws.
+//! SciPy's values for paired comparisons (tools/golden/paired.py made tests/golden/paired.json), and laws.
 
 use ganomaly_metrics::*;
 use serde::Deserialize;

@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoints;
 use crate::config::{DeviceName, RunConfig};
 use crate::jobs::Jobs;
 use crate::lockstep::Member;
+use crate::progress::Cancel;
 use crate::sweep::{Ended, Options, Work};
 use crate::{lockstep, record};
 use anyhow::{Result, anyhow};
@@ -33,9 +34,9 @@ pub(crate) fn run(
         let one_card = |device| {
             let mut ended = Vec::new();
             while let Some(group) = next() {
-                ended.extend(one_group(&group, device, work)?);
+                ended.extend(one_group(&group, device, work));
             }
-            Ok::<_, anyhow::Error>(ended)
+            ended
         };
         let of_cards: Vec<_> = std::thread::scope(|scope| {
             let started: Vec<_> =
@@ -43,7 +44,7 @@ pub(crate) fn run(
             started.into_iter().map(|card| card.join()).collect()
         });
         for of_card in of_cards {
-            ended.extend(of_card.map_err(|_| anyhow!("a card's thread ended without a word"))??);
+            ended.extend(of_card.map_err(|_| anyhow!("a card's thread ended without a word"))?);
         }
     }
     Ok((most, ended))
@@ -93,33 +94,37 @@ fn groups<'a, 'b>(runs: Group<'a, 'b>, at_once: usize) -> Vec<Group<'a, 'b>> {
 }
 
 /// Those of a group that can be claimed.
-fn one_group(
-    group: &[&Named<'_>],
-    device: DeviceName,
-    work: &Work<'_>,
-) -> Result<Vec<(String, Ended)>> {
+fn one_group(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec<(String, Ended)> {
     let (mut claimed, mut claims, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+    // As on the processor: what keeps one run from being done is no reason to leave the others.
+    let failed = |e: anyhow::Error| Ended::Failed(format!("{e:#}"));
     for &run in group {
-        match work.claim(&run.0)? {
-            Ok(claim) => {
-                claimed.push(run);
+        match work.claim(&run.0) {
+            Ok(Ok(claim)) => {
+                let lost = claim.cancel(&Cancel::default());
+                claimed.push((run, lost));
                 claims.push(claim);
             }
-            Err(why) => ended.push((run.0.clone(), why)),
+            Ok(Err(why)) => ended.push((run.0.clone(), why)),
+            Err(e) => ended.push((run.0.clone(), failed(e))),
         }
     }
     if !claimed.is_empty() {
         let outcomes = in_lockstep(&claimed, device, work);
-        for ((run, claim), outcome) in claimed.iter().zip(claims).zip(outcomes) {
-            ended.push((run.0.clone(), work.end(&run.0, claim, outcome)?));
+        for (((run, _), claim), outcome) in claimed.iter().zip(claims).zip(outcomes) {
+            let end = work.end(&run.0, claim, outcome).unwrap_or_else(failed);
+            ended.push((run.0.clone(), end));
         }
     }
-    Ok(ended)
+    ended
 }
 
+/// A run that this process has claimed, and what is set when the claim is lost.
+type Claimed<'a, 'b> = (&'a Named<'b>, Cancel);
+
 /// A group from configs to folders; one that does not fit a card is halved.
-fn in_lockstep(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec<Result<()>> {
-    let checkpoints = group.iter().map(|(name, config)| work.checkpoints(name, config));
+fn in_lockstep(group: &[Claimed<'_, '_>], device: DeviceName, work: &Work<'_>) -> Vec<Result<()>> {
+    let checkpoints = group.iter().map(|((name, config), _)| work.checkpoints(name, config));
     let checkpoints: Vec<Checkpoints> = match checkpoints.collect::<Result<_>>() {
         Ok(checkpoints) => checkpoints,
         Err(e) => return lockstep::for_each(e, group.len()),
@@ -127,20 +132,20 @@ fn in_lockstep(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec
     let members: Vec<Member<'_>> = group
         .iter()
         .zip(&checkpoints)
-        .map(|((name, config), checkpoints)| Member { config, name, checkpoints })
+        .map(|(((name, config), lost), checkpoints)| Member { config, name, checkpoints, lost })
         .collect();
     match lockstep::train(&members, device, work.store, work.progress, work.cancel) {
         // Intervals and plots of many runs take longer than an epoch.
         Ok(outcomes) => outcomes
             .into_par_iter()
             .zip(group)
-            .map(|(outcome, (name, config))| {
+            .map(|(outcome, ((name, config), _))| {
                 record::write(&work.folder.join(name), name, config, &outcome?).map(drop)
             })
             .collect(),
         Err(e) if group.len() > 1 && lockstep::is_too_large(&e) => {
             let (left, right) = group.split_at(group.len() / 2);
-            let half = |group| in_lockstep(group, device, work);
+            let half = |group: &[Claimed<'_, '_>]| in_lockstep(group, device, work);
             half(left).into_iter().chain(half(right)).collect()
         }
         Err(e) => lockstep::for_each(e, group.len()),
@@ -190,15 +195,5 @@ mod tests {
         config.device.0 = DeviceName::Cuda(3);
         assert_eq!(devices(&config, &[]), [DeviceName::Cuda(3)]);
         assert_eq!(devices(&config, &[1, 2]), [DeviceName::Cuda(1), DeviceName::Cuda(2)]);
-    }
-
-    #[test]
-    fn the_fastest_number_is_one_of_those_measured() {
-        let set = ["abnormal_class=0", "seed=0", "isize=16", "ngf=4", "nz=4", "batch_size=2"];
-        let experiment = experiment(&set);
-        match lockstep::fastest(&experiment.runs[0], 3, DeviceName::Twin) {
-            Ok(runs) => assert!((1..=3).contains(&runs)),
-            Err(e) => assert!(format!("{e:#}").contains("C compiler"), "{e:#}"),
-        }
     }
 }

@@ -139,6 +139,9 @@ pub fn run(options: &Options, folder: &Path, say: &dyn Fn(&str)) -> Result<Repor
         }
         if process.is_done() {
             report.rounds += 1;
+            // What a kill left half-written goes with the first sweep that finds it stale.
+            std::thread::sleep(STALE_AFTER * 2);
+            Process::start(options, &killed)?.wait()?;
             let undisturbed = left_alone.join(&plan.name);
             report.files += compare(&plan, &undisturbed, &results)?;
             report.compared += plan.runs.len();
@@ -166,6 +169,7 @@ impl Process {
         command.arg("sweep").arg(&options.config).arg("--results").arg(results);
         command.args(options.set.iter().flat_map(|set| ["--set", set]));
         command.args(["--jobs", "1", "--checkpoint-minutes", "0"]);
+        command.args(["--stale-after", &STALE_AFTER.as_secs().to_string()]);
         command.args(["--checkpoint-steps", &options.checkpoint_steps.to_string()]);
         command.args(options.data_dir.iter().flat_map(|dir| ["--data-dir".into(), dir.clone()]));
         command.env(crate::progress::SAY_STEPS, "1").stdout(Stdio::null()).stderr(Stdio::piped());
@@ -237,6 +241,9 @@ impl Drop for Process {
         self.join();
     }
 }
+
+/// For how long what a killed process left may still be someone's.
+const STALE_AFTER: Duration = Duration::from_secs(1);
 
 /// What was going on.
 fn moment(said: &[String], results: &Path, plan: &Plan) -> Result<Moment> {

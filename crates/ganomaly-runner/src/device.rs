@@ -1,7 +1,6 @@
 //! Cards: whether there is one, and a group of runs on it.
 
 use crate::config::DeviceName;
-#[cfg(not(feature = "cuda"))]
 use ganomaly_gpu::Error;
 use ganomaly_gpu::twin::Twin;
 use ganomaly_gpu::{Limits, Precision};
@@ -23,10 +22,13 @@ pub fn resolve(device: DeviceName) -> DeviceName {
     })
 }
 
-/// Cards that this program can use; 0 where it was built without.
+/// Cards that this program can use; 0 where it was built without. An error says why there is none.
 #[cfg(feature = "cuda")]
 fn cards() -> ganomaly_gpu::Result<usize> {
-    ganomaly_gpu::cuda::cards()
+    match ganomaly_gpu::cuda::cards()? {
+        0 => Err(Error::NoCard { wanted: 0, there: 0 }),
+        there => Ok(there),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]

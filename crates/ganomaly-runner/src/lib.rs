@@ -33,6 +33,9 @@ pub mod registry;
 pub mod report;
 pub mod score;
 mod selection;
+#[cfg(test)]
+#[path = "../../../tests/skip.rs"]
+mod skip;
 pub mod status;
 pub mod sweep;
 pub mod tensorboard;

@@ -313,7 +313,9 @@ impl<'a> Work<'a> {
         let outcome = if config.device.0 == DeviceName::Cpu {
             train::train(config, name, self.store, self.progress, cancel, checkpoints)?
         } else {
-            let member = lockstep::Member { config, name, checkpoints };
+            // `cancel` is set when the claim is lost, too.
+            let lost = &Cancel::default();
+            let member = lockstep::Member { config, name, checkpoints, lost };
             let device = config.device.0;
             let outcomes = lockstep::train(&[member], device, self.store, self.progress, cancel)?;
             outcomes.into_iter().next().context("no outcome")??

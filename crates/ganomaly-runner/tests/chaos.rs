@@ -41,16 +41,16 @@ fn killed_again_and_again_a_sweep_comes_to_the_same_bytes() {
         config,
         set: Vec::new(),
         data_dir: None,
-        kills: 5,
+        kills: 8,
         seed: 1,
         checkpoint_steps: 3,
     };
     let report = run(&options, dir.path(), &|line| println!("{line}")).unwrap();
     println!("{report}");
-    assert_eq!(report.kills.values().sum::<usize>(), 5);
+    assert_eq!(report.kills.values().sum::<usize>(), 8);
     assert!(report.rounds > 0 && report.compared == 2 * report.rounds);
     assert!(report.files >= 8 * report.compared, "{report}");
-    assert!(report.kills.keys().all(|m| *m >= Moment::Starting));
+    assert!(report.kills.keys().any(|m| *m > Moment::Starting), "no kill hit a step: {report}");
 }
 
 /// SIGTERM is Ctrl-C: a checkpoint, and the command that goes on.

@@ -1,5 +1,8 @@
 //! The real binary, in temporary folders.
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -199,7 +202,7 @@ fn a_sweep_on_the_cards_twin_is_the_same_in_groups_of_any_size() {
         let output = sandbox.run(&args);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         if stderr.contains("Install a C compiler") {
-            println!("skipped: no C compiler");
+            skip::missing("there is no C compiler");
             return None;
         }
         assert!(output.status.success(), "{stderr}");

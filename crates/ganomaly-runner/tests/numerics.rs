@@ -21,6 +21,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 /// Two networks that have every kind of layer, loss, statistics and split between them.
 const RUNS: [&str; 2] = [
     r#"
@@ -80,7 +83,7 @@ fn outcome(config: &RunConfig, folder: &Path) -> Outcome {
     if config.device.0 == DeviceName::Cpu {
         return train(config, &name, &store, &Silent, &cancel, &checkpoints).unwrap();
     }
-    let member = Member { config, name: &name, checkpoints: &checkpoints };
+    let member = Member { config, name: &name, checkpoints: &checkpoints, lost: &cancel };
     let done = lockstep::train(&[member], config.device.0, &store, &Silent, &cancel).unwrap();
     done.into_iter().next().unwrap().unwrap()
 }
@@ -119,12 +122,20 @@ fn results_move_only_with_the_generation() {
     }
     resumed_with_other_kernels();
     set_level(best());
-    found.push(("twin".to_string(), digest("twin")));
-    let of_this = PINNED.iter().filter(|(of, ..)| *of == processor);
+    let has_compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    let has_compiler = std::process::Command::new(has_compiler).arg("--version").output().is_ok();
+    if has_compiler {
+        found.push(("twin".to_string(), digest("twin")));
+    } else {
+        skip::missing("there is no C compiler for the twin");
+    }
+    let of_this = PINNED
+        .iter()
+        .filter(|(of, kernels, _)| *of == processor && (has_compiler || *kernels != "twin"));
     let pinned: Vec<_> =
         of_this.map(|(_, kernels, sum)| (kernels.to_string(), sum.to_string())).collect();
     if pinned.is_empty() {
-        println!("NOT PINNED for processors with {processor}: {found:?}");
+        skip::allowed(&format!("not pinned for processors with {processor}: {found:?}"));
         return;
     }
     assert!(

@@ -1,5 +1,8 @@
 //! Runs that are interrupted and go on, in this process: they end in the same bits as runs that are not.
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 use ganomaly_runner::checkpoint::{Checkpoint, Checkpoints, Every, FOLDER, Identity};
 use ganomaly_runner::config::{DeviceName, Experiment, RunConfig};
 use ganomaly_runner::data::DataStore;
@@ -99,6 +102,7 @@ fn fingerprint(outcome: &Outcome) -> Vec<(String, Vec<u64>)> {
         let numbers = t.flatten_all().unwrap().to_dtype(candle_core::DType::F64).unwrap();
         all.push((name, bits(&numbers.to_vec1::<f64>().unwrap())));
     }
+    assert!(!all.is_empty(), "a state without tensors");
     for e in &outcome.epochs {
         let losses: Vec<f64> = e.losses.iter().map(|(_, v)| *v).collect();
         all.push((format!("epoch {}", e.epoch), bits(&[losses, e.auroc.clone()].concat())));
@@ -109,14 +113,20 @@ fn fingerprint(outcome: &Outcome) -> Vec<(String, Vec<u64>)> {
             all.push((format!("{at} {mode}"), bits(&[&s.l2[..], &s.l1, &s.con].concat())));
         }
     }
+    assert!(!outcome.epochs.is_empty() && !outcome.scores.is_empty());
+    for (name, bits) in &all {
+        assert!(!bits.is_empty() || name == "validation", "{name} is empty");
+    }
     all
 }
 
 fn same(a: &Outcome, b: &Outcome, what: &str) {
-    for (a, b) in fingerprint(a).iter().zip(&fingerprint(b)) {
+    let (a, b) = (fingerprint(a), fingerprint(b));
+    let names = |all: &[(String, Vec<u64>)]| all.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&a), names(&b), "{what}");
+    for (a, b) in a.iter().zip(&b) {
         assert!(a == b, "{what}: {} differs", a.0);
     }
-    assert_eq!(a.epochs.len(), b.epochs.len());
 }
 
 struct Bench {
@@ -408,23 +418,38 @@ fn a_run_may_go_on_with_a_lower_learning_rate_and_says_so() {
     assert!(error.contains("with lr lowered 3 times"), "{error}");
 }
 
-/// What groups on a card's twin come to, by run; none where there is no C compiler.
+/// What groups on a card's twin result in, by run; none where there is no C compiler.
 fn lockstep(
     bench: &Bench,
     configs: &[RunConfig],
     by: &Interrupter,
 ) -> Option<Vec<anyhow::Result<Outcome>>> {
+    lockstep_with(bench, configs, by, (&by.cancel, &Cancel::default()))
+}
+
+/// The same, ended by `cancel`; the last run's claim is lost when `lost` is set.
+fn lockstep_with(
+    bench: &Bench,
+    configs: &[RunConfig],
+    by: &Interrupter,
+    (cancel, lost): (&Cancel, &Cancel),
+) -> Option<Vec<anyhow::Result<Outcome>>> {
+    let kept = &Cancel::default();
     let all: Vec<Checkpoints> = configs.iter().map(|c| bench.checkpoints(c, every(1))).collect();
     let names: Vec<String> = configs.iter().map(|c| c.run_name().unwrap()).collect();
     let members: Vec<Member<'_>> = configs
         .iter()
         .zip(&all)
         .zip(&names)
-        .map(|((config, checkpoints), name)| Member { config, name, checkpoints })
+        .enumerate()
+        .map(|(at, ((config, checkpoints), name))| {
+            let lost = if at + 1 == configs.len() { lost } else { kept };
+            Member { config, name, checkpoints, lost }
+        })
         .collect();
-    match lockstep::train(&members, DeviceName::Twin, &bench.store, by, &by.cancel) {
+    match lockstep::train(&members, DeviceName::Twin, &bench.store, by, cancel) {
         Err(e) if format!("{e:#}").contains("C compiler") => {
-            println!("skipped: {e:#}");
+            skip::missing(&format!("{e:#}"));
             None
         }
         Err(e) => Some(lockstep::for_each(e, configs.len())),
@@ -498,4 +523,19 @@ fn on_a_card_a_loss_that_is_no_number_ends_its_run_and_no_other() {
     assert!(error.contains("epoch 1: the mean loss") && error.contains("once an epoch"), "{error}");
     let fine = lockstep(&bench, &configs[..1], &Interrupter::default()).unwrap().remove(0);
     same(&fine.unwrap(), whole[0].as_ref().unwrap(), "the other run");
+}
+
+/// Another process has the run then: it must neither be trained nor written any further here.
+#[test]
+fn a_group_goes_on_without_a_run_whose_claim_is_lost() {
+    let configs = configs(&["device=\"twin\"", "abnormal_class=[0,1]"]);
+    let Some(whole) = lockstep(&Bench::new(), &configs, &Interrupter::default()) else { return };
+    let bench = Bench::new();
+    let by = Interrupter { at_word: "epoch 1:", ..Interrupter::default() };
+    let cancels = (&Cancel::default(), &by.cancel);
+    let mut outcomes = lockstep_with(&bench, &configs, &by, cancels).unwrap().into_iter();
+    same(&outcomes.next().unwrap().unwrap(), whole[0].as_ref().unwrap(), "the other run");
+    interrupted(outcomes.next().unwrap());
+    assert!(!names(&bench.folder(&configs[0])).is_empty());
+    assert!(names(&bench.folder(&configs[1])).is_empty(), "its checkpoints are another process's");
 }

@@ -2,6 +2,9 @@
 
 #![cfg(unix)]
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -248,6 +251,29 @@ fn a_run_that_others_are_at_is_waited_for_until_they_are_gone() {
     assert!(child.wait().unwrap().success());
     assert_eq!(sandbox.done("results/s").len(), 1);
     assert!(hidden(&sandbox.path("results/s"), ".claims").is_empty());
+}
+
+/// On the processor, and in a group on a card's twin.
+#[test]
+fn a_claim_that_cannot_be_read_fails_its_run_and_no_other() {
+    for device in ["device=cpu", "device=twin"] {
+        let sandbox = small();
+        let args = ["s.toml", "--set", "seed=0", "--set", device];
+        let (plan, _) = sandbox.ok(&[&["sweep", "--dry-run"], &args[..]].concat());
+        let name = plan.split_whitespace().next().unwrap();
+        let claim = sandbox.path("results/s/.claims").join(format!("{name}.1"));
+        fs::create_dir_all(claim).unwrap();
+        let output = sandbox.run(&[&["sweep"], &args[..]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("Install a C compiler") {
+            return skip::missing("there is no C compiler");
+        }
+        assert!(!output.status.success(), "{said}");
+        for words in ["1 failed", &format!("failed: {name}"), "cannot read"] {
+            assert!(said.contains(words), "{device}: {words:?} in {said}");
+        }
+        assert_eq!(sandbox.done("results/s").len(), 1, "{said}");
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Audits, weightings, comparisons and event files, by the real binary in temporary folders.
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 use ganomaly_runner::audit::{Audit, EpochRule};
 use ganomaly_runner::compare::Comparison;
 use ganomaly_runner::config::Experiment;
@@ -222,7 +225,7 @@ fn runs_in_lockstep_keep_the_same_for_an_audit() {
         let output = sandbox.run(&args);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         if stderr.contains("Install a C compiler") {
-            println!("skipped: no C compiler");
+            skip::missing("there is no C compiler");
             return None;
         }
         assert!(output.status.success(), "{stderr}");
@@ -394,10 +397,7 @@ fn event_files_lie_in_the_runs() {
         assert_eq!((records, at), (3, bytes.len()));
     }
     let Ok(python) = std::env::var("TENSORBOARD_PYTHON") else {
-        println!(
-            "TensorBoard's own reader was not asked: TENSORBOARD_PYTHON names no Python that has it"
-        );
-        return;
+        return skip::missing("TENSORBOARD_PYTHON names no Python with TensorBoard");
     };
     for run in sandbox.runs("t") {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_events.py");

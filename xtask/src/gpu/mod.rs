@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 const RUN: &str = include_str!("run.sh");
 /// NVIDIA's run-time compiler as a wheel: the driver must know CUDA 13.0 or later.
 const WHEEL: &str = "cuda-toolkit[nvrtc]==13.0.2";
-/// Traces of the published code that parity is checked on.
+/// Larger traces of the published code that parity is checked on, where there are some.
 const TRACES: [&str; 3] = ["mnist32", "mnist32_warm", "rgb64_extra1"];
 
 #[derive(Debug, clap::Args)]
@@ -147,9 +147,11 @@ fn pack(args: &Pack) -> Result<ExitCode> {
         let shared = std::env::var_os("GANOMALY_SHARED")?;
         Some(PathBuf::from(shared).join("golden"))
     });
+    let to = folder.join("golden");
+    traces(&root.join("crates/ganomaly-runner/tests/golden"), &to, &["tiny"])?;
     match golden {
-        Some(golden) => traces(&golden, &folder.join("golden"))?,
-        None => println!("without traces for parity: --golden names their folder"),
+        Some(golden) => traces(&golden, &to, &TRACES)?,
+        None => println!("with the small trace alone: --golden names the folder of the others"),
     }
     let data =
         args.data_dir.clone().or_else(|| std::env::var_os("GANOMALY_DATA_DIR").map(PathBuf::from));
@@ -190,9 +192,9 @@ fn executable(path: &Path) -> Result<()> {
     tool(Command::new("chmod").arg("755").arg(path))
 }
 
-fn traces(from: &Path, to: &Path) -> Result<()> {
+fn traces(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
     fs::create_dir_all(to)?;
-    for trace in TRACES {
+    for trace in names {
         for suffix in [".json", ".safetensors"] {
             let name = format!("{trace}{suffix}");
             copy(&from.join(&name), &to.join(&name))?;

@@ -161,6 +161,6 @@ KERNEL(picture_error) {
     double sum = 0.0;
     SUM_UP(sums, sum)
     EACH_THREAD {
-        if (t == 0 && place < a.n[3]) FLOATS(2)[(Size)BLOCK_Y * a.n[3] + place] = (float)(sum / a.n[0]);
+        if (t == 0 && place >= 0 && place < a.n[3]) FLOATS(2)[(Size)BLOCK_Y * a.n[3] + place] = (float)(sum / a.n[0]);
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // Each test binary uses a part.
 
+#[path = "../../../../tests/skip.rs"]
+pub mod skip;
+
 use candle_core::{DType, Tensor};
 use ganomaly_gpu::twin::Twin;
 use ganomaly_gpu::{Buffer, Error, Launch, Machine, Precision, Result};
@@ -13,19 +16,19 @@ pub enum Anywhere {
     Card(Box<ganomaly_gpu::cuda::Card>),
 }
 
-/// Every machine there is, with room for `buffers`. Without a C compiler or a card, a word about it.
+/// Every machine there is, with room for `buffers`.
 pub fn machines(buffers: &[usize], precision: Precision) -> Vec<Anywhere> {
     let mut all = Vec::new();
     match Twin::new(buffers, precision) {
         Err(Error::NoCompiler(compiler)) => {
-            println!("no C compiler {compiler}: the host is skipped")
+            skip::missing(&format!("there is no C compiler {compiler} for the host"));
         }
         twin => all.push(Anywhere::Host(twin.unwrap())),
     }
     #[cfg(feature = "cuda")]
     match ganomaly_gpu::cuda::Card::new(0, buffers, precision) {
         Err(e @ (Error::NoDriver(_) | Error::NoCard { .. })) => {
-            println!("{e}: the card is skipped")
+            skip::allowed(&format!("{e} (the card)"));
         }
         card => all.push(Anywhere::Card(Box::new(card.unwrap()))),
     }
@@ -74,7 +77,42 @@ impl Machine for Anywhere {
     }
 }
 
+/// How far a machine's numbers may be from those of the CPU in float64.
+pub struct Limits {
+    /// One layer in tf32 or bf16, from its rounded operands on.
+    pub tensor_cores: f64,
+    /// A whole step's gradients.
+    pub gradients: f64,
+    /// What follows from gradients: weights, statistics and the losses of later steps.
+    pub learnt: f64,
+    /// Scores by such weights.
+    pub scores: f64,
+}
+
+/// The twin rounds each addition and multiplication to nearest, as the kernels are written.
+const HOST: Limits = Limits { tensor_cores: 2e-6, gradients: 1e-5, learnt: 1e-5, scores: 1e-4 };
+
+/// A card's arithmetic is another, though no fast intrinsics are asked for.
+///
+/// - Tensor cores add up by cutting off, not by rounding to nearest: each addition loses up to one
+///   unit of the last place, always towards zero. A twin that cuts off likewise is up to 7.6e-7 off
+///   in the tests' layers; how many terms a card cuts off at once is not documented, hence ten times
+///   that. Operands that are cut off instead of rounded are 8e-4 off in tf32, and still found.
+/// - A multiplication and an addition are one operation, rounded once. A rectifier's input within
+///   rounding of its kink may then fall on the other side than in float64, and its gradient with it.
+///   Adam divides a gradient by its size, so where one is near 0 the weight's whole step (1e-2 of a
+///   weight) depends on it.
+const CARD: Limits = Limits { tensor_cores: 1e-5, gradients: 1e-3, learnt: 1e-3, scores: 1e-2 };
+
 impl Anywhere {
+    pub fn limits(&self) -> &'static Limits {
+        match self {
+            Self::Host(_) => &HOST,
+            #[cfg(feature = "cuda")]
+            Self::Card(_) => &CARD,
+        }
+    }
+
     pub fn run(&mut self, launches: &[Launch]) {
         self.replay(&launches.to_vec()).unwrap();
     }

@@ -8,16 +8,33 @@ use ganomaly_gpu::{Group, Machine, Pictures, Size};
 use ganomaly_model::ganomaly::Ganomaly;
 use rayon::prelude::*;
 
-/// Steps of a measurement behind two that warm up.
+/// Steps of a measurement, after two that warm up.
 const STEPS: usize = 5;
 
-/// How many runs like this one train the most pictures a second side by side on a card: 1, 2, 4 and so on up to `most`, as far as its memory
-/// goes. Fresh networks take a few steps each.
+/// How many runs like this one train the most pictures a second side by side on a card: 1, 2, 4 and
+/// so on up to `most`, as far as its memory goes. Fresh networks take a few steps each.
 pub fn fastest(config: &RunConfig, most: usize, device: DeviceName) -> Result<usize> {
+    best(most, |runs| {
+        let precision = config.precision.0;
+        let seconds = match device {
+            DeviceName::Twin => {
+                measure(config, runs, |buffers| device::twin(buffers, precision))?.1
+            }
+            DeviceName::Cuda(card) => {
+                measure(config, runs, |buffers| device::card(card, buffers, precision))?.1
+            }
+            other => bail!("device = \"{other}\" trains one run at a time"),
+        };
+        Ok((STEPS * runs) as f64 / seconds)
+    })
+}
+
+/// Which of 1, 2, 4 and so on up to `most` has the highest rate, as far as the card's memory goes.
+fn best(most: usize, mut rate: impl FnMut(usize) -> Result<f64>) -> Result<usize> {
     let mut best = (0.0, 1);
     let powers = (0..usize::BITS).map(|p| 1 << p).take_while(|&n| n < most);
     for runs in powers.chain([most]) {
-        match steps_per_second(config, runs, device) {
+        match rate(runs) {
             Ok(rate) if rate > best.0 => best = (rate, runs),
             Ok(_) => {}
             Err(e) if best.0 > 0.0 && is_too_large(&e) => break,
@@ -27,8 +44,12 @@ pub fn fastest(config: &RunConfig, most: usize, device: DeviceName) -> Result<us
     Ok(best.1)
 }
 
-/// Training steps a second of so many runs together.
-fn steps_per_second(config: &RunConfig, runs: usize, device: DeviceName) -> Result<f64> {
+/// Fresh networks that took the steps of a measurement side by side, and how long that took.
+fn measure<M: Machine>(
+    config: &RunConfig,
+    runs: usize,
+    make: impl FnOnce(&[usize]) -> ganomaly_gpu::Result<M>,
+) -> Result<(Group<M>, f64)> {
     let channels = registry::dataset(&config.dataset)?.image_shape()[0];
     let seeds = (0..runs as u64).into_par_iter();
     let mut models = seeds
@@ -44,22 +65,81 @@ fn steps_per_second(config: &RunConfig, runs: usize, device: DeviceName) -> Resu
         order: 0,
         remainders: Vec::new(),
     };
-    let precision = config.precision.0;
-    let seconds = match device {
-        DeviceName::Twin => {
-            let make = |buffers: &[usize]| device::twin(buffers, precision);
-            time(Group::new(&mut models, nothing, size, make)?)?
-        }
-        DeviceName::Cuda(card) => {
-            let make = |buffers: &[usize]| device::card(card, buffers, precision);
-            time(Group::new(&mut models, nothing, size, make)?)?
-        }
-        other => bail!("device = \"{other}\" trains one run at a time"),
-    };
-    Ok((STEPS * runs) as f64 / seconds)
+    let mut group = Group::new(&mut models, nothing, size, make)?;
+    group.time_steps(2)?;
+    let seconds = group.time_steps(STEPS)?.iter().sum();
+    Ok((group, seconds))
 }
 
-fn time<M: Machine>(mut group: Group<M>) -> Result<f64> {
-    group.time_steps(2)?;
-    Ok(group.time_steps(STEPS)?.iter().sum())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Experiment;
+    use crate::skip;
+    use ganomaly_gpu::Error;
+
+    fn config() -> RunConfig {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("e.toml");
+        let text = "dataset = \"synthetic\"\ndevice = \"twin\"\nepochs = 1\nabnormal_class = 0\n\
+                    seed = 0\nisize = 16\nngf = 4\nnz = 4\nbatch_size = 2\n";
+        std::fs::write(&path, text).unwrap();
+        Experiment::read(&path, &[], None).unwrap().runs.remove(0)
+    }
+
+    #[test]
+    fn the_highest_rate_wins_and_memory_is_the_end() {
+        let too_large = || Error::Memory { free: 1, needed: 2 }.into();
+        let measured = |most, rates: &[(usize, f64)]| {
+            let mut asked = Vec::new();
+            let best = best(most, |runs| {
+                asked.push(runs);
+                let rate = rates.iter().find(|(n, _)| *n == runs);
+                rate.map(|r| r.1).ok_or_else(too_large)
+            });
+            (best.ok(), asked)
+        };
+        assert_eq!(measured(1, &[(1, 5.0)]), (Some(1), vec![1]));
+        assert_eq!(measured(3, &[(1, 5.0), (2, 9.0), (3, 7.0)]), (Some(2), vec![1, 2, 3]));
+        assert_eq!(measured(4, &[(1, 5.0), (2, 9.0), (4, 9.5)]), (Some(4), vec![1, 2, 4]));
+        // Four do not fit, so eight are not tried; where not even one does, that is the error.
+        assert_eq!(measured(8, &[(1, 5.0), (2, 4.0)]), (Some(1), vec![1, 2, 4]));
+        assert_eq!(measured(8, &[]), (None, vec![1]));
+        let other = best(8, |runs| if runs == 1 { Ok(1.0) } else { bail!("the card is gone") });
+        assert_eq!(other.unwrap_err().to_string(), "the card is gone");
+    }
+
+    /// A card's buffers start as zeros, so that a run learns from a step only if it is told to.
+    #[test]
+    fn measured_steps_are_whole_ones() {
+        let config = config();
+        let zeros = |buffers: &[usize]| {
+            let mut twin = device::twin(buffers, config.precision.0)?;
+            twin.buffers.iter_mut().for_each(|buffer| buffer.fill(0.0));
+            Ok(twin)
+        };
+        let mut group = match measure(&config, 2, zeros) {
+            Ok((group, seconds)) => {
+                assert!(seconds > 0.0);
+                group
+            }
+            Err(e) if format!("{e:#}").contains("C compiler") => {
+                return skip::missing(&format!("{e:#}"));
+            }
+            Err(e) => panic!("{e:#}"),
+        };
+        let fresh = |seed| Ganomaly::new(config.model(1), seed).unwrap();
+        let (mut after, before): (Vec<_>, Vec<_>) = (0..2).map(|s| (fresh(s), fresh(s))).unzip();
+        group.training_states(&mut after).unwrap();
+        let weights = |model: &Ganomaly| {
+            let all = model.netg.parameters().into_iter().chain(model.netd.parameters());
+            all.map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect::<Vec<_>>()
+        };
+        for (after, before) in after.iter().zip(&before) {
+            assert_eq!(after.optimisers().map(|adam| adam.steps()), [2 + STEPS as u64; 2]);
+            for (after, before) in weights(after).iter().zip(&weights(before)) {
+                assert!(after != before && after.iter().all(|w| w.is_finite()));
+            }
+        }
+    }
 }

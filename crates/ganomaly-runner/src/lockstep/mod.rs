@@ -1,6 +1,7 @@
 //! Runs that train in lockstep on a card: they differ in class and seed alone.
 
 mod fastest;
+mod pictures;
 mod start;
 
 pub use fastest::fastest;
@@ -13,7 +14,7 @@ use crate::evaluate::{Order, mean_error, score_test_set, test_order, validation_
 use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
 use crate::train::{Epoch, HELP, ModeScores, Outcome, aurocs, describe, last_good, moved, resumed};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use ganomaly_data::{Purpose, resize, shuffled};
+use ganomaly_data::{Purpose, shuffled};
 use ganomaly_gpu::{Group, Machine, Pictures, Size};
 use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_model::{Detector, NamedTensors, Scores};
@@ -40,6 +41,8 @@ pub struct Member<'a> {
     pub name: &'a str,
     /// Its checkpoints.
     pub checkpoints: &'a Checkpoints,
+    /// Set when another process has taken the run over: the group goes on without it.
+    pub lost: &'a Cancel,
 }
 
 /// An epoch, and whether its training is behind.
@@ -48,8 +51,10 @@ type Place = (usize, bool);
 /// Where a run begins: its beginning, or a checkpoint.
 type Start = (RunState, NamedTensors);
 
-/// Trains and scores runs that are [`alike`] on `device`, each else as its config says and from its newest checkpoint on. Runs whose checkpoints are
-/// of different epochs train in groups of their own. The outer error is of all of them, the inner ones are of single runs.
+/// Trains and scores runs that are [`alike`] on `device`, each else as its config says and from its
+/// newest checkpoint on. Runs whose checkpoints are of different epochs train in groups of their own.
+/// The outer error is of all of them, the inner ones are of single runs; that of a run which another
+/// process took over is [`Interrupted`].
 pub fn train(
     members: &[Member<'_>],
     device: DeviceName,
@@ -171,7 +176,7 @@ impl Runs<'_> {
         size: Size,
         make: impl FnOnce(&[usize]) -> ganomaly_gpu::Result<M>,
     ) -> Result<Vec<Result<Outcome>>> {
-        let (bytes, table) = pictures(&self.data[0])?;
+        let (bytes, table) = pictures::prepared(&self.data[0])?;
         let pictures = Pictures { bytes: &bytes, table: &table };
         let runs = format!("{} runs of {} pictures a batch", size.runs, size.batch);
         let group = Group::new(&mut self.models, pictures, size, make);
@@ -226,6 +231,7 @@ impl Runs<'_> {
         let config = self.members[0].config;
         while self.states[0].epoch <= config.epochs && failed.iter().any(Option::is_none) {
             self.cancel.check()?;
+            self.drop_lost(failed);
             if self.states[0].step == 0 {
                 self.train_epoch(group, bars, failed)?;
             }
@@ -237,6 +243,16 @@ impl Runs<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Ends the runs that other processes have taken over. A group's kernels take all of its runs, so
+    /// they keep step with the others, and nobody looks at them.
+    fn drop_lost(&self, failed: &mut [Option<anyhow::Error>]) {
+        for (member, failed) in self.members.iter().zip(failed) {
+            if member.lost.is_set() {
+                failed.get_or_insert_with(|| Interrupted.into());
+            }
+        }
     }
 
     fn train_epoch<M: Machine>(
@@ -349,7 +365,9 @@ impl Runs<'_> {
             }
         };
         for (run, detector) in detectors.into_iter().enumerate() {
-            if failed[run].is_some() || self.steps_taken(run) == 0 {
+            // A run that is lost has its checkpoints written by whoever has it now.
+            let gone = failed[run].is_some() || self.members[run].lost.is_set();
+            if gone || self.steps_taken(run) == 0 {
                 continue;
             }
             let state = self.states[run].clone();
@@ -390,27 +408,4 @@ impl Runs<'_> {
         let scores = group.score(&indices, orders[0].statistics)?;
         Ok(scores.iter().map(|s| (!s.con.is_empty()).then(|| mean_error(s))).collect())
     }
-}
-
-/// All pictures as bytes `[P, S, S, C]` of the network's size, and the network's number for each byte of a channel.
-fn pictures(data: &RunData) -> Result<(Vec<u8>, Vec<f32>)> {
-    let (shape, transform) = (data.images.shape(), &data.transform);
-    transform.check(shape[0])?;
-    let (channels, side) = (shape[0], transform.image_size);
-    let picture = |index: usize| -> Result<Vec<u8>> {
-        let picture =
-            data.images.image(index).with_context(|| format!("there is no picture {index}"))?;
-        let planes = resize(picture, shape, side)?;
-        let pixel = |at: usize| (0..channels).map(move |c| c * side * side + at);
-        Ok((0..side * side).flat_map(pixel).map(|at| planes[at]).collect())
-    };
-    let all: Vec<Vec<u8>> =
-        (0..data.images.len()).into_par_iter().map(picture).collect::<Result<_>>()?;
-    let normalization = &transform.normalization;
-    let channel = |(mean, std): (&f32, &f32)| {
-        let (mean, std) = (*mean, *std);
-        (0..=u8::MAX).map(move |byte| (f32::from(byte) / 255.0 - mean) / std)
-    };
-    let table = normalization.mean.iter().zip(&normalization.std).flat_map(channel).collect();
-    Ok((all.concat(), table))
 }

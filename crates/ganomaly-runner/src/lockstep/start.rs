@@ -17,7 +17,7 @@ pub(super) fn starts(
 ) -> Result<Vec<Start>> {
     let mut all: Vec<Vec<Checkpoint>> = Vec::new();
     for (member, data) in members.iter().zip(data) {
-        let Member { config, name, checkpoints } = *member;
+        let Member { config, name, checkpoints, .. } = *member;
         let say = |line: &str| progress.say(&format!("{name}: {line}"));
         let channels = data.images.shape()[0];
         let steps = data.split.train.len() / config.batch_size;

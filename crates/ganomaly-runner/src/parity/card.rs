@@ -11,7 +11,8 @@ use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_model::kernels::layout;
 use ganomaly_model::{BatchNormMode, Detector};
 
-/// The first step's gradients: where a rectifier's input lies within rounding of its kink, the card may take the other side.
+/// The first step's gradients: where a rectifier's input lies within rounding of its kink, the card,
+/// whose multiplications and additions are fused, may take the other side.
 const GRADIENTS: f64 = 1e-3;
 
 impl Trace {

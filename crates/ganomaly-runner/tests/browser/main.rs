@@ -2,6 +2,8 @@
 //! pictures of the pages there.
 
 mod devtools;
+#[path = "../../../../tests/skip.rs"]
+mod skip;
 
 use base64::Engine;
 use devtools::Browser;
@@ -100,8 +102,8 @@ fn copy(from: &Path, folder: &Path, name: &str) -> (PathBuf, String) {
 #[test]
 fn reports_are_sound_in_a_browser() {
     let Some(command) = devtools::find() else {
-        eprintln!("skipped: no Chromium here; install it, or name it with GANOMALY_CHROMIUM");
-        return;
+        let install = "install it, or name it with GANOMALY_CHROMIUM";
+        return skip::missing(&format!("there is no Chromium: {install}"));
     };
     let sandbox = tempfile::tempdir().unwrap();
     let folder = sandbox.path().canonicalize().unwrap();

@@ -2,7 +2,7 @@
 
 use super::permissions::is_root;
 use super::{Bench, SWEEP};
-use crate::common::{GANOMALY, slow};
+use crate::common::{GANOMALY, skip, slow};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -45,15 +45,11 @@ fn a_disk_that_fills_up_is_survived() {
             Ok(done) if done.status.success() => {}
             // Not allowed here, or there is no such program.
             Ok(done) if points == 0 => {
-                eprintln!(
-                    "SKIPPED: no small disk can be mounted: {}",
-                    crate::common::stderr(&done)
-                );
-                return;
+                let why = crate::common::stderr(&done);
+                return skip::allowed(&format!("no small disk can be mounted: {why}"));
             }
             Err(e) if points == 0 => {
-                eprintln!("SKIPPED: unshare: {e}");
-                return;
+                return skip::allowed(&format!("unshare: {e}"));
             }
             other => panic!("{other:?}"),
         }

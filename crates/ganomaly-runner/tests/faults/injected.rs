@@ -1,7 +1,7 @@
 //! The N-th call that writes fails, for every N.
 
 use super::{Bench, SWEEP};
-use crate::common::{slow, stderr};
+use crate::common::{skip, slow, stderr};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -27,8 +27,7 @@ fn shim(bench: &Bench) -> Option<std::path::PathBuf> {
 fn every_failing_call_is_survived() {
     let bench = Bench::new(SWEEP);
     let Some(shim) = shim(&bench) else {
-        eprintln!("SKIPPED: there is no C compiler");
-        return;
+        return skip::missing("there is no C compiler");
     };
     let log = bench.path("log");
     let disturbed = |results: &Path, kind: &str, at: usize| -> (Output, usize) {

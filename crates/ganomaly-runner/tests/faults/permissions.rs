@@ -1,7 +1,7 @@
 //! Permissions that are lost and folders that vanish while a sweep goes on.
 
 use super::Bench;
-use crate::common::{GANOMALY, runs, stderr};
+use crate::common::{GANOMALY, runs, skip, stderr};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -60,8 +60,8 @@ fn lost_permissions_are_survived() {
         for after in [0, 1, 3] {
             let results = bench.path(&format!("results-{at}-{after}"));
             let Some(command) = bound(&bench, &results) else {
-                eprintln!("SKIPPED: permissions do not bind this user, and setpriv does not work");
-                return;
+                let why = "permissions do not bind this user, and setpriv does not work";
+                return skip::allowed(why);
             };
             for folder in ["", "s", "s/.claims", "s/plots"] {
                 fs::create_dir_all(results.join(folder)).unwrap();

@@ -61,11 +61,6 @@ fn bench<M: Machine>(
     let table = vec![0.0; args.nc * 256];
     let nothing = Pictures { bytes: &[], table: &table };
     let mut group = Group::new(&mut models, nothing, size, make)?;
-    // Noise, as for the processor: a multiplicative generator is enough for that.
-    let numbers = args.runs * args.batch * args.nc * args.isize * args.isize;
-    let noise = |i: usize| ((i as u64).wrapping_mul(2_654_435_761) >> 8 & 0xffff) as f32 / 32768.0;
-    group.step(&(0..numbers).map(|i| noise(i) - 1.0).collect::<Vec<_>>())?;
-
     let limits = limits(group.machine())?;
     let name = limits.as_ref().map_or_else(|| args.device.to_string(), |l| l.name.clone());
     if args.profile {

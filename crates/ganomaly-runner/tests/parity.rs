@@ -1,22 +1,29 @@
-//! Against the published implementation's traces and the real data, where `GANOMALY_SHARED` names their folder.
+//! Against the published implementation's traces: the small one in `golden/`, and larger ones where
+//! `GANOMALY_SHARED` names their folder. `tools/golden/` says how they are made.
+
+#[path = "../../../tests/skip.rs"]
+mod skip;
 
 use ganomaly_runner::config::DeviceName;
 use ganomaly_runner::parity::check_trace;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-fn shared() -> Option<PathBuf> {
-    let folder = std::env::var_os("GANOMALY_SHARED").map(PathBuf::from);
-    if folder.is_none() {
-        println!("skipped: GANOMALY_SHARED is not set");
-    }
-    folder
+/// The small trace, without its endings.
+fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny")
+}
+
+fn traces() -> Vec<PathBuf> {
+    let golden = skip::shared().map(|shared| shared.join("golden"));
+    let names = ["mnist32", "mnist32_warm", "rgb64_extra1"];
+    let shared = golden.iter().flat_map(|golden| names.map(|name| golden.join(name)));
+    std::iter::once(tiny()).chain(shared).collect()
 }
 
 #[test]
 fn every_trace_is_matched() {
-    let Some(shared) = shared() else { return };
-    for name in ["mnist32", "mnist32_warm", "rgb64_extra1"] {
-        let parity = check_trace(&shared.join("golden").join(name), DeviceName::Cpu).unwrap();
+    for trace in traces() {
+        let parity = check_trace(&trace, DeviceName::Cpu).unwrap();
         assert!(parity.holds(), "{}", parity.table());
         if let Some((_, kinks)) = parity.free_run {
             assert!(kinks.moved * 100_000 < kinks.of, "{kinks:?}: too many sides were taken over");
@@ -26,28 +33,28 @@ fn every_trace_is_matched() {
 
 #[test]
 fn every_trace_is_matched_by_the_kernels_for_cards() {
-    let Some(shared) = shared() else { return };
-    for name in ["mnist32", "mnist32_warm", "rgb64_extra1"] {
-        let parity = check_trace(&shared.join("golden").join(name), DeviceName::Twin).unwrap();
-        assert!(parity.holds(), "{}", parity.table());
+    for trace in traces() {
+        match check_trace(&trace, DeviceName::Twin) {
+            Err(e) if format!("{e:#}").contains("C compiler") => {
+                return skip::missing("there is no C compiler");
+            }
+            parity => {
+                let parity = parity.unwrap();
+                assert!(parity.holds(), "{}", parity.table());
+            }
+        }
     }
 }
 
 /// A check that cannot fail is none: each kind of damage to a trace must be found.
 #[test]
 fn a_changed_trace_is_refused() {
-    let Some(shared) = shared() else { return };
-    let golden = shared.join("golden");
     let dir = tempfile::tempdir().unwrap();
     let stem = dir.path().join("t");
     let copy = |suffix: &str| {
-        let target = format!("{}{suffix}", stem.display());
-        std::fs::write(
-            &target,
-            std::fs::read(golden.join(format!("mnist32_warm{suffix}"))).unwrap(),
-        )
-        .unwrap();
-        PathBuf::from(target)
+        let with = |stem: &Path| PathBuf::from(format!("{}{suffix}", stem.display()));
+        std::fs::copy(with(&tiny()), with(&stem)).unwrap();
+        with(&stem)
     };
     for suffix in [".safetensors", ".netG.pth", ".netD.pth", ".pth.safetensors"] {
         copy(suffix);
@@ -61,7 +68,7 @@ fn a_changed_trace_is_refused() {
         ("\"beta1\": 0.5", "\"beta1\": 0.501"),
         ("\"lr\": 0.0002", "\"lr\": 0.000201"),
         // The second step's discriminator loss, off by 3e-4 of itself.
-        ("0.031133218116771947", "0.03114255"),
+        ("0.7751677180875831", "0.7754"),
     ] {
         assert!(text.contains(from), "{from}");
         std::fs::write(&json, text.replacen(from, to, 1)).unwrap();

@@ -1,6 +1,5 @@
 """Golden values of paired comparisons, regressions and paired bootstraps, from SciPy and NumPy.
 
-    python3 -m venv venv && venv/bin/pip install scipy==1.17.1 numpy==2.4.6
     venv/bin/python paired.py > paired.json
 """
 
