@@ -32,7 +32,7 @@ pub mod record;
 pub mod registry;
 pub mod report;
 pub mod score;
-mod selection;
+pub mod selection;
 #[cfg(test)]
 #[path = "../../../tests/skip.rs"]
 mod skip;

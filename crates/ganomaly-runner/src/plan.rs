@@ -1,11 +1,12 @@
 //! The plan of an experiment: its runs by name, in order, as TOML and beside its results.
 
-use crate::config::{Experiment, RunConfig, class_index, parse_value};
+use crate::config::{Experiment, RunConfig};
 use crate::files::{names_in, write_whole};
 use crate::numerics::{BEFORE_GENERATIONS, NUMERICS, OtherGeneration};
 use crate::provenance::Provenance;
-use crate::{record, registry};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use crate::record;
+use crate::selection::{Selection, table};
+use anyhow::{Context, Result, anyhow, ensure};
 use ganomaly_data::{read_text, shown};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -203,10 +204,15 @@ impl Plan {
         Ok(names)
     }
 
-    /// The runs that `only` chooses, else all.
-    pub fn choose(&self, only: Option<&Only>) -> Result<Vec<&Run>> {
+    /// The runs that `only` chooses, else all. An error where it chooses none.
+    pub fn choose(&self, only: Option<&Selection>) -> Result<Vec<&Run>> {
         let Some(only) = only else { return Ok(self.runs.iter().collect()) };
-        only.choose(self).with_context(|| format!("--only {:?}", only.text))
+        let configs: Vec<RunConfig> = self.runs.iter().map(|run| run.config.clone()).collect();
+        let chosen = only.choose(&configs).context("--only")?;
+        let runs = self.runs.iter().zip(chosen).filter(|(_, chosen)| *chosen);
+        let runs: Vec<&Run> = runs.map(|(run, _)| run).collect();
+        ensure!(!runs.is_empty(), "--only: no run has all of this");
+        Ok(runs)
     }
 }
 
@@ -288,94 +294,10 @@ fn stranger(folder: &Path, name: &str, own: &str) -> anyhow::Error {
     }
 }
 
-fn table(config: &RunConfig) -> Result<Table> {
-    Table::try_from(config).context("the config cannot be written as TOML")
-}
-
 /// The names of the run folders in an experiment's folder, of any generation.
 pub(crate) fn finished_in(folder: &Path) -> Result<Vec<String>> {
     let is_run = |name: &String| record::is_run(&folder.join(name));
     Ok(names_in(folder)?.into_iter().filter(is_run).collect())
-}
-
-/// A choice among a plan's runs, by values of swept settings: `abnormal_class=2,seed=0`. A setting named twice may have either value.
-#[derive(Clone, Debug)]
-pub struct Only {
-    text: String,
-    pairs: Vec<(String, String)>,
-}
-
-impl std::str::FromStr for Only {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let pair = |pair: &str| match pair.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() && !value.trim().is_empty() => {
-                Ok((key.trim().to_string(), value.trim().to_string()))
-            }
-            _ => Err(format!("{pair:?}: expected key=value, several of them with commas between")),
-        };
-        let pairs = text.split(',').map(pair).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.to_string(), pairs })
-    }
-}
-
-impl Only {
-    fn choose<'a>(&self, plan: &'a Plan) -> Result<Vec<&'a Run>> {
-        let tables = plan.runs.iter().map(|run| Ok((run, table(&run.config)?)));
-        let mut chosen = tables.collect::<Result<Vec<_>>>()?;
-        let mut by_key: Vec<(&String, Vec<Value>)> = Vec::new();
-        for (key, text) in &self.pairs {
-            ensure!(!plan.swept.is_empty(), "{key}: the experiment sweeps no setting");
-            ensure!(
-                plan.swept.contains(key),
-                "{key}: not swept; the swept settings are {}",
-                plan.swept.join(", ")
-            );
-            let value = value(plan, key, text)?;
-            match by_key.iter_mut().find(|(k, _)| *k == key) {
-                Some((_, values)) => values.push(value),
-                None => by_key.push((key, vec![value])),
-            }
-        }
-        for (key, values) in by_key {
-            chosen.retain(|(_, table)| {
-                table.get(key).is_some_and(|there| values.iter().any(|v| same(there, v)))
-            });
-        }
-        ensure!(!chosen.is_empty(), "no run has all of this");
-        Ok(chosen.into_iter().map(|(run, _)| run).collect())
-    }
-}
-
-/// A value of a swept setting, which some run must have.
-fn value(plan: &Plan, key: &str, text: &str) -> Result<Value> {
-    let mut value = parse_value(text).with_context(|| key.to_string())?;
-    if matches!(key, "abnormal_class" | "normal_class") {
-        let config = &plan.runs.first().context("the plan is empty")?.config;
-        let classes = registry::dataset(&config.dataset)?.class_names();
-        let index = class_index(&classes, text.trim_matches(['"', '\'']))
-            .with_context(|| format!("{key} = {text}"))?;
-        value = Value::String(classes[index].clone());
-    }
-    let mut there: Vec<Value> = Vec::new();
-    for run in &plan.runs {
-        there.extend(table(&run.config)?.get(key).filter(|v| !there.contains(v)).cloned());
-    }
-    if !there.iter().any(|v| same(v, &value)) {
-        let there: Vec<String> = there.iter().map(ToString::to_string).collect();
-        bail!("{key} = {text}: no run has it; the values are {}", there.join(", "));
-    }
-    Ok(value)
-}
-
-/// Whether two values are the same; 50 is 50.0.
-fn same(a: &Value, b: &Value) -> bool {
-    let number = |v: &Value| v.as_float().or(v.as_integer().map(|i| i as f64));
-    match (number(a), number(b)) {
-        (Some(a), Some(b)) => a == b,
-        _ => a == b,
-    }
 }
 
 #[cfg(test)]
@@ -411,7 +333,7 @@ mod tests {
     fn only_chooses_by_swept_settings_and_refuses_what_is_not_there() {
         let plan = plan();
         let names = |only: &str| -> Result<Vec<String>> {
-            let only: Only = only.parse().map_err(anyhow::Error::msg)?;
+            let only = Selection::parse(only)?;
             let chosen = plan.choose(Some(&only))?;
             let of = |run: &&Run| {
                 let c = &run.config;
@@ -425,12 +347,11 @@ mod tests {
         assert_eq!(names("abnormal_class=1,w_con=50.0,seed=1").unwrap(), ["bar 1 50"]);
         assert_eq!(names("seed=0,seed=1").unwrap().len(), 8);
         for (only, word) in [
-            ("w_adv=1", "the swept settings are abnormal_class, seed, w_con"),
-            ("seed=7", "no run has it; the values are 0, 1"),
-            ("abnormal_class=ring", "no run has it"),
+            ("w_adv=2", "none of the 8 runs has w_adv = 2; there it is 1.0"),
+            ("seed=7", "none of the 8 runs has seed = 7; there it is 0, 1"),
+            ("abnormal_class=ring", "none of the 8 runs has"),
             ("abnormal_class=cat", "no such class"),
-            ("seed", "expected key=value"),
-            ("seed=0,", "expected key=value"),
+            ("seed", "write KEY=VALUE"),
         ] {
             let error = format!("{:#}", names(only).unwrap_err());
             assert!(error.contains(word), "{only}: {error}");

@@ -3,10 +3,19 @@
 use crate::config::{RunConfig, parse_value};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
+use std::str::FromStr;
 
-/// Settings that a run must have.
+/// Settings that a run must have. A setting that is named twice may have either value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection(Vec<(String, toml::Value)>);
+
+impl FromStr for Selection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|e| format!("{e:#}"))
+    }
+}
 
 impl Selection {
     /// Reads `KEY=VALUE` with commas between them; empty where the text is.
@@ -33,7 +42,7 @@ impl Selection {
                 bail!("{key:?}: there is no such setting; {there}");
             }
         }
-        let mut chosen = vec![true; configs.len()];
+        let mut by_key: Vec<(&String, Vec<bool>)> = Vec::new();
         for (key, value) in &self.0 {
             let mut fits = Vec::new();
             for (config, table) in configs.iter().zip(&tables) {
@@ -44,11 +53,18 @@ impl Selection {
             }
             if !fits.contains(&true) {
                 bail!(
-                    "none of the {} finished runs there has {key} = {value}; {}",
+                    "none of the {} runs has {key} = {value}; {}",
                     configs.len(),
                     there(&tables, key)
                 );
             }
+            match by_key.iter_mut().find(|(there, _)| *there == key) {
+                Some((_, either)) => either.iter_mut().zip(fits).for_each(|(e, fits)| *e |= fits),
+                None => by_key.push((key, fits)),
+            }
+        }
+        let mut chosen = vec![true; configs.len()];
+        for (_, fits) in by_key {
             chosen.iter_mut().zip(fits).for_each(|(chosen, fits)| *chosen &= fits);
         }
         Ok(chosen)
@@ -124,10 +140,7 @@ mod tests {
         for (text, words) in [
             ("sed=0", vec!["\"sed\": there is no such setting", "seed (0, 1); w_con (5.0, 50.0)"]),
             ("w_con=abc", vec!["w_con = \"abc\"", "there it is 5.0, 50.0", "invalid type"]),
-            (
-                "w_con=7",
-                vec!["none of the 8 finished runs there has w_con = 7", "there it is 5.0, 50.0"],
-            ),
+            ("w_con=7", vec!["none of the 8 runs has w_con = 7", "there it is 5.0, 50.0"]),
             ("train_limit=7", vec!["has train_limit = 7; there it is unset"]),
             (
                 "abnormal_class=frog",

@@ -9,10 +9,11 @@ use crate::data::DataStore;
 use crate::failure::{self, Failure};
 use crate::files::{names_in, remove_partial, remove_temporary};
 use crate::jobs::{Jobs, side_by_side};
-use crate::plan::{Only, Plan, Run, head};
+use crate::plan::{Plan, Run, head};
 use crate::progress::{Cancel, Interrupted, Progress};
 use crate::provenance::Provenance;
 use crate::record;
+use crate::selection::Selection;
 use crate::{lockstep, train};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
@@ -26,8 +27,8 @@ pub struct Options {
     pub jobs: Jobs,
     /// Cards to spread runs over, by the driver's numbers; none: each run's own.
     pub devices: Vec<usize>,
-    /// Only these runs are done; the tables are over all that are there.
-    pub only: Option<Only>,
+    /// Selection these runs are done; the tables are over all that are there.
+    pub only: Option<Selection>,
     /// Without a heartbeat for so long, this process's runs may be taken over by others.
     pub stale_after: Duration,
     /// How often runs write down what they go on from when they are interrupted.

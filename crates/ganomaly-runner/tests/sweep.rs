@@ -316,9 +316,9 @@ fn parts_of_a_plan_and_tables_from_the_results_alone() {
     sandbox.fails(&["status"], &["results: no results are there"]);
     sandbox.fails(
         &["sweep", "s.toml", "--only", "w_con=1"],
-        &["--only \"w_con=1\"", "the swept settings are abnormal_class, seed"],
+        &["--only", "none of the 4 runs has w_con = 1; there it is 50.0"],
     );
-    sandbox.fails(&["sweep", "s.toml", "--only", "seed"], &["--only", "expected key=value"]);
+    sandbox.fails(&["sweep", "s.toml", "--only", "seed"], &["--only", "write KEY=VALUE"]);
     sandbox.fails(&["sweep", "s.toml", "--stale-after", "0"], &["--stale-after 0"]);
 
     let (_, log) = sandbox.ok(&["sweep", "s.toml", "--only", "abnormal_class=1,seed=0"]);

@@ -15,9 +15,10 @@ use clap::{Args, Parser, Subcommand};
 use ganomaly_runner::checkpoint::Every;
 use ganomaly_runner::config::{DeviceName, Experiment};
 use ganomaly_runner::data::{DataStore, GENERATED, OFFICIAL};
-use ganomaly_runner::plan::{Only, Plan};
+use ganomaly_runner::plan::Plan;
 use ganomaly_runner::progress::{Cancel, for_people};
 use ganomaly_runner::score::Scorer;
+use ganomaly_runner::selection::Selection;
 use ganomaly_runner::sweep::run_one;
 use ganomaly_runner::{parity, record};
 use std::io::Write;
@@ -49,7 +50,7 @@ enum Command {
         args: RunArgs,
         /// Choose the run by its values of swept settings: abnormal_class=2,seed=0.
         #[arg(long, value_name = "KEY=VALUE,...")]
-        only: Option<Only>,
+        only: Option<Selection>,
         /// Write TensorBoard event files into the run's folder.
         #[arg(long)]
         tensorboard: bool,
@@ -204,7 +205,7 @@ fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     Ok((experiment, store, cancel))
 }
 
-fn train(args: &RunArgs, only: Option<&Only>, tensorboard: bool) -> Result<ExitCode> {
+fn train(args: &RunArgs, only: Option<&Selection>, tensorboard: bool) -> Result<ExitCode> {
     let every = args.checkpoints.every()?;
     let (mut experiment, store, cancel) = prepare(args)?;
     let plan = Plan::new(&experiment)?;

@@ -6,8 +6,9 @@ use clap::Args;
 use ganomaly_runner::collect::collect as rebuild;
 use ganomaly_runner::config::Experiment;
 use ganomaly_runner::jobs::Jobs;
-use ganomaly_runner::plan::{Only, Plan};
+use ganomaly_runner::plan::Plan;
 use ganomaly_runner::progress::for_people;
+use ganomaly_runner::selection::Selection;
 use ganomaly_runner::status::{self, Status};
 use ganomaly_runner::sweep::{self, Options};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ pub struct SweepArgs {
     devices: Vec<usize>,
     /// Do only the runs with these values of swept settings; a setting named twice may have either.
     #[arg(long, value_name = "KEY=VALUE,...")]
-    only: Option<Only>,
+    only: Option<Selection>,
     /// Say what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
