@@ -310,7 +310,7 @@ pub fn estimate_columns(what: &str) -> [Column; 3] {
     [
         Column::number(what),
         Column::number("over images").note("95 % interval"),
-        Column::number("over trainings").note("std over seeds"),
+        Column::number("over trainings").note("± std, 95 %"),
     ]
 }
 
