@@ -21,7 +21,8 @@ impl Selection {
         Ok(Self(all.map(setting).collect::<Result<_>>()?))
     }
 
-    /// Which of the configs have all the settings. A setting that does not exist, and a value that no config has, is named beside what there is.
+    /// Which of the configs have all the settings. A setting that does not exist, and a value that
+    /// no config has, is named beside what there is.
     pub fn choose(&self, configs: &[RunConfig]) -> Result<Vec<bool>> {
         let tables = configs.iter().map(table).collect::<Result<Vec<_>>>()?;
         for (key, value) in &self.0 {
