@@ -1,14 +1,14 @@
 //! How far an AUROC would move with other test images.
 //!
-//! Every image gets a random weight, exponentially distributed with mean 1, and the AUROC is taken with
-//! these weights: a resample (the Bayesian bootstrap). The weight depends on the seed, the resample's
-//! number and the image's number alone. So an image has the same weight in every list of scores that
-//! holds it, whichever run made the list, as a normal image or as an anomaly, and differences and
-//! averages over runs are resampled jointly.
+//! Every image gets a random weight, exponentially distributed with mean 1, and the AUROC is taken
+//! with these weights: a resample (the Bayesian bootstrap). The weight depends on the seed, the
+//! resample's number and the image's number alone. So an image has the same weight in every list of
+//! scores that holds it, whichever run made the list, as a normal image or as an anomaly, and
+//! differences and averages over runs are resampled jointly.
 //!
-//! Weights of few images vary too little. With m images of the rarer kind every resample's distance from
-//! the AUROC is therefore stretched by t/z · √((m + 1) / (m − 1)), Student's quantile over the normal one
-//! and what is missing of the variance: by 6 % with 40 images, by 0.2 % with 1,000.
+//! Weights of few images vary too little. With m images of the rarer kind every resample's distance
+//! from the AUROC is therefore stretched by t/z · √((m + 1) / (m − 1)), Student's quantile over the
+//! normal one and what is missing of the variance: by 6 % with 40 images, by 0.2 % with 1,000.
 
 use crate::ranking::{Group, Ranking, check_finite};
 use crate::{Error, Result, roc};
@@ -42,8 +42,8 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The percentile interval of the AUROC, the images weighted at random. It covers the choice of test
-/// images, not the training's randomness.
+/// The percentile interval of the AUROC, the images weighted at random. It covers the choice of
+/// test images, not the training's randomness.
 pub fn bootstrap_auroc(
     scores: &[f64],
     anomalous: &[bool],
@@ -64,9 +64,9 @@ pub struct ResampledAurocs {
 }
 
 /// Weights test images at random, `options.resamples` times, and takes every list's AUROC with each
-/// weighting. `images` are the images' numbers in their data set, as many as scores; resamples of other
-/// calls with the same seed give an image the same weights. `options.level` is that of the interval that
-/// they are for.
+/// weighting. `images` are the images' numbers in their data set, as many as scores; resamples of
+/// other calls with the same seed give an image the same weights. `options.level` is that of the
+/// interval that they are for.
 pub fn resampled_aurocs(
     lists: &[&[f64]],
     anomalous: &[bool],
@@ -110,7 +110,7 @@ pub fn resampled_aurocs(
     Ok(ResampledAurocs { aurocs, resampled })
 }
 
-/// By how much resamples of so many images of the rarer kind are too narrow.
+/// The factor by which resamples are too narrow with `rarer` images of the rarer kind.
 fn stretch(rarer: usize, level: f64) -> Result<f64> {
     let m = rarer.max(2) as f64;
     let q = f64::midpoint(1.0, level);
@@ -143,7 +143,8 @@ impl BootstrapOptions {
 
 /// Number of different weights; an image's is one of them.
 const WEIGHTS: usize = 1 << 12;
-/// What stands for a weight of 1. Weights are whole numbers, so that sums of them are exact in any order.
+/// What stands for a weight of 1. Weights are whole numbers, so that sums of them are exact in any
+/// order.
 const ONE: f64 = 65536.0;
 
 /// The exponential distribution's quantiles in the middle of 4096 equal parts, none of them 0.

@@ -26,9 +26,9 @@ pub struct RunValue<'a> {
 pub struct Estimate {
     /// The mean.
     pub value: f64,
-    /// Its interval over test images: where it would lie with other images of the same kind, the trained
-    /// weights as they are. The images are resampled jointly for all runs. None where a run's scores are
-    /// not there.
+    /// Its interval over test images: where it would lie with other images of the same kind, the
+    /// trained weights as they are. The images are resampled jointly for all runs. None where a
+    /// run's scores are not there.
     pub over_images: Option<Interval>,
     /// How it varies over trainings.
     pub over_trainings: OverTrainings,
@@ -44,13 +44,15 @@ pub struct OverTrainings {
     pub runs: usize,
     /// Seeds that have every class.
     pub seeds: usize,
-    /// Sample standard deviation over these seeds of the mean over classes; none with fewer than two.
+    /// Sample standard deviation over these seeds of the mean over classes; none with fewer than
+    /// two.
     pub std: Option<f64>,
     /// Student's t interval of the mean over these seeds; none with fewer than three.
     pub interval: Option<Interval>,
 }
 
-/// The mean of at least one run's value with its two kinds of uncertainty, both intervals of the given level, in (0, 1).
+/// The mean of at least one run's value with its two kinds of uncertainty, both intervals of the
+/// given level, in (0, 1).
 pub fn estimate(values: &[RunValue<'_>], level: f64) -> Result<Estimate> {
     let classes = distinct(values.iter().map(|v| v.class));
     let all: Vec<f64> = values.iter().map(|v| v.value).collect();

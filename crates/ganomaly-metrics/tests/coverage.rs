@@ -1,8 +1,8 @@
-//! How often a 95 % interval holds the true value, on scores whose true AUROC is known. Beside each kind of
-//! interval stands the obvious other way, which is too narrow.
+//! How often a 95 % interval holds the true value, on scores whose true AUROC is known. Beside each
+//! kind of interval stands the obvious other way.
 //!
-//! `GANOMALY_SLOW=1 cargo test --release -p ganomaly-metrics --test coverage -- --nocapture` prints the full
-//! table; without it a few hundred repetitions.
+//! The full table, of which otherwise a few hundred repetitions are checked:
+//! `GANOMALY_SLOW=1 cargo test --release -p ganomaly-metrics --test coverage -- --nocapture`
 
 use ganomaly_metrics::*;
 use rand::{RngExt, SeedableRng};
@@ -30,7 +30,8 @@ fn mean_of_classes(of: impl Fn(usize) -> f64) -> f64 {
     (0..CLASSES.len()).map(of).sum::<f64>() / CLASSES.len() as f64
 }
 
-/// By how much the anomalies of a class lie above the normal images of another, in deviations of a score.
+/// By how much the anomalies of a class lie above the normal images of another, in deviations of a
+/// score.
 fn shift(protocol: usize, anomaly: usize, other: usize) -> f64 {
     [1.8, 1.4, 2.6, 1.0][anomaly] - 0.3 * ((anomaly + other) % 3) as f64
         + [0.0, 0.3][protocol] * (anomaly as f64 - 1.0)
@@ -52,9 +53,9 @@ struct Run {
     images: Vec<u32>,
 }
 
-/// Runs of every class and seed on a fresh draw of images. An image's scores go together over runs: a part
-/// over all, a part over the seeds of a class, for each protocol by itself. A seed tests on all anomalies, and
-/// on half of the normal images, which it draws.
+/// Runs of every class and seed on a fresh draw of images. An image's scores go together over runs:
+/// a part over all, a part over the seeds of a class, for each protocol by itself. A seed tests on
+/// all anomalies, and on half of the normal images, which it draws.
 fn runs(images: usize, seeds: u64, rng: &mut ChaCha8Rng) -> Vec<Run> {
     let class: Vec<usize> = (0..images).map(|_| rng.random_range(0..CLASSES.len())).collect();
     let hard = normals(rng, images);
@@ -85,7 +86,8 @@ fn runs(images: usize, seeds: u64, rng: &mut ChaCha8Rng) -> Vec<Run> {
     all
 }
 
-/// Each run's AUROC under the first protocol, and its gap to the second, resampled jointly or each run by itself.
+/// Each run's AUROC under the first protocol, and its gap to the second, resampled jointly or each
+/// run by itself.
 fn values(runs: &[Run], joint: bool) -> [Vec<RunValue<'static>>; 2] {
     let resample = |(number, run): (usize, &Run)| {
         let seed = if joint { 0 } else { number as u64 };
@@ -131,7 +133,8 @@ fn shares(repetitions: u64, ask: impl Fn(&mut ChaCha8Rng) -> Vec<bool> + Sync) -
     (0..all[0].len()).map(|at| count(at) as f64 / repetitions as f64).collect()
 }
 
-/// Prints a row of the table, and checks it: 93 to 97 %, and two standard errors of the repetitions more.
+/// Prints a row of the table, and checks it: 93 to 97 %, and two standard errors of the repetitions
+/// more.
 fn check(what: &str, other: &str, repetitions: u64, share: f64, other_share: f64) {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     println!("| {what} | {} | {other} | {} |", percent(share), percent(other_share));
@@ -185,7 +188,8 @@ fn intervals_over_images_hold_the_truth() {
 #[test]
 fn intervals_over_trainings_hold_the_truth() {
     let repetitions = if slow() { 20_000 } else { 600 };
-    // The images stay; a training moves the anomalies of its class by what its seed and itself draw.
+    // The images stay; a training moves the anomalies of its class by what its seed and itself
+    // draw.
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let images = runs(160, 1, &mut rng);
     let after = |setting: usize, class: usize, moved: f64| {

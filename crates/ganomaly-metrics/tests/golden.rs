@@ -106,14 +106,14 @@ fn bootstrap_is_seeded_holds_the_value_and_narrows_with_more_pictures() {
         (scores.repeat(copies), anomalous.repeat(copies))
     };
     let options = BootstrapOptions { seed: 3, ..BootstrapOptions::default() };
-    let (scores, anomalous) = case(4);
+    let (scores, anomalous) = case(16);
     let interval = bootstrap_auroc(&scores, &anomalous, options).unwrap();
     assert_eq!(interval, bootstrap_auroc(&scores, &anomalous, options).unwrap());
     let other = BootstrapOptions { seed: 4, ..options };
     assert_ne!(interval, bootstrap_auroc(&scores, &anomalous, other).unwrap());
     let area = auroc(&scores, &anomalous).unwrap();
     assert!(interval.low < area && area < interval.high);
-    let (scores, anomalous) = case(64);
+    let (scores, anomalous) = case(256);
     let narrow = bootstrap_auroc(&scores, &anomalous, options).unwrap();
     // Sixteen times as many pictures: about a quarter of the width.
     let ratio = (narrow.high - narrow.low) / (interval.high - interval.low);

@@ -1,4 +1,5 @@
-//! A finished run's AUROC with its test images resampled, so that means over runs get their two kinds of uncertainty.
+//! A finished run's AUROC with its test images resampled, so that means over runs get their two
+//! kinds of uncertainty.
 
 use crate::checksums;
 use crate::config::RunConfig;
@@ -21,7 +22,8 @@ pub const MEANING: &str = "Over test images: where the value would lie with othe
      are resampled jointly for all runs. Over trainings: the standard deviation over seeds of each seed's mean over classes and, from three seeds on, \
      the 95 % t interval over seeds. The two answer different questions and neither holds the other.";
 
-/// How test images are resampled for everything that is about several runs: one seed, so that an image has the same weight everywhere.
+/// How test images are resampled for everything that is about several runs: one seed, so that an
+/// image has the same weight everywhere.
 pub fn resampling(config: &RunConfig) -> BootstrapOptions {
     BootstrapOptions { resamples: config.bootstrap, level: LEVEL, seed: 0 }
 }
@@ -79,14 +81,16 @@ pub struct RunAuroc {
     pub seed: u64,
     /// Its AUROC, in [0, 1].
     pub auroc: f64,
-    /// The numbers of its test images, and which are anomalous; empty where its scores are not there.
+    /// The numbers of its test images, and which are anomalous; empty where its scores are not
+    /// there.
     pub tested_on: (Vec<u32>, Vec<bool>),
     /// Its AUROC in each resample; empty where its scores are not there.
     pub resampled: Vec<f64>,
 }
 
 impl RunAuroc {
-    /// Of a finished run in its folder. Results that were passed on without `scores.csv` have no resamples.
+    /// Of a finished run in its folder. Results that were passed on without `scores.csv` have no
+    /// resamples.
     pub fn read(folder: &Path, config: &RunConfig, metrics: &Metrics) -> Result<Self> {
         if folder.join(SCORES).is_file() {
             let scores = TestScores::read(folder, config)?;
@@ -179,7 +183,8 @@ pub fn columns(what: &str) -> [String; 6] {
         .map(|part| format!("{what}{part}"))
 }
 
-/// Their cells: the value, its interval over test images, its deviation and its interval over trainings.
+/// Their cells: the value, its interval over test images, its deviation and its interval over
+/// trainings.
 pub fn cells(estimate: &Estimate) -> [String; 6] {
     let (images, trainings) = (estimate.over_images, estimate.over_trainings);
     [

@@ -62,7 +62,8 @@ pub struct Comparison {
     pub mean_a: Estimate,
     /// The second side's.
     pub mean_b: Estimate,
-    /// The difference of each pair, and its mean: how it would move with other test images, and with other trainings.
+    /// The difference of each pair, and its mean: how it would move with other test images, and
+    /// with other trainings.
     pub difference: Estimate,
     /// How large the differences are, each pair counted once.
     pub effect: PairedEffect,

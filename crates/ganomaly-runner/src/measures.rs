@@ -29,7 +29,8 @@ pub struct Metrics {
     pub test_anomalous: usize,
     /// The AUROC that counts: of the last epoch.
     pub auroc: f64,
-    /// Its 95 % interval over test images: `bootstrap` resamples, in which an image has the same weight in every run.
+    /// Its 95 % interval over test images: `bootstrap` resamples, in which an image has the same
+    /// weight in every run.
     pub auroc_interval: [f64; 2],
     /// Every scoring mode, the one that counts first.
     pub modes: Vec<ModeMetrics>,

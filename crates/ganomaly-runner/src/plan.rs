@@ -347,8 +347,8 @@ mod tests {
         assert_eq!(names("abnormal_class=1,w_con=50.0,seed=1").unwrap(), ["bar 1 50"]);
         assert_eq!(names("seed=0,seed=1").unwrap().len(), 8);
         for (only, word) in [
-            ("w_adv=2", "none of the 8 runs has w_adv = 2; there it is 1.0"),
-            ("seed=7", "none of the 8 runs has seed = 7; there it is 0, 1"),
+            ("w_adv=2", "none of the 8 runs has w_adv = 2; among them it is 1.0"),
+            ("seed=7", "none of the 8 runs has seed = 7; among them it is 0, 1"),
             ("abnormal_class=ring", "none of the 8 runs has"),
             ("abnormal_class=cat", "no such class"),
             ("seed", "write KEY=VALUE"),

@@ -30,14 +30,15 @@ impl Selection {
         Ok(Self(all.map(setting).collect::<Result<_>>()?))
     }
 
-    /// Which of the configs have all the settings. A setting that does not exist, and a value that no config has, is named beside what there is.
+    /// Which of the configs have all the settings. A setting that does not exist, and a value that
+    /// no config has, is named beside what there is.
     pub fn choose(&self, configs: &[RunConfig]) -> Result<Vec<bool>> {
         let tables = configs.iter().map(table).collect::<Result<Vec<_>>>()?;
         for (key, value) in &self.0 {
             if let Some(known) = unknown(key, value) {
                 let there = match varying(&tables) {
                     there if there.is_empty() => format!("the settings are {}", known.join(", ")),
-                    there => format!("the runs there differ in {there}"),
+                    there => format!("the runs differ in {there}"),
                 };
                 bail!("{key:?}: there is no such setting; {there}");
             }
@@ -94,7 +95,7 @@ fn unknown(key: &str, value: &toml::Value) -> Option<Vec<String>> {
     Some(names.filter(|name| !["sweep", "design"].contains(&name.as_str())).collect())
 }
 
-/// The values of a setting.
+/// The values of a setting, numbers by size.
 fn values(tables: &[toml::Table], key: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for table in tables {
@@ -103,11 +104,15 @@ fn values(tables: &[toml::Table], key: &str) -> Vec<String> {
             all.push(value);
         }
     }
+    all.sort_by(|a, b| match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(a), Ok(b)) => a.total_cmp(&b),
+        _ => a.cmp(b),
+    });
     all
 }
 
 fn there(tables: &[toml::Table], key: &str) -> String {
-    format!("there it is {}", values(tables, key).join(", "))
+    format!("among them it is {}", values(tables, key).join(", "))
 }
 
 /// Every setting in which the runs differ, with its values.
@@ -139,12 +144,12 @@ mod tests {
         );
         for (text, words) in [
             ("sed=0", vec!["\"sed\": there is no such setting", "seed (0, 1); w_con (5.0, 50.0)"]),
-            ("w_con=abc", vec!["w_con = \"abc\"", "there it is 5.0, 50.0", "invalid type"]),
-            ("w_con=7", vec!["none of the 8 runs has w_con = 7", "there it is 5.0, 50.0"]),
-            ("train_limit=7", vec!["has train_limit = 7; there it is unset"]),
+            ("w_con=abc", vec!["w_con = \"abc\"", "among them it is 5.0, 50.0", "invalid type"]),
+            ("w_con=7", vec!["none of the 8 runs has w_con = 7", "among them it is 5.0, 50.0"]),
+            ("train_limit=7", vec!["has train_limit = 7; among them it is unset"]),
             (
                 "abnormal_class=frog",
-                vec!["abnormal_class", "no such class", "there it is \"bar\", \"cross\""],
+                vec!["abnormal_class", "no such class", "among them it is \"bar\", \"cross\""],
             ),
             ("w_con", vec!["\"w_con\" is not a setting: write KEY=VALUE"]),
             ("w_con=5\nx=1", vec!["a value is a single line"]),

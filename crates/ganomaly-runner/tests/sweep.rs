@@ -316,7 +316,7 @@ fn parts_of_a_plan_and_tables_from_the_results_alone() {
     sandbox.fails(&["status"], &["results: no results are there"]);
     sandbox.fails(
         &["sweep", "s.toml", "--only", "w_con=1"],
-        &["--only", "none of the 4 runs has w_con = 1; there it is 50.0"],
+        &["--only", "none of the 4 runs has w_con = 1; among them it is 50.0"],
     );
     sandbox.fails(&["sweep", "s.toml", "--only", "seed"], &["--only", "write KEY=VALUE"]);
     sandbox.fails(&["sweep", "s.toml", "--stale-after", "0"], &["--stale-after 0"]);

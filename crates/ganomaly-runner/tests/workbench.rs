@@ -353,11 +353,11 @@ fn comparisons_are_paired_or_refused() {
     );
     sandbox.fails(
         &["compare", "results/a", "w_con=5", "w_con=7"],
-        &["none of the 8 runs has w_con = 7; there it is 5.0, 50.0"],
+        &["none of the 8 runs has w_con = 7; among them it is 5.0, 50.0"],
     );
     sandbox.fails(
         &["compare", "results/a", "w_cno=5", "w_con=7"],
-        &["\"w_cno\": there is no such setting; the runs there differ in", "w_con (5.0, 50.0)"],
+        &["\"w_cno\": there is no such setting; the runs differ in", "w_con (5.0, 50.0)"],
     );
     sandbox.fails(&["compare", "results/a", "w_con", "w_con=7"], &["each is KEY=VALUE"]);
     sandbox.fails(&["compare", "results/gone", "results/b"], &["results/gone: cannot read"]);

@@ -59,7 +59,8 @@ impl fmt::Display for EpochRule {
     }
 }
 
-/// `audit.json`: everything that an audit found. Means and gaps are AUROCs in [0, 1] and their differences in [-1, 1].
+/// `audit.json`: everything that an audit found. Means and gaps are AUROCs in [0, 1] and their
+/// differences in [-1, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
     /// The experiment's name.
@@ -117,8 +118,8 @@ pub struct AuditRow {
     pub score: String,
     /// AUROC: the mean over seeds, then over classes.
     pub auroc: Estimate,
-    /// AUROC minus that of the honest default, run by run, and its mean. Test pictures are resampled jointly for all runs and both protocols; the
-    /// chosen epochs stay as they are.
+    /// AUROC minus that of the honest default, run by run, and its mean. Test pictures are
+    /// resampled jointly for all runs and both protocols; the chosen epochs stay as they are.
     pub gap: Estimate,
     /// The epoch that counts in each run, from 1, in the order of the runs of that class; empty for the average.
     pub chosen_epochs: Vec<usize>,

@@ -43,7 +43,8 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One side of a comparison: `EXPERIMENT`, or `EXPERIMENT:KEY=VALUE,…` where it has several settings.
+/// One side of a comparison: `EXPERIMENT`, or `EXPERIMENT:KEY=VALUE,…` where it has several
+/// settings.
 fn side(results: &Path, text: &str) -> Result<Side> {
     let (experiment, selection) = match text.split_once(':') {
         Some((experiment, selection)) if selection.contains('=') => (experiment, selection),

@@ -120,7 +120,8 @@ impl Design {
         Ok(all)
     }
 
-    /// The design's own points alone, of a grid one for each combination of levels; the presets beside them are not among them.
+    /// The design's own points alone, of a grid one for each combination of levels; the presets
+    /// beside them are not among them.
     pub(crate) fn points(&self) -> Vec<Weights> {
         match self.kind.0 {
             DesignKind::Grid => self.grid(),

@@ -14,7 +14,8 @@ pub struct PublishedColumn {
     pub source: String,
     /// How far they can be trusted: `verified`, `secondary` or `secondary-weak`, as explained in the file.
     pub standing: String,
-    /// Why it is not known which measure the numbers are; none where they are AUROCs, as far as known.
+    /// Why it is not known which measure the numbers are; none where they are AUROCs, as far as
+    /// known.
     pub doubt: Option<String>,
     /// Class and value, in [0, 1].
     pub by_class: Vec<(String, f64)>,

@@ -114,7 +114,8 @@ pub fn weightings(experiment: &Experiment, folder: &Path) -> Result<Weightings> 
     compare(experiment, folder, design.map(|d| d.kind.0), &of_design)
 }
 
-/// The same comparison made again from the runs in `folder`, where the stored one alone knows the design.
+/// The same comparison made again from the runs in `folder`, where the stored one alone knows the
+/// design.
 pub(crate) fn again(
     stored: &Weightings,
     experiment: &Experiment,

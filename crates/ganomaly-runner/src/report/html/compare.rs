@@ -4,7 +4,7 @@ use super::figures::{Axis, Figure, Ink, Mark, Ticks};
 use super::page::{
     Cell, Column, Page, interval, legend, list, mean, mean_std, over_trainings, signed, slug, table,
 };
-use crate::aurocs::trainings;
+use crate::aurocs::{self, trainings};
 use crate::compare::{Comparison, Pair, Side, compare, differing, p_value};
 use crate::files::write_whole;
 use crate::selection;
@@ -35,7 +35,9 @@ fn lead(all: &Comparison, a: &Side, b: &Side) -> Result<Markup> {
         dl.facts {
             div.main { dt { "A − B, mean AUROC" } dd { (signed(difference.value)) } }
             div { dt { "over test images, 95 %" } dd { (interval(difference.over_images, signed)) } }
-            div { dt { "over trainings" } dd { (over_trainings(difference, signed)) } }
+            @if let Some(std) = difference.over_trainings.std {
+                div { dt { "over " (trainings(difference)) " a side" } dd { (format!("± {std:.3}")) } }
+            }
             div { dt { "Wilcoxon p" } dd { (p_value(all.wilcoxon.p)) } }
             div { dt { "pairs" } dd { (all.pairs.len()) } }
         }
@@ -130,27 +132,20 @@ fn statistics(all: &Comparison) -> Markup {
     let difference = &all.difference;
     let rows = [
         ("mean difference", html! { (signed(difference.value)) }),
-        (
-            "over test images, 95 %: resampled jointly for all runs",
-            html! { (interval(difference.over_images, signed)) },
-        ),
-        (
-            "over trainings: ± std over seeds, 95 % t interval of three or more",
-            html! { (over_trainings(difference, signed)) ", " (trainings(difference)) " on each side" },
-        ),
+        ("over test images, 95 %", html! { (interval(difference.over_images, signed)) }),
+        ("over trainings, ± std, 95 %", html! { (over_trainings(difference, signed)) }),
         ("Hodges–Lehmann estimate", html! { (signed(effect.pseudo_median)) }),
         ("rank-biserial correlation", html! { (signed(effect.rank_biserial)) }),
         (
             "Wilcoxon signed rank, two-sided p",
-            html! {
-                (p_value(all.wilcoxon.p)) " (" (all.method()) ", " (all.wilcoxon.count) " pairs differ; not below "
-                (p_value(all.least_p())) " with as many pairs)"
-            },
+            html! { (p_value(all.wilcoxon.p)) " (" (all.method()) ", " (all.wilcoxon.count) " pairs differ)" },
         ),
+        ("lowest p of as many pairs", html! { (p_value(all.least_p())) }),
         ("A higher than B", html! { (better) " of " (all.pairs.len()) " pairs" }),
     ];
     html! {
         p { "Differences are A minus B, paired over class and seed. " (all.note) }
+        p { (trainings(difference)) " on each side. " (aurocs::MEANING) }
         (list("Paired comparison", &rows))
     }
 }

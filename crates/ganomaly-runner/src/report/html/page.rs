@@ -295,7 +295,8 @@ pub fn over_trainings(estimate: &Estimate, number: impl Fn(f64) -> String) -> St
     }
 }
 
-/// The cells of an estimate: its value, its interval over test images, how it varies over trainings.
+/// The cells of an estimate: its value, its interval over test images, how it varies over
+/// trainings.
 pub fn estimate_cells(estimate: &Estimate, number: impl Fn(f64) -> String) -> [Cell; 3] {
     let over = estimate.over_images;
     [
@@ -310,7 +311,7 @@ pub fn estimate_columns(what: &str) -> [Column; 3] {
     [
         Column::number(what),
         Column::number("over images").note("95 % interval"),
-        Column::number("over trainings").note("std over seeds"),
+        Column::number("over trainings").note("± std, 95 %"),
     ]
 }
 

@@ -4,7 +4,7 @@ use super::data::{Group, Results};
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
 use super::page::{
     Cell, Column, count, estimate_cells, estimate_columns, heat_map, interval, legend, mean,
-    mean_std, over_trainings, table,
+    mean_std, table,
 };
 use crate::aurocs::{self, plain, trainings};
 use crate::report::published::{PublishedColumn, doubts, published};
@@ -48,7 +48,9 @@ pub fn lead(results: &Results) -> Result<Markup> {
             @if results.groups.len() == 1 {
                 div.main { dt { "mean AUROC" } dd { (plain(average.value)) } }
                 div { dt { "over test images, 95 %" } dd { (interval(average.over_images, plain)) } }
-                div { dt { "over trainings" } dd { (over_trainings(&average, plain)) } }
+                @if let Some(std) = average.over_trainings.std {
+                    div { dt { "over " (trainings(&average)) } dd { (format!("± {std:.3}")) } }
+                }
             }
             @for (value, name) in facts {
                 div { dt { (name) } dd { (value) } }
