@@ -18,10 +18,14 @@ fn parts(buffer: &[f32], runs: usize) -> Vec<&[f32]> {
 const SIZE: Size =
     Size { runs: 2, batch: 5, score_batch: 5, pictures: 7, order: 10, remainders: Vec::new() };
 
-/// In float64, so that a difference is the kernels' own. In float32 a rectifier's input within rounding of its kink may fall on either side.
+/// Of the first run's weights: some for which no rectifier's input comes within float32's rounding of
+/// its kink in these steps, where it might fall on either side.
+const FIRST_SEED: u64 = 2;
+
+/// In float64, so that a difference is the kernels' own.
 fn models(config: GanomalyConfig) -> Vec<Ganomaly> {
     let model = |seed| Ganomaly::with_dtype(config.clone(), seed, DType::F64).unwrap();
-    (0..SIZE.runs as u64).map(model).collect()
+    (FIRST_SEED..FIRST_SEED + SIZE.runs as u64).map(model).collect()
 }
 
 fn running(model: &Ganomaly) -> (Vec<f32>, Vec<f32>) {

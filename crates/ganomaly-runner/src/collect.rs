@@ -69,6 +69,15 @@ pub(crate) fn images(folder: &Path, runs: &[&Run]) -> Result<Option<String>> {
     Ok(Some(images).filter(|images| ![OFFICIAL, GENERATED, ""].contains(&images.as_str())))
 }
 
+/// The data set of finished runs, with what is to be said of its images.
+pub(crate) fn dataset(folder: &Path, runs: &[&Run]) -> Result<String> {
+    let name = runs.first().map_or("", |run| run.config.dataset.as_str());
+    Ok(match images(folder, runs)? {
+        Some(images) => format!("{name} ({images})"),
+        None => name.to_string(),
+    })
+}
+
 /// The Markdown, and the files' names and contents. `images` is told in each table.
 pub(crate) fn tables(
     plan: &Plan,

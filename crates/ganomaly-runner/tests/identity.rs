@@ -102,6 +102,8 @@ fn a_run_of_other_images_is_never_taken_for_one_of_these() {
     let (table, said) = s.ok(&["sweep", "s.toml", "--only", "seed=0", "--data-dir", "data"]);
     assert!(said.contains(part) && table.contains(part), "{said}{table}");
     assert!(fs::read_to_string(s.path("results/s/table.csv")).unwrap().contains(part));
+    s.ok(&["report", "s", "--data-dir", "data"]);
+    assert!(fs::read_to_string(s.path("results/s/report.html")).unwrap().contains(part));
     cifar(&data, true);
     let sweep = ["sweep", "s.toml", "--data-dir", "data"];
     s.refused(&sweep, &["saw other images of cifar10", "Bring those images back"]);

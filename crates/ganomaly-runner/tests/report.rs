@@ -106,7 +106,8 @@ fn what_cannot_be_reported_is_named() {
     fails("tiny:w_con=5,x", &["\"x\" is not a setting: write KEY=VALUE"]);
     fails("tiny:sed=0", &["\"sed\": there is no such setting", "seed (0, 1)"]);
     // What the command compare refuses, the page refuses too.
-    sandbox.ok(&["sweep", "tiny.toml", "--set", "test_limit=100", "--results", "other"]);
+    let limited = ["--set", "test_limit=100", "--name", "tiny", "--results", "other"];
+    sandbox.ok(&[&["sweep", "tiny.toml"][..], &limited].concat());
     sandbox.fails(
         &["report", "--compare", "tiny:w_con=50", "other/tiny"],
         &["differ in test_limit", "not tested on the same pictures"],

@@ -8,10 +8,10 @@ mod tables;
 pub(crate) use tables::files;
 pub use tables::write;
 
-use crate::aurocs;
 use crate::config::{Experiment, KeepScores, Name, RunConfig, ScoreKind, ScoringMode, Validation};
 use crate::epoch_scores::{EpochScores, KINDS};
 use crate::plan::Plan;
+use crate::{aurocs, collect};
 use anyhow::{Context, Result, ensure};
 use ganomaly_metrics::{
     BootstrapOptions, Estimate, ResampledAurocs, RunValue, auroc, estimate, resampled_aurocs,
@@ -182,14 +182,10 @@ pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
     // One seed for all: a picture has the same weight in every run that tests on it.
     let options = aurocs::resampling(config);
     let plan = Plan::new(experiment)?;
-    let done: Vec<_> = plan
-        .finished(folder)?
-        .into_iter()
-        .map(|run| (&run.config, run.name.clone(), folder.join(&run.name)))
-        .collect();
+    let done = plan.finished(folder)?;
     let judged: Vec<Judged> = done
-        .into_par_iter()
-        .map(|(config, name, run)| judge(config, name, &run, options))
+        .par_iter()
+        .map(|run| judge(&run.config, run.name.clone(), &folder.join(&run.name), options))
         .collect::<Result<_>>()?;
     ensure!(!judged.is_empty(), "{}: none of the experiment's runs is there", folder.display());
     let mut by_class: Vec<(String, Vec<&Judged>)> = Vec::new();
@@ -213,7 +209,7 @@ pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
     order.extend(order_gaps(None, &all)?);
     Ok(Audit {
         experiment: experiment.name.clone(),
-        dataset: config.dataset.clone(),
+        dataset: collect::dataset(folder, &done)?,
         split: config.split.0.to_string(),
         class_heading: config.class_heading().to_string(),
         epochs: config.epochs,

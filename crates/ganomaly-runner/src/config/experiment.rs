@@ -98,13 +98,16 @@ impl Experiment {
 
 /// A name is that of a folder: visible, and below the folder of results.
 fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_alphanumeric() || "-_.,=+@ ()".contains(c);
     ensure!(
-        !name.is_empty() && name.len() <= MAX_NAME && !name.starts_with(['.', '-', ' ']),
-        "{name:?}: a name has 1 to {MAX_NAME} bytes and begins with a letter or digit"
+        !name.is_empty() && name.len() <= MAX_NAME,
+        "{name:?}: a name has 1 to {MAX_NAME} bytes"
     );
-    if let Some(c) = name.chars().find(|&c| !plain(c)) {
-        bail!("{name:?}: a name cannot have {c:?}; letters, digits and -_.,=+@ are for names");
+    ensure!(
+        !name.starts_with(['.', '-', ' ']),
+        "{name:?}: a name cannot begin with a dot, a hyphen or a space"
+    );
+    if let Some(c) = name.chars().find(|c| c.is_control() || ['/', '\\'].contains(c)) {
+        bail!("{name:?}: a name cannot have {c:?}");
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ pub(crate) use tables::files;
 pub use tables::write;
 
 use crate::aurocs::{self, RunAuroc, TestScores};
+use crate::collect;
 use crate::compare::Comparison;
 use crate::config::Experiment;
 use crate::config::design::{Design, DesignKind, Preset, Shown, WEIGHTS, Weights};
@@ -160,7 +161,7 @@ fn compare(
     };
     Ok(Weightings {
         experiment: experiment.name.clone(),
-        dataset: config.dataset.clone(),
+        dataset: collect::dataset(folder, &done)?,
         protocol: config.protocol(),
         class_heading: config.class_heading().to_string(),
         seeds: distinct(runs.iter().map(|r| r.auroc.seed)),

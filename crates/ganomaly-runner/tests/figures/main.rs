@@ -13,7 +13,7 @@ mod list;
 use list::{FIGURES, NOT_FROM_RESULTS, SCANNED};
 
 /// A sentence of a document, `{}` where a figure is, and each figure's place:
-/// `FILE | COLUMN=VALUE, ... | COLUMN | FORMAT`, with a format such as `.3` or `+.3`.
+/// `FILE | COLUMN=VALUE, ... | COLUMN | FORMAT`, with the format `.2`, `.3` or `+.3`.
 pub struct Figure {
     /// Its path from the repository's top folder.
     pub document: &'static str,
@@ -27,26 +27,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A cell of a CSV file below `results/`.
+/// A number of a file below `results/`. In CSV one row must fit, and the column is its name. In JSON
+/// `LIST: KEY=VALUE, ...` names an element of a list, and the column is a pointer into it.
 fn look_up(place: &str) -> String {
     let parts: Vec<&str> = place.split('|').map(str::trim).collect();
     let [file, rows, column, format] = parts[..] else { panic!("{place}: four parts") };
     let path = root().join("results").join(file);
-    let mut reader = csv::Reader::from_path(&path).unwrap_or_else(|e| panic!("{place}: {e}"));
-    let header = reader.headers().unwrap().clone();
-    let at = |name: &str| {
-        header.iter().position(|h| h == name).unwrap_or_else(|| panic!("{place}: no {name}"))
+    let number = match file.ends_with(".json") {
+        true => in_json(&path, rows, column),
+        false => in_csv(&path, rows, column),
     };
-    let wanted: Vec<(usize, &str)> = rows
-        .split(", ")
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (at(name), value))
-        .collect();
-    let fits = |row: &csv::StringRecord| wanted.iter().all(|(at, value)| &row[*at] == *value);
-    let found: Vec<_> = reader.records().map(Result::unwrap).filter(fits).collect();
-    assert_eq!(found.len(), 1, "{place}: one row fits");
-    let cell = &found[0][at(column)];
-    let number: f64 = cell.parse().unwrap_or_else(|_| panic!("{place}: {cell:?} is no number"));
+    let number = number.unwrap_or_else(|| panic!("{place}: not there, or not one"));
     let text = match format {
         ".2" => format!("{number:.2}"),
         ".3" => format!("{number:.3}"),
@@ -54,6 +45,36 @@ fn look_up(place: &str) -> String {
         other => panic!("{place}: the format {other}"),
     };
     text.replace('-', "−")
+}
+
+fn pairs(rows: &str) -> impl Iterator<Item = (&str, &str)> {
+    rows.split(", ").filter_map(|pair| pair.split_once('='))
+}
+
+fn in_csv(path: &Path, rows: &str, column: &str) -> Option<f64> {
+    let mut reader = csv::Reader::from_path(path).ok()?;
+    let header = reader.headers().ok()?.clone();
+    let at = |name: &str| header.iter().position(|h| h == name);
+    let wanted: Option<Vec<_>> = pairs(rows).map(|(k, value)| Some((at(k)?, value))).collect();
+    let wanted = wanted?;
+    let fits = |row: &csv::StringRecord| wanted.iter().all(|(at, value)| &row[*at] == *value);
+    let mut found = reader.records().map(Result::unwrap).filter(fits);
+    let number = found.next()?[at(column)?].parse().ok()?;
+    found.next().is_none().then_some(number)
+}
+
+fn in_json(path: &Path, rows: &str, pointer: &str) -> Option<f64> {
+    let all: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let Some((list, rows)) = rows.split_once(':') else { return all.pointer(pointer)?.as_f64() };
+    let fits = |element: &&serde_json::Value| {
+        pairs(rows.trim()).all(|(key, value)| match &element[key] {
+            serde_json::Value::String(text) => text == value,
+            other => other.to_string() == value,
+        })
+    };
+    let mut found = all[list].as_array()?.iter().filter(fits);
+    let number = found.next()?.pointer(pointer)?.as_f64();
+    found.next().is_none().then_some(number?)
 }
 
 /// Any white space between words, and a figure in each place.

@@ -2,6 +2,7 @@
 
 use crate::aurocs::{LEVEL, RunAuroc, TestScores};
 use crate::checksums;
+use crate::collect;
 use crate::config::RunConfig;
 use crate::plan::Plan;
 use crate::record::{self, Metrics};
@@ -124,6 +125,8 @@ impl Group {
 pub struct Results {
     /// The experiment's name: its folder's.
     pub name: String,
+    /// The data set, with what is to be said of its images.
+    pub dataset: String,
     /// Its folder.
     pub folder: PathBuf,
     /// Its runs by setting, at least one.
@@ -153,7 +156,8 @@ impl Results {
             path.file_name().map_or("experiment".into(), |n| n.to_string_lossy().into_owned());
         let (missing, others) = (plan.runs.len() - runs.len(), plan.others(folder)?.len());
         let results = Self::group(name, folder.to_path_buf(), runs)?;
-        Ok(Self { missing, others, ..results })
+        let dataset = collect::dataset(folder, &done)?;
+        Ok(Self { dataset, missing, others, ..results })
     }
 
     fn group(name: String, folder: PathBuf, runs: Vec<Run>) -> Result<Self> {
@@ -206,7 +210,8 @@ impl Results {
             group.runs.push(run);
         }
         let groups = groups.into_iter().map(|(_, group)| group).collect();
-        Ok(Self { name, folder, groups, keys, missing: 0, others: 0 })
+        let dataset = String::new();
+        Ok(Self { name, dataset, folder, groups, keys, missing: 0, others: 0 })
     }
 
     /// Every run.

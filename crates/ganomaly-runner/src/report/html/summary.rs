@@ -21,9 +21,6 @@ pub fn lead(results: &Results) -> Result<Markup> {
     protocols.dedup();
     protocols.sort_unstable();
     protocols.dedup();
-    let mut datasets: Vec<&str> = results.runs().map(|r| r.config.dataset.as_str()).collect();
-    datasets.sort_unstable();
-    datasets.dedup();
     let facts = [
         (runs.to_string(), if runs == 1 { "run" } else { "runs" }),
         (
@@ -38,7 +35,7 @@ pub fn lead(results: &Results) -> Result<Markup> {
     ];
     Ok(html! {
         p.protocol {
-            (datasets.join(", ")) " · "
+            (results.dataset) " · "
             @for (at, protocol) in protocols.iter().enumerate() {
                 @if at > 0 { "; " }
                 (protocol)
