@@ -360,7 +360,10 @@ fn comparisons_are_paired_or_refused() {
         &["\"w_cno\": there is no such setting; the runs differ in", "w_con (5.0, 50.0)"],
     );
     sandbox.fails(&["compare", "results/a", "w_con", "w_con=7"], &["each is KEY=VALUE"]);
-    sandbox.fails(&["compare", "results/gone", "results/b"], &["results/gone: neither a plan nor a run is there"]);
+    sandbox.fails(
+        &["compare", "results/gone", "results/b"],
+        &["results/gone: neither a plan nor a run is there"],
+    );
     let limited = ["--set", "test_limit=100", "--name", "b", "--results", "other"];
     sandbox.ok(&[&["sweep", "b.toml"][..], &limited].concat());
     sandbox.fails(

@@ -38,7 +38,14 @@ const MISSING: &str = "–";
 impl AurocTable {
     /// The table for people.
     pub fn to_markdown(&self) -> String {
-        let (header, rows) = self.cells();
+        let (mut header, mut rows) = self.cells();
+        // People need no empty columns; programs need the same ones everywhere.
+        for at in (1..header.len()).rev() {
+            if rows.iter().all(|row| row[at] == MISSING) {
+                header.remove(at);
+                rows.iter_mut().for_each(|row| drop(row.remove(at)));
+            }
+        }
         let mut text = format!("## {}\n\nAUROC; {}.\n\n", self.title, self.protocol);
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         text += &line(&header);
@@ -161,10 +168,18 @@ impl AurocTable {
         let (runs, seeds) = self
             .estimate(&rows)
             .map_or((0, 0), |e| (e.over_trainings.runs, e.over_trainings.seeds));
+        let trainings = match self.seeds.len() {
+            1 => {
+                "One seed: how much these numbers vary from one training to the next is not known."
+                    .into()
+            }
+            _ => format!(
+                "std, low and high: over trainings ({runs} runs; {seeds} of the seeds have every class). std is over seeds: of the class's AUROC, \
+                 and in the average of each seed's mean over classes. low and high: the 95 % t interval of the mean over seeds, from three seeds on."
+            ),
+        };
         format!(
-            "std, low and high: over trainings ({runs} runs; {seeds} of the seeds have every class). std is over seeds: of the class's AUROC, and in the \
-             average of each seed's mean over classes. low and high: the 95 % t interval of the mean over seeds, from three seeds on. How a run's \
-             AUROC would move with other test images is another question: `auroc_low` and `auroc_high` in `runs.csv`."
+            "{trainings} How a run's AUROC would move with other test images is another question: `auroc_low` and `auroc_high` in `runs.csv`."
         )
     }
 }
