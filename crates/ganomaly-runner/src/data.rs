@@ -34,7 +34,8 @@ struct Loaded {
     digest: Arc<OnceLock<String>>,
     /// SHA-256 of each of its files, by name.
     files: Arc<BTreeMap<String, String>>,
-    standing: Arc<str>,
+    /// What part of the data set it is, once someone has asked.
+    standing: Arc<OnceLock<Arc<str>>>,
 }
 
 /// What a run learns from and is tested on.
@@ -80,7 +81,19 @@ impl DataStore {
 
     /// What part of the data set is there: [`OFFICIAL`], [`GENERATED`], or how it differs.
     pub fn standing(&self, name: &str) -> Result<Arc<str>> {
-        Ok(self.load(name)?.standing)
+        let Loaded { images, standing, .. } = self.load(name)?;
+        if let Some(there) = standing.get() {
+            return Ok(there.clone());
+        }
+        let found: Arc<str> = match registry::dataset(name)?.verify(&self.dir)? {
+            Verification::Official => OFFICIAL.into(),
+            Verification::Generated => GENERATED.into(),
+            Verification::Partial(_) => {
+                let (train, all) = (images.official_train(), images.len());
+                format!("{NOT_OFFICIAL}: {train} training and {} test images", all - train).into()
+            }
+        };
+        Ok(standing.get_or_init(|| found).clone())
     }
 
     /// SHA-256 of each of the data set's files, as they lie in the data folder, by name.
@@ -103,23 +116,16 @@ impl DataStore {
         }
         let dataset = registry::dataset(name)?;
         let images = Arc::new(dataset.load(&self.dir)?);
-        let standing = match dataset.verify(&self.dir)? {
-            Verification::Official => OFFICIAL.into(),
-            Verification::Generated => GENERATED.into(),
-            Verification::Partial(_) => {
-                let (train, all) = (images.official_train(), images.len());
-                format!("{NOT_OFFICIAL}: {train} training and {} test images", all - train).into()
-            }
-        };
         let files = Arc::new(self.checksums(name)?);
-        let all = Loaded { images, digest: Arc::default(), files, standing };
+        let all = Loaded { images, digest: Arc::default(), files, standing: Arc::default() };
         loaded.insert(name.to_string(), all.clone());
         Ok(all)
     }
 
     /// Pictures, split and transform of a run.
     pub fn prepare(&self, config: &RunConfig) -> Result<RunData> {
-        let Loaded { images, digest, files, standing } = self.load(&config.dataset)?;
+        let Loaded { images, digest, files, .. } = self.load(&config.dataset)?;
+        let standing = self.standing(&config.dataset)?;
         let class = class_index(images.class_names(), config.class())?;
         let class = u8::try_from(class).context("a class number above 255")?;
         let mut split = Split::new(

@@ -219,6 +219,8 @@ pub fn run_one(
 ) -> Result<PathBuf> {
     let run = Run { name: config.run_name()?, config: config.clone() };
     let folder = results.join(&run.name);
+    // A folder of another generation is left alone.
+    Plan::read(results)?;
     if run.is_done(results)? {
         check_images(&folder, config, store)?;
         checkpoint::remove(results, &run.name)?;

@@ -359,7 +359,7 @@ fn bad_configs_are_named_with_file_line_and_key() {
 fn bad_files_are_named() {
     let sandbox = Sandbox::new();
     sandbox.write("tiny.toml", TINY).write("results", "a file where the folder should be");
-    sandbox.fails(&["train", "tiny.toml"], &["cannot create the results folder"]);
+    sandbox.fails(&["train", "tiny.toml"], &["results/tiny", "Not a directory"]);
 
     // No data and no mirror: what is wanted, where it may lie, how to get it.
     sandbox.write("m.toml", "dataset = \"mnist\"\nabnormal_class = 2\nseed = 0\n");

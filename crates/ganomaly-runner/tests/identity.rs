@@ -165,6 +165,7 @@ fn a_folder_of_an_older_generation_is_told_and_left_alone() {
     let words = ["older results, of generation 1 of the numerics", "another folder"];
     for command in [
         &["sweep", "s.toml"][..],
+        &["train", "s.toml", "--only", "abnormal_class=0"],
         &["collect", "results/s"],
         &["report", "s"],
         &["compare", "results/s", "abnormal_class=ring", "abnormal_class=bar"],

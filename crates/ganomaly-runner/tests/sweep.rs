@@ -258,7 +258,7 @@ fn a_run_that_others_are_at_is_waited_for_until_they_are_gone() {
 fn a_claim_that_cannot_be_read_fails_its_run_and_no_other() {
     for device in ["device=cpu", "device=twin"] {
         let sandbox = small();
-        let args = ["s.toml", "--set", "seed=0", "--set", device];
+        let args = ["s.toml", "--set", "seed=0", "--set", device, "--name", "s"];
         let (plan, _) = sandbox.ok(&[&["sweep", "--dry-run"], &args[..]].concat());
         let name = plan.split_whitespace().next().unwrap();
         let claim = sandbox.path("results/s/.claims").join(format!("{name}.1"));
