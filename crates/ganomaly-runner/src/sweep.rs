@@ -27,7 +27,7 @@ pub struct Options {
     pub jobs: Jobs,
     /// Cards to spread runs over, by the driver's numbers; none: each run's own.
     pub devices: Vec<usize>,
-    /// Selection these runs are done; the tables are over all that are there.
+    /// Only these runs are done; the tables are over all that are there.
     pub only: Option<Selection>,
     /// Without a heartbeat for so long, this process's runs may be taken over by others.
     pub stale_after: Duration,
