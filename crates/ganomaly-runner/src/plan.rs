@@ -228,11 +228,9 @@ impl Run {
     /// something else: another run, one of another generation, or no run at all.
     pub fn is_done(&self, folder: &Path) -> Result<bool> {
         let folder = folder.join(&self.name);
-        match folder.symlink_metadata() {
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(false);
-            }
-            there => drop(there.with_context(|| format!("{}: cannot read", shown(&folder)))?),
+        let absent = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+        if folder.symlink_metadata().is_err_and(|e| absent.contains(&e.kind())) {
+            return Ok(false);
         }
         ensure!(
             record::is_run(&folder),

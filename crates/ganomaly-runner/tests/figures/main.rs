@@ -67,9 +67,9 @@ fn in_json(path: &Path, rows: &str, pointer: &str) -> Option<f64> {
     let all: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     let Some((list, rows)) = rows.split_once(':') else { return all.pointer(pointer)?.as_f64() };
     let fits = |element: &&serde_json::Value| {
-        pairs(rows.trim()).all(|(key, value)| match &element[key] {
-            serde_json::Value::String(text) => text == value,
-            other => other.to_string() == value,
+        pairs(rows.trim()).all(|(key, value)| {
+            let there = &element[key];
+            there.as_str().map_or_else(|| there.to_string(), String::from) == value
         })
     };
     let mut found = all[list].as_array()?.iter().filter(fits);
