@@ -326,7 +326,10 @@ fn what_is_not_here_is_told_apart_from_what_is_wrong() {
     }
     let tables = files(&s.path("results/s"));
     let (verified, _) = s.ok(&["verify"]);
-    assert!(verified.contains("its scores and weights are not here"), "{verified}");
+    assert!(
+        verified.contains("of 2 of its 2 runs the scores and weights are not here"),
+        "{verified}"
+    );
     assert!(verified.contains("all is as it was"), "{verified}");
     s.ok(&["collect", "results/s"]);
     assert!(files(&s.path("results/s")) == tables, "tables of the records are those of the runs");

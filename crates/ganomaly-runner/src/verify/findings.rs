@@ -24,6 +24,8 @@ pub(super) struct Findings {
     checks: usize,
     wrong: Vec<String>,
     notes: Vec<String>,
+    /// Runs whose small records alone are here.
+    records: usize,
 }
 
 impl Findings {
@@ -50,6 +52,11 @@ impl Findings {
         self.notes.push(line(path, what));
     }
 
+    /// A run's scores and weights are not here; told once for all such runs.
+    pub fn only_records(&mut self) {
+        self.records += 1;
+    }
+
     pub fn has_wrong(&self) -> bool {
         !self.wrong.is_empty()
     }
@@ -69,7 +76,14 @@ impl Findings {
     }
 
     pub fn into_verification(self, folder: &Path, runs: usize) -> Verification {
-        let Self { checks, wrong, notes } = self;
+        let Self { checks, wrong, mut notes, records } = self;
+        if records > 0 {
+            let what = format!(
+                "unverifiable: of {records} of its {runs} runs the scores and weights are not here: \
+                 their measures, against these"
+            );
+            notes.insert(0, line(folder, &what));
+        }
         Verification { folder: folder.to_path_buf(), runs, checks, wrong, notes }
     }
 }
