@@ -1,7 +1,7 @@
 //! The tables and plots of an experiment, from its plan and its runs' records.
 
 use crate::config::RunConfig;
-use crate::data::{GENERATED, OFFICIAL};
+use crate::data::is_partial;
 use crate::files::{Contents, write_all};
 use crate::plan::{Plan, Run};
 use crate::provenance::Provenance;
@@ -66,7 +66,7 @@ pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
 pub(crate) fn images(folder: &Path, runs: &[&Run]) -> Result<Option<String>> {
     let Some(first) = runs.first() else { return Ok(None) };
     let images = Provenance::read(&folder.join(&first.name))?.images.unwrap_or_default();
-    Ok(Some(images).filter(|images| ![OFFICIAL, GENERATED, ""].contains(&images.as_str())))
+    Ok(Some(images).filter(|images| is_partial(images)))
 }
 
 /// The data set of finished runs, with what is to be said of its images.

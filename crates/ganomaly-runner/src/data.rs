@@ -19,6 +19,11 @@ pub const GENERATED: &str = "generated";
 /// How a line begins that tells of anything else.
 const NOT_OFFICIAL: &str = "not the official set";
 
+/// Whether a data set's standing is neither [`OFFICIAL`] nor [`GENERATED`], and so to be told.
+pub fn is_partial(standing: &str) -> bool {
+    standing.starts_with(NOT_OFFICIAL)
+}
+
 /// The data folder and the data sets already read from it.
 #[derive(Debug)]
 pub struct DataStore {

@@ -1,7 +1,7 @@
 //! What is in a checkpoint, and its way into a file and back.
 //!
 //! The file is safetensors. Its metadata's one entry, `checkpoint`, is JSON: the checksum, the format's version, what computed the run so far, the run's name
-//! and config, a checksum of the data, the numerics' generation, the position, and names. All numbers with a fraction that a run goes on from are tensors, so that none is
+//! and config, a checksum of the data, the numerics' generation, the position, and names. All numbers with a fraction that a run resumes from are tensors, so that none is
 //! ever rounded:
 //!
 //! | tensor | shape | what |

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use ganomaly_runner::checkpoint::Every;
 use ganomaly_runner::config::{DeviceName, Experiment};
-use ganomaly_runner::data::{DataStore, GENERATED, OFFICIAL};
+use ganomaly_runner::data::{DataStore, is_partial};
 use ganomaly_runner::plan::Plan;
 use ganomaly_runner::progress::{Cancel, for_people};
 use ganomaly_runner::score::Scorer;
@@ -198,7 +198,7 @@ fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     if let Some(config) = experiment.runs.first() {
         data::fetch_if_missing(&store, &config.dataset)?;
         let standing = store.standing(&config.dataset)?;
-        if ![OFFICIAL, GENERATED].contains(&&*standing) {
+        if is_partial(&standing) {
             eprintln!("{}: {standing}, in {}", config.dataset, store.dir().display());
         }
     }
