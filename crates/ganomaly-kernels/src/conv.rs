@@ -4,12 +4,10 @@
 //! as rows ([`Shape::rows_from_pictures`]), and a matrix product does the rest. A transposed convolution is
 //! the same three products with the roles changed: its forward pass is the input gradient.
 
-use crate::cpu::for_level;
 use crate::fold::{Channels, Fold, apply};
 use crate::gemm::{Threads, View, matmul};
-use crate::product::{Piece, Product};
+use crate::narrow;
 use crate::rows::Rows;
-use crate::simd::{Instructions, LANES};
 use crate::storage::{Real, dispatch, read, tensor, with_buffer};
 use crate::winograd;
 use candle_core::{Result, Tensor, bail};
@@ -132,8 +130,6 @@ pub(crate) struct Shape {
 
 /// Numbers in a tile's rows: 2 MB of f32, so that rows and weights stay in a core's cache.
 const TILE: usize = 1 << 19;
-/// Rows up to which a product spends less on multiplying than on copying the weights.
-const NARROW: usize = 64;
 /// Pieces in which a weight gradient is summed; fixed, so that the sum is the same on any machine.
 const PARTIAL_SUMS: usize = 8;
 
@@ -198,8 +194,8 @@ impl Shape {
                 let m = y.len() / o;
                 with_buffer(m * patch, |rows| {
                     self.rows_from_pictures(x, rows);
-                    if m <= NARROW && o.is_multiple_of(LANES) {
-                        narrow_product((m, o, patch), y, rows, w);
+                    if narrow::suits(m, o) {
+                        narrow::product((m, o, patch), y, rows, w);
                     } else {
                         let rows = (&*rows, View::rows(patch));
                         matmul((m, o, patch), y, rows, weights, false, self.threads());
@@ -244,8 +240,12 @@ impl Shape {
             .for_each(|(dx, dy)| {
                 let m = dy.len() / o;
                 with_buffer(m * patch, |rows| {
-                    let dy = (dy, View::rows(o));
-                    matmul((m, patch, o), rows, dy, weights, false, self.threads());
+                    if narrow::suits_transposed(m, o) {
+                        narrow::product_transposed((m, patch, o), rows, dy, w);
+                    } else {
+                        let dy = (dy, View::rows(o));
+                        matmul((m, patch, o), rows, dy, weights, false, self.threads());
+                    }
                     self.add_rows_to_pictures(rows, dx);
                     apply(fold, dx);
                 });
@@ -344,37 +344,6 @@ impl Shape {
                     }
                 }
             }
-        }
-    }
-}
-
-/// `y = rows · w` for few rows, reading `w` once and where it lies, some columns on each thread. n is a multiple of [`LANES`].
-fn narrow_product<T: Real>((m, n, k): (usize, usize, usize), y: &mut [T], rows: &[T], w: &[T]) {
-    /// Columns of a task: a multiple of every level's panel.
-    const COLUMNS: usize = 64;
-    let starts: Vec<usize> = (0..n).step_by(COLUMNS).collect();
-    let columns = |&start: &usize| {
-        let width = COLUMNS.min(n - start);
-        let mut c = vec![T::zero(); m * width];
-        for_level!(I => I::multiply(Product {
-            m,
-            n: width,
-            pieces: &[Piece { a: 0, b: start, len: k }],
-            a: rows,
-            a_strides: (k, 1),
-            b: w,
-            b_strides: (n, I::panel::<T>()),
-            c: &mut c,
-            c_stride: width,
-            accumulate: false,
-        }));
-        c
-    };
-    let parts: Vec<Vec<T>> = starts.par_iter().map(columns).collect();
-    for (start, part) in starts.iter().zip(&parts) {
-        let width = part.len() / m;
-        for (y, part) in y.chunks_exact_mut(n).zip(part.chunks_exact(width)) {
-            y[*start..start + width].copy_from_slice(part);
         }
     }
 }

@@ -30,6 +30,7 @@ mod fold;
 mod gemm;
 pub mod layout;
 pub mod loss;
+mod narrow;
 mod product;
 pub mod reference;
 mod rows;

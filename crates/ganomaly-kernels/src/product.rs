@@ -84,19 +84,26 @@ impl<T: Real> Product<'_, T> {
         panel: usize,
         to: usize,
     ) {
+        // Blocks of nearly equal height: a low one would wait for its few sums, each the next addition's factor.
+        let blocks = self.m.div_ceil(ROWS);
+        let (height, higher) = (self.m / blocks.max(1), self.m % blocks.max(1));
         let mut row = 0;
-        // SAFETY, of each call: the caller's, and the rows are below `m`.
-        while self.m - row >= ROWS {
-            unsafe { self.block::<V, ROWS, VECTORS>(row, panel, to) };
-            row += ROWS;
-        }
-        while self.m - row >= 4 {
-            unsafe { self.block::<V, 4, VECTORS>(row, panel, to) };
-            row += 4;
-        }
-        while row < self.m {
-            unsafe { self.block::<V, 1, VECTORS>(row, panel, to) };
-            row += 1;
+        for block in 0..blocks {
+            let height = height + usize::from(block < higher);
+            // SAFETY, of each call: the caller's, and the rows are below `m`.
+            unsafe {
+                match height {
+                    1 => self.block::<V, 1, VECTORS>(row, panel, to),
+                    2 => self.block::<V, 2, VECTORS>(row, panel, to),
+                    3 => self.block::<V, 3, VECTORS>(row, panel, to),
+                    4 => self.block::<V, 4, VECTORS>(row, panel, to),
+                    5 => self.block::<V, 5, VECTORS>(row, panel, to),
+                    6 => self.block::<V, 6, VECTORS>(row, panel, to),
+                    7 => self.block::<V, 7, VECTORS>(row, panel, to),
+                    _ => self.block::<V, 8, VECTORS>(row, panel, to),
+                }
+            }
+            row += height;
         }
     }
 

@@ -213,7 +213,7 @@ mod x86 {
     );
     instructions!(
         /// AVX2 with FMA: 16 registers of 32 bytes.
-        Avx2, __m256, __m256d, 4 by 2, "avx2,fma"
+        Avx2, __m256, __m256d, 6 by 2, "avx2,fma"
     );
 
     // No closures: what holds registers must be inlined. AVX-512 compares into a mask, AVX2 into a register.

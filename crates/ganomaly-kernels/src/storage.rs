@@ -106,6 +106,12 @@ impl<'a, T: Real> Shared<'a, T> {
         Self { start: numbers.as_mut_ptr().cast(), len: numbers.len(), numbers: PhantomData }
     }
 
+    /// # Safety
+    /// As for [`Self::new`].
+    pub unsafe fn from_slice(numbers: &'a mut [T]) -> Self {
+        Self { start: numbers.as_mut_ptr(), len: numbers.len(), numbers: PhantomData }
+    }
+
     #[inline(always)]
     pub fn write<V: Vector<T>>(self, numbers: V, at: usize) {
         assert!(V::LANES <= self.len && at <= self.len - V::LANES);
