@@ -21,6 +21,31 @@ pub struct Scores {
     pub l1: Vec<f64>,
     /// Mean absolute difference of picture and reconstruction: the contextual error.
     pub con: Vec<f64>,
+    /// Further scores by name, from whoever knows more than the batch; a detector gives none.
+    pub further: Vec<(String, Vec<f64>)>,
+}
+
+impl Scores {
+    /// Every column with its name, in a fixed order.
+    pub fn columns(&self) -> Vec<(&str, &[f64])> {
+        let own = [("l2", &self.l2), ("l1", &self.l1), ("con", &self.con)];
+        let further = self.further.iter().map(|(name, column)| (name.as_str(), column));
+        own.into_iter().chain(further).map(|(name, column)| (name, column.as_slice())).collect()
+    }
+
+    /// [`Self::columns`] back: what is neither `l2`, `l1` nor `con` is a further score.
+    pub fn of_columns(columns: impl IntoIterator<Item = (String, Vec<f64>)>) -> Self {
+        let mut scores = Self::default();
+        for (name, column) in columns {
+            match name.as_str() {
+                "l2" => scores.l2 = column,
+                "l1" => scores.l1 = column,
+                "con" => scores.con = column,
+                _ => scores.further.push((name, column)),
+            }
+        }
+        scores
+    }
 }
 
 /// Tensors by name, in a fixed order.
@@ -35,6 +60,9 @@ pub trait Detector: Send {
 
     /// Scores a batch. Nothing is learnt: running statistics stay as they are in both modes.
     fn score(&self, x: &Tensor, mode: BatchNormMode) -> Result<Scores>;
+
+    /// The code that the detector gives each picture of a batch under running statistics, `[N, D]`.
+    fn code(&self, x: &Tensor) -> Result<Tensor>;
 
     /// The reconstruction of each picture, `[N, C, S, S]`, in the units of `x`.
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor>;

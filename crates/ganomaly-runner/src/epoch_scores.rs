@@ -24,15 +24,12 @@ use std::path::Path;
 /// The file's name in a run's folder.
 pub const FILE: &str = "epoch_scores.safetensors";
 
-/// Every kind of score.
-pub const KINDS: [ScoreKind; 3] = [ScoreKind::L2, ScoreKind::L1, ScoreKind::Con];
-
 /// The file of a run that kept them.
 pub fn to_bytes(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
     let (epochs, split) = (outcome.epoch_scores.len(), &outcome.data.split);
     let mut tensors = Vec::new();
     for (at, mode) in config.modes().into_iter().enumerate() {
-        for kind in KINDS {
+        for kind in config.kinds(mode) {
             let all = outcome.epoch_scores.iter().flat_map(|modes| column(&modes[at].1, kind));
             let numbers: Vec<f32> = all.map(|&score| score as f32).collect();
             let tensor = Tensor::from_vec(numbers, (epochs, split.test.len()), &Device::Cpu)?;

@@ -2,6 +2,7 @@
 
 use crate::config::{RunConfig, ScoreKind, ScoringMode};
 use crate::data::RunData;
+use crate::further;
 use crate::progress::Cancel;
 use anyhow::Result;
 use candle_core::Device;
@@ -17,7 +18,8 @@ pub fn score_test_set(
     cancel: &Cancel,
 ) -> Result<Scores> {
     let order = test_order(data, config, mode);
-    Ok(order.restore(&score_in(&order, detector, data, cancel)?))
+    let scores = order.restore(&score_in(&order, detector, data, cancel)?);
+    further::add(scores, detector, data, config, mode, cancel)
 }
 
 /// The scores in the order of scoring.
@@ -114,15 +116,13 @@ impl Order {
             }
             all
         };
-        Scores { l2: restore(&scores.l2), l1: restore(&scores.l1), con: restore(&scores.con) }
+        let columns = scores.columns().into_iter();
+        Scores::of_columns(columns.map(|(name, column)| (name.to_string(), restore(column))))
     }
 }
 
-/// The column of scores that counts.
+/// The scores of one kind; empty where they were not recorded.
 pub fn column(scores: &Scores, kind: ScoreKind) -> &[f64] {
-    match kind {
-        ScoreKind::L2 => &scores.l2,
-        ScoreKind::L1 => &scores.l1,
-        ScoreKind::Con => &scores.con,
-    }
+    let name = kind.to_string();
+    scores.columns().into_iter().find(|(n, _)| *n == name).map(|(_, c)| c).unwrap_or_default()
 }

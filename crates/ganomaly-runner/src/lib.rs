@@ -19,6 +19,7 @@ pub mod epoch_scores;
 pub mod evaluate;
 pub mod failure;
 mod files;
+mod further;
 mod host;
 pub mod jobs;
 pub mod lockstep;

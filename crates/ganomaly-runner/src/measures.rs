@@ -2,7 +2,7 @@
 
 use crate::aurocs;
 use crate::checkpoint::Lowered;
-use crate::config::{RunConfig, ScoringMode};
+use crate::config::{RunConfig, ScoreKind, ScoringMode};
 use crate::evaluate::column;
 use crate::report::plot;
 use crate::train::{ModeScores, Outcome};
@@ -34,6 +34,9 @@ pub struct Metrics {
     pub auroc_interval: [f64; 2],
     /// Every scoring mode, the one that counts first.
     pub modes: Vec<ModeMetrics>,
+    /// The further scores, in mode `running`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<FurtherMetrics>,
     /// How often the learning rate was lowered because a loss was no number, with `on_nan = "lower-lr"`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lr_lowered: Vec<Lowered>,
@@ -47,6 +50,17 @@ pub struct ModeMetrics {
     /// All measures of the last epoch's scores.
     pub last: AnomalyMetrics,
     /// The epoch with the best AUROC on the test set, chosen by looking at the answers: for comparison with publications that do so.
+    pub best_on_test: BestOnTest,
+}
+
+/// One further score's part of [`Metrics`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FurtherMetrics {
+    /// Its name.
+    pub score: String,
+    /// As [`ModeMetrics::last`].
+    pub last: AnomalyMetrics,
+    /// As [`ModeMetrics::best_on_test`].
     pub best_on_test: BestOnTest,
 }
 
@@ -74,7 +88,7 @@ pub(crate) struct Measured {
     pub epochs: Vec<usize>,
     /// Each loss by epoch.
     pub losses: Vec<(String, Vec<f64>)>,
-    /// Each mode's AUROC by epoch.
+    /// The AUROC of each of [`RunConfig::judged`] by epoch.
     pub auroc: Vec<Vec<f64>>,
     /// How often the learning rate was lowered.
     pub lowered: Vec<Lowered>,
@@ -87,7 +101,7 @@ impl From<&Outcome> for Measured {
         let loss = |(i, (name, _)): (usize, &(&'static str, f64))| {
             (name.to_string(), epochs.iter().map(|e| e.losses[i].1).collect())
         };
-        let modes = 0..outcome.scores.len();
+        let judged = 0..epochs.first().map_or(0, |e| e.auroc.len());
         Self {
             train_pictures: outcome.data.split.train.len(),
             pictures: outcome.data.split.test.clone(),
@@ -95,18 +109,24 @@ impl From<&Outcome> for Measured {
             scores: outcome.scores.clone(),
             epochs: epochs.iter().map(|e| e.epoch).collect(),
             losses: names.iter().enumerate().map(loss).collect(),
-            auroc: modes.map(|i| epochs.iter().map(|e| e.auroc[i]).collect()).collect(),
+            auroc: judged.map(|i| epochs.iter().map(|e| e.auroc[i]).collect()).collect(),
             lowered: outcome.lowered.clone(),
         }
     }
 }
 
 impl Measured {
+    /// The last epoch's scores of one of [`RunConfig::judged`].
+    pub(crate) fn column(&self, (mode, kind): (ScoringMode, ScoreKind)) -> &[f64] {
+        let scores = self.scores.iter().find(|(m, _)| *m == mode);
+        scores.map(|(_, scores)| column(scores, kind)).unwrap_or_default()
+    }
+
     /// Every measure.
     pub(crate) fn metrics(&self, config: &RunConfig) -> Result<Metrics> {
-        let mut modes = Vec::new();
-        for ((mode, scores), aurocs) in self.scores.iter().zip(&self.auroc) {
-            let last = evaluate(column(scores, config.score.0), &self.anomalous)?;
+        let (mut modes, mut further) = (Vec::new(), Vec::new());
+        for ((mode, kind), aurocs) in config.judged().into_iter().zip(&self.auroc) {
+            let last = evaluate(self.column((mode, kind)), &self.anomalous)?;
             // The earliest of equals, as the published code keeps it.
             let mut best = BestOnTest { epoch: 0, auroc: f64::NEG_INFINITY };
             for (&epoch, &auroc) in self.epochs.iter().zip(aurocs) {
@@ -114,7 +134,11 @@ impl Measured {
                     best = BestOnTest { epoch, auroc };
                 }
             }
-            modes.push(ModeMetrics { scoring: mode.to_string(), last, best_on_test: best });
+            if kind == config.score.0 {
+                modes.push(ModeMetrics { scoring: mode.to_string(), last, best_on_test: best });
+            } else {
+                further.push(FurtherMetrics { score: kind.to_string(), last, best_on_test: best });
+            }
         }
         let (_, primary) = self.scores.first().context("there are no scores")?;
         let primary = column(primary, config.score.0);
@@ -132,6 +156,7 @@ impl Measured {
             auroc: modes.first().context("there are no epochs")?.last.auroc,
             auroc_interval: [interval.low, interval.high],
             modes,
+            further,
             lr_lowered: self.lowered.clone(),
         })
     }
@@ -163,9 +188,9 @@ impl Measured {
             let points = self.epochs.iter().zip(values).map(|(&e, &value)| (e as f64, value));
             plot::Series { name, points: points.collect(), dashed }
         };
-        let modes = self.scores.iter().zip(&self.auroc).enumerate();
+        let judged = config.judged().into_iter().zip(&self.auroc).enumerate();
         let aurocs: Vec<plot::Series> =
-            modes.map(|(i, ((mode, _), auroc))| line(mode.to_string(), auroc, i > 0)).collect();
+            judged.map(|(i, (of, auroc))| line(config.judged_name(of), auroc, i > 0)).collect();
         let losses = self.losses.iter().enumerate();
         let losses: Vec<plot::Series> =
             losses.map(|(i, (name, values))| line(name.clone(), values, i >= 4)).collect();

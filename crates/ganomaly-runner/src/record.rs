@@ -91,17 +91,17 @@ impl Files {
 
 fn epochs_csv(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
-    let modes = config.modes();
+    let judged: Vec<String> = config.judged().iter().map(|&of| config.judged_name(of)).collect();
     let mut header = vec!["epoch".to_string()];
     let losses = outcome.epochs.first().map(|e| e.losses.as_slice()).unwrap_or_default();
     header.extend(losses.iter().map(|(name, _)| name.to_string()));
     let validated = outcome.epochs.iter().any(|e| e.validation_con.is_some());
     header.extend(validated.then(|| "validation_con".to_string()));
-    header.extend(modes.iter().map(|m| format!("auroc_{m}")));
-    header.extend(modes.iter().map(|m| format!("auroc_{m}_best_on_test")));
+    header.extend(judged.iter().map(|name| format!("auroc_{name}")));
+    header.extend(judged.iter().map(|name| format!("auroc_{name}_best_on_test")));
     header.extend(["train_s", "images_per_s", "score_s"].map(String::from));
     csv.write_record(&header)?;
-    let mut best = vec![f64::NEG_INFINITY; modes.len()];
+    let mut best = vec![f64::NEG_INFINITY; judged.len()];
     for e in &outcome.epochs {
         for (best, &auroc) in best.iter_mut().zip(&e.auroc) {
             *best = best.max(auroc);
@@ -124,7 +124,7 @@ fn scores_csv(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     let mut header = ["picture", "class", "anomalous"].map(String::from).to_vec();
     for mode in config.modes() {
-        header.extend(["l2", "l1", "con"].map(|score| format!("{score}_{mode}")));
+        header.extend(config.kinds(mode).iter().map(|score| format!("{score}_{mode}")));
     }
     csv.write_record(&header)?;
     let images = &outcome.data.images;
@@ -137,7 +137,7 @@ fn scores_csv(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
             u8::from(*anomalous).to_string(),
         ];
         for (_, scores) in &outcome.scores {
-            row.extend([scores.l2[i], scores.l1[i], scores.con[i]].map(|s| s.to_string()));
+            row.extend(scores.columns().iter().map(|(_, column)| column[i].to_string()));
         }
         csv.write_record(&row)?;
     }

@@ -1,7 +1,7 @@
 //! One run: train, score after every epoch, and return everything that is worth keeping.
 
 use crate::checkpoint::{Checkpoint, Checkpoints, Lowered, RunState};
-use crate::config::{KeepScores, OnNan, RunConfig, ScoringMode};
+use crate::config::{KeepScores, OnNan, RunConfig, ScoreKind, ScoringMode};
 use crate::data::{DataStore, RunData};
 use crate::evaluate::{column, score_test_set, validation_error};
 use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
@@ -27,7 +27,7 @@ pub struct Epoch {
     pub images_per_s: f64,
     /// Time of scoring in all modes, in seconds.
     pub score_s: f64,
-    /// AUROC of each mode, in the order of the config's modes.
+    /// AUROCs in the order of [`RunConfig::judged`].
     pub auroc: Vec<f64>,
     /// Mean contextual error of the validation pictures under running statistics; none where none are held out.
     pub validation_con: Option<f64>,
@@ -238,7 +238,7 @@ impl Training<'_> {
             auroc,
             validation_con,
         };
-        self.bar.say(&describe(&row, &scores));
+        self.bar.say(&describe(&row, config));
         let keep = config.keep_scores.0 == KeepScores::EveryEpoch;
         self.state.finish_epoch(row, scores, keep);
         self.epoch_start.clear();
@@ -356,8 +356,13 @@ pub(crate) fn fits(
     let kept = state.epoch_scores.iter().chain(Some(&state.scores).filter(|_| epoch > 1));
     let mut whole = kept.map(|scores| {
         let of = scores.iter().map(|(mode, _)| *mode);
-        let full = |s: &Scores| [&s.l2, &s.l1, &s.con].iter().all(|c| c.len() == tests);
-        of.eq(modes.iter().copied()) && scores.iter().all(|(_, s)| full(s))
+        let full = |(mode, s): &(ScoringMode, Scores)| {
+            let kinds = config.kinds(*mode).into_iter().map(|kind| kind.to_string());
+            let columns = s.columns();
+            kinds.eq(columns.iter().map(|(name, _)| name.to_string()))
+                && columns.iter().all(|(_, c)| c.len() == tests)
+        };
+        of.eq(modes.iter().copied()) && scores.iter().all(full)
     });
     let every = if config.keep_scores.0 == KeepScores::EveryEpoch { epoch - 1 } else { 0 };
     ensure!(
@@ -366,6 +371,7 @@ pub(crate) fn fits(
             && (epoch <= config.epochs || step == 0)
             && (step == 0) == state.losses.is_empty()
             && state.epoch_scores.len() == every
+            && state.epochs.iter().all(|e| e.auroc.len() == config.judged().len())
             && whole.all(|whole| whole),
         "no run of this config is ever at epoch {epoch}, step {step} with such scores"
     );
@@ -394,24 +400,27 @@ pub(crate) fn check_batches(config: &RunConfig, data: &RunData) -> Result<()> {
     Ok(())
 }
 
-/// The AUROC of each mode's scores, by the score that counts.
+/// The AUROC of each of [`RunConfig::judged`].
 pub(crate) fn aurocs(
     config: &RunConfig,
     epoch: usize,
     scores: &[(ScoringMode, Scores)],
     data: &RunData,
 ) -> Result<Vec<f64>> {
-    let of = |(mode, scores): &(ScoringMode, Scores)| {
-        auroc(column(scores, config.score.0), &data.split.test_is_anomaly)
-            .with_context(|| format!("epoch {epoch}, scores in mode {mode}"))
+    let of = |judged: (ScoringMode, ScoreKind)| {
+        let (mode, kind) = judged;
+        let scores = scores.iter().find(|(m, _)| *m == mode).map(|(_, s)| column(s, kind));
+        auroc(scores.unwrap_or_default(), &data.split.test_is_anomaly)
+            .with_context(|| format!("epoch {epoch}, scores {}", config.judged_name(judged)))
     };
-    scores.iter().map(of).collect()
+    config.judged().into_iter().map(of).collect()
 }
 
 /// An epoch in a line.
-pub(crate) fn describe(row: &Epoch, scores: &[(ScoringMode, Scores)]) -> String {
+pub(crate) fn describe(row: &Epoch, config: &RunConfig) -> String {
+    let judged = config.judged().into_iter().zip(&row.auroc);
     let aurocs: Vec<String> =
-        scores.iter().zip(&row.auroc).map(|((mode, _), a)| format!("{mode} {a:.3}")).collect();
+        judged.map(|(of, a)| format!("{} {a:.3}", config.judged_name(of))).collect();
     let losses: Vec<String> = row
         .losses
         .iter()

@@ -110,6 +110,11 @@ impl Detector for Ganomaly {
         rayon::scope(|_| self.infer(x, mode)?.scores())
     }
 
+    fn code(&self, x: &Tensor) -> Result<Tensor> {
+        let x = self.input(x)?;
+        Ok(self.netg.encoder1.infer(&x, BatchNormMode::Running)?.flatten_from(1)?)
+    }
+
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
         let x = self.input(x)?;
         let fake = self.netg.decoder.infer(&self.netg.encoder1.infer(&x, mode)?, mode)?;

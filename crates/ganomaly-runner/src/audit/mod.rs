@@ -9,7 +9,7 @@ pub(crate) use tables::files;
 pub use tables::write;
 
 use crate::config::{Experiment, KeepScores, Name, RunConfig, ScoreKind, ScoringMode, Validation};
-use crate::epoch_scores::{EpochScores, KINDS};
+use crate::epoch_scores::EpochScores;
 use crate::plan::Plan;
 use crate::{aurocs, collect};
 use anyhow::{Context, Result, ensure};
@@ -101,7 +101,7 @@ pub struct AuditRun {
     pub test_normal: usize,
     /// Anomalous pictures tested on.
     pub test_anomalous: usize,
-    /// Mean contextual error of the validation pictures by epoch.
+    /// Mean contextual error of the validation pictures by epoch; empty where none were held out.
     pub validation_con: Vec<f64>,
 }
 
@@ -114,7 +114,7 @@ pub struct AuditRow {
     pub scoring: String,
     /// How the epoch was chosen.
     pub epoch: EpochRule,
-    /// `l2`, `l1` or `con`.
+    /// `l2`, `l1`, `con` or a further score.
     pub score: String,
     /// AUROC: the mean over seeds, then over classes.
     pub auroc: Estimate,
@@ -139,27 +139,40 @@ pub struct OrderGap {
 }
 
 /// A protocol: what a row judges.
-pub(crate) type Protocol = (ScoringMode, EpochRule, ScoreKind);
+type Protocol = (ScoringMode, EpochRule, ScoreKind);
 
-/// All protocols, the honest default first.
-pub(crate) fn protocols() -> Vec<Protocol> {
+/// Every protocol that such runs can be judged under, the honest default first.
+fn protocols(config: &RunConfig) -> Vec<Protocol> {
     let mut all = Vec::new();
-    for kind in KINDS {
-        for mode in MODES {
-            all.extend(EpochRule::ALL.map(|rule| (mode, rule, kind)));
+    let modes = MODES.into_iter().filter(|mode| config.modes().contains(mode));
+    let recorded = |(mode, kind): &(ScoringMode, ScoreKind)| config.kinds(*mode).contains(kind);
+    let validated = config.validation != Validation::default();
+    for kind in config.kinds(ScoringMode::Running) {
+        for (mode, kind) in modes.clone().map(|mode| (mode, kind)).filter(recorded) {
+            let rules = EpochRule::ALL.into_iter();
+            let rules = rules.filter(|rule| validated || *rule != EpochRule::BestByValidation);
+            all.extend(rules.map(|rule| (mode, rule, kind)));
         }
     }
     all
 }
 
-/// The experiment with what an audit needs: every mode, every epoch's scores, validation pictures. Where that changes its runs, its name gets the
-/// ending `-audit`, so that the plain experiment's results stay as they are.
+/// Whether runs of this config keep what an audit needs at least.
+fn is_recorded(config: &RunConfig) -> bool {
+    config.keep_scores.0 == KeepScores::EveryEpoch && config.scoring.0 == ScoringMode::Running
+}
+
+/// The experiment with what an audit needs. One that keeps every epoch's scores under running statistics is judged as it
+/// is, by what it recorded. Any other gets every mode, every epoch's scores and validation pictures, and its name the ending `-audit`, so
+/// that the plain experiment's results stay as they are.
 pub fn prepare(mut experiment: Experiment) -> Result<Experiment> {
     let legal = ["abnormal_class", "normal_class", "seed"];
     if let Some(other) = experiment.swept.iter().find(|key| !legal.contains(&key.as_str())) {
         anyhow::bail!("{other} is swept: an audit takes a [sweep] over classes and seeds alone");
     }
-    let before = experiment.runs.clone();
+    if experiment.runs.iter().all(is_recorded) {
+        return Ok(experiment);
+    }
     for config in &mut experiment.runs {
         config.scoring = Name(ScoringMode::Running);
         if config.modes() != MODES {
@@ -170,9 +183,7 @@ pub fn prepare(mut experiment: Experiment) -> Result<Experiment> {
             config.validation = Validation::Fraction(VALIDATION);
         }
     }
-    if experiment.runs != before {
-        experiment.name += "-audit";
-    }
+    experiment.name += "-audit";
     Ok(experiment)
 }
 
@@ -195,18 +206,19 @@ pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
             None => by_class.push((run.run.class.clone(), vec![run])),
         }
     }
+    let protocols = protocols(config);
     let (mut rows, mut order) = (Vec::new(), Vec::new());
     for (class, runs) in &by_class {
-        for at in 0..protocols().len() {
-            rows.push(row(Some(class), runs, at)?);
+        for (at, protocol) in protocols.iter().enumerate() {
+            rows.push(row(Some(class), runs, (at, *protocol))?);
         }
-        order.extend(order_gaps(Some(class), runs)?);
+        order.extend(order_gaps(Some(class), runs, &protocols)?);
     }
     let all: Vec<&Judged> = judged.iter().collect();
-    for at in 0..protocols().len() {
-        rows.push(row(None, &all, at)?);
+    for (at, protocol) in protocols.iter().enumerate() {
+        rows.push(row(None, &all, (at, *protocol))?);
     }
-    order.extend(order_gaps(None, &all)?);
+    order.extend(order_gaps(None, &all, &protocols)?);
     Ok(Audit {
         experiment: experiment.name.clone(),
         dataset: collect::dataset(folder, &done)?,
@@ -222,7 +234,7 @@ pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
     })
 }
 
-/// A run under every protocol, in the order of [`protocols`].
+/// A run under each of its [`protocols`].
 struct Judged {
     run: AuditRun,
     chosen: Vec<usize>,
@@ -236,13 +248,11 @@ fn judge(
     options: BootstrapOptions,
 ) -> Result<Judged> {
     let scores = EpochScores::read(folder)?;
-    let validation = scores.validation_con.clone();
-    let validation =
-        validation.with_context(|| format!("{name}: no validation pictures were held out"))?;
+    let validation = scores.validation_con.clone().unwrap_or_default();
     let labels = &scores.anomalous;
     let mut chosen = Vec::new();
     let mut lists: Vec<&[f64]> = Vec::new();
-    for (mode, rule, kind) in protocols() {
+    for (mode, rule, kind) in protocols(config) {
         let epochs = scores.of(mode, kind)?;
         let epoch = match rule {
             EpochRule::Last => epochs.len() - 1,
@@ -308,8 +318,11 @@ fn mean_gap(runs: &[&Judged], of: usize, against: usize) -> Result<Estimate> {
 }
 
 /// A protocol's row of a class; of all runs, the average over classes.
-fn row(class: Option<&String>, runs: &[&Judged], at: usize) -> Result<AuditRow> {
-    let (mode, rule, kind) = protocols()[at];
+fn row(
+    class: Option<&String>,
+    runs: &[&Judged],
+    (at, (mode, rule, kind)): (usize, Protocol),
+) -> Result<AuditRow> {
     let aurocs: Vec<RunValue<'_>> = runs.iter().map(|run| run.auroc(at)).collect();
     let chosen = || runs.iter().map(|run| run.chosen[at]).collect();
     Ok(AuditRow {
@@ -323,10 +336,14 @@ fn row(class: Option<&String>, runs: &[&Judged], at: usize) -> Result<AuditRow> 
     })
 }
 
-fn order_gaps(class: Option<&String>, runs: &[&Judged]) -> Result<Vec<OrderGap>> {
-    let at = |mode, rule, kind| protocols().iter().position(|p| *p == (mode, rule, kind));
+fn order_gaps(
+    class: Option<&String>,
+    runs: &[&Judged],
+    protocols: &[Protocol],
+) -> Result<Vec<OrderGap>> {
+    let at = |mode, rule, kind| protocols.iter().position(|p| *p == (mode, rule, kind));
     let mut gaps = Vec::new();
-    for kind in KINDS {
+    for kind in ScoreKind::ALWAYS {
         for rule in EpochRule::ALL {
             let sequential = at(ScoringMode::BatchSequential, rule, kind);
             let shuffled = at(ScoringMode::BatchShuffled, rule, kind);

@@ -2,8 +2,7 @@
 
 use super::{Audit, AuditRow, EpochRule, MODES};
 use crate::aurocs::{self, shown, shown_difference};
-use crate::config::ScoringMode;
-use crate::epoch_scores::KINDS;
+use crate::config::{ScoreKind, ScoringMode};
 use crate::files::{Contents, write_all};
 use crate::report::forest::{ForestCell, ForestRow, forest};
 use anyhow::Result;
@@ -32,6 +31,40 @@ fn classes(audit: &Audit) -> Vec<String> {
     let mut classes: Vec<String> = audit.rows.iter().filter_map(|r| r.class.clone()).collect();
     classes.dedup();
     classes
+}
+
+/// What its rows are of, in their order: scores, modes and rules.
+struct Axes {
+    kinds: Vec<String>,
+    modes: Vec<ScoringMode>,
+    rules: Vec<EpochRule>,
+}
+
+impl Axes {
+    fn of(audit: &Audit) -> Self {
+        let rows = || audit.rows.iter().filter(|row| row.class.is_none());
+        let mut kinds: Vec<String> = rows().map(|row| row.score.clone()).collect();
+        kinds.dedup();
+        let is_mode = |mode: &ScoringMode| rows().any(|row| row.scoring == mode.to_string());
+        let is_rule = |rule: &EpochRule| rows().any(|row| row.epoch == *rule);
+        Self {
+            kinds,
+            modes: MODES.into_iter().filter(is_mode).collect(),
+            rules: EpochRule::ALL.into_iter().filter(is_rule).collect(),
+        }
+    }
+
+    /// The modes and rules that could not be judged, in a sentence; empty where all could.
+    fn missing(&self) -> String {
+        let modes = MODES.iter().filter(|mode| !self.modes.contains(mode));
+        let rules = EpochRule::ALL.iter().filter(|rule| !self.rules.contains(rule));
+        let names = modes.map(ToString::to_string).chain(rules.map(ToString::to_string));
+        let names: Vec<String> = names.collect();
+        if names.is_empty() {
+            return String::new();
+        }
+        format!(" Not recorded by these runs, and so not judged: {}.", names.join(", "))
+    }
 }
 
 fn csv(audit: &Audit) -> Result<Vec<u8>> {
@@ -74,10 +107,11 @@ fn markdown(audit: &Audit) -> String {
         text,
         "All rows of a table judge the same trained weights. Gap: AUROC minus that of the honest default (running statistics, last epoch, score \
          l2). {} {} resamples; the average is over {}. best-on-test looks at the answers; best-by-validation chooses the epoch by the contextual \
-         error of normal pictures that neither train nor test.",
+         error of normal pictures that neither train nor test.{}",
         aurocs::LEGEND,
         audit.resamples,
         average.map(|row| aurocs::trainings(&row.auroc)).unwrap_or_default(),
+        Axes::of(audit).missing(),
     );
     text += &order(audit, &classes);
     text += &section(
@@ -93,18 +127,21 @@ fn markdown(audit: &Audit) -> String {
 
 /// What the order of the test set alone adds.
 fn order(audit: &Audit, classes: &[String]) -> String {
+    if audit.order.is_empty() {
+        return String::new();
+    }
     let mut text = String::from(
         "\n## The order of the test set alone\n\nAUROC batch-sequential minus batch-shuffled: both use a batch's statistics.\n\n| class | epoch |",
     );
-    for kind in KINDS {
+    for kind in ScoreKind::ALWAYS {
         let _ = write!(text, " {kind} |");
     }
     text += "\n|---|---|---:|---:|---:|\n";
     for class in classes.iter().map(Some).chain([None]) {
-        for rule in EpochRule::ALL {
+        for rule in Axes::of(audit).rules {
             let name = class.map_or("average", String::as_str);
             let _ = write!(text, "| {name} | {rule} |");
-            for kind in KINDS.map(|k| k.to_string()) {
+            for kind in ScoreKind::ALWAYS.map(|k| k.to_string()) {
                 let found = audit.order.iter().find(|gap| {
                     gap.class.as_ref() == class && gap.epoch == rule && gap.score == kind
                 });
@@ -119,15 +156,16 @@ fn order(audit: &Audit, classes: &[String]) -> String {
 
 fn section(audit: &Audit, class: Option<&String>, heading: &str) -> String {
     let mut text = format!("\n## {heading}\n\n| statistics | epoch |");
-    for kind in KINDS {
+    let Axes { kinds, modes, rules } = Axes::of(audit);
+    for kind in &kinds {
         let _ = write!(text, " {kind} AUROC | {kind} gap |");
     }
-    text += "\n|---|---|---:|---:|---:|---:|---:|---:|\n";
-    for mode in MODES {
-        for rule in EpochRule::ALL {
+    let _ = writeln!(text, "\n|---|---|{}", "---:|".repeat(2 * kinds.len()));
+    for &mode in &modes {
+        for &rule in &rules {
             let _ = write!(text, "| {mode} | {rule} |");
-            for kind in KINDS {
-                let row = find(audit, class, mode, rule, &kind.to_string());
+            for kind in &kinds {
+                let row = find(audit, class, mode, rule, kind);
                 let _ = match row {
                     Some(row) => write!(text, " {} | {} |", shown(&row.auroc), gap(row)),
                     None => write!(text, " – | – |"),
@@ -154,7 +192,7 @@ fn find<'a>(
 
 fn gap(row: &AuditRow) -> String {
     let honest = row.scoring == MODES[0].to_string() && row.epoch == EpochRule::Last;
-    if honest && row.score == KINDS[0].to_string() {
+    if honest && row.score == ScoreKind::L2.to_string() {
         return "the default".into();
     }
     shown_difference(&row.gap)
@@ -162,9 +200,10 @@ fn gap(row: &AuditRow) -> String {
 
 fn plot(audit: &Audit) -> Result<String> {
     let classes = classes(audit);
+    let Axes { kinds, modes, rules } = Axes::of(audit);
     let mut rows = Vec::new();
-    for mode in MODES {
-        for rule in EpochRule::ALL {
+    for &mode in &modes {
+        for &rule in &rules {
             let cell = |kind: &String| ForestCell {
                 average: find(audit, None, mode, rule, kind)
                     .and_then(|r| Some((r.gap.value, r.gap.over_images?)))
@@ -177,11 +216,11 @@ fn plot(audit: &Audit) -> Result<String> {
             rows.push(ForestRow {
                 name: format!("{mode}, {rule}"),
                 new_group: rule == EpochRule::Last,
-                cells: KINDS.iter().map(|k| cell(&k.to_string())).collect(),
+                cells: kinds.iter().map(cell).collect(),
             });
         }
     }
-    let panels = KINDS.map(|kind| format!("score {kind}"));
+    let panels: Vec<String> = kinds.iter().map(|kind| format!("score {kind}")).collect();
     let names: Vec<String> =
         classes.iter().map(|class| format!("{} {class}", short(&audit.class_heading))).collect();
     forest(

@@ -10,20 +10,20 @@
 //! | `epoch_start/NAME` | | the same at the epoch's start, with `on_nan = "lower-lr"` |
 //! | `losses` | f64 `[L]` | sums of the losses over the epoch's steps so far; on a card their means over the epoch |
 //! | `train_s` | f64 `[1]` | training time of the epoch so far, in seconds |
-//! | `epochs/losses`, `epochs/auroc` | f64 `[E, L]`, `[E, M]` | the rows of `epochs.csv` so far |
+//! | `epochs/losses`, `epochs/auroc` | f64 `[E, L]`, `[E, J]` | the rows of `epochs.csv` so far |
 //! | `epochs/times` | f64 `[E, 3]` | training time, pictures a second, scoring time |
 //! | `epochs/validation_con` | f64 `[E]` | absent where no pictures are held out |
 //! | `scores/MODE/KIND` | f64 `[K, T]` | scores kept: every epoch's, or the last one's once it is scored |
 
 use super::sealed;
-use crate::config::{RunConfig, ScoringMode};
+use crate::config::{RunConfig, ScoreKind, ScoringMode};
 use crate::provenance::Part;
 use crate::train::{Epoch, ModeScores};
 use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::{Device, Tensor};
 use ganomaly_model::{NamedTensors, Scores};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 /// All that a run goes on from.
@@ -95,6 +95,9 @@ struct Header {
     step: usize,
     losses: Vec<String>,
     modes: Vec<String>,
+    /// The kinds of scores by mode; l2, l1 and con where it does not say.
+    #[serde(default)]
+    kinds: BTreeMap<String, Vec<String>>,
     every_epoch: bool,
     lowered: Vec<Lowered>,
 }
@@ -184,11 +187,15 @@ impl Checkpoint {
             std::slice::from_ref(&state.scores)
         };
         for (at, (mode, _)) in state.scores.iter().enumerate() {
-            for (kind, column) in KINDS {
-                let all = kept.iter().flat_map(|scores| column(&scores[at].1).clone());
+            for (place, (kind, _)) in state.scores[at].1.columns().into_iter().enumerate() {
+                let all = kept.iter().flat_map(|scores| scores[at].1.columns()[place].1.to_vec());
                 add(&format!("scores/{mode}/{kind}"), kept.len(), all.collect())?;
             }
         }
+        let kinds = |(mode, scores): &(ScoringMode, Scores)| {
+            let names = scores.columns().into_iter().map(|(name, _)| name.to_string());
+            (mode.to_string(), names.collect())
+        };
         let of_row = epochs.first().map(|e| &e.losses);
         let losses = of_row.filter(|_| state.losses.is_empty()).unwrap_or(&state.losses);
         let header = Header {
@@ -198,6 +205,7 @@ impl Checkpoint {
             step: state.step,
             losses: losses.iter().map(|(name, _)| name.to_string()).collect(),
             modes: state.scores.iter().map(|(mode, _)| mode.to_string()).collect(),
+            kinds: state.scores.iter().map(kinds).collect(),
             every_epoch,
             lowered: state.lowered.clone(),
         };
@@ -242,10 +250,6 @@ impl Checkpoint {
     }
 }
 
-type Column = fn(&Scores) -> &Vec<f64>;
-
-const KINDS: [(&str, Column); 3] = [("l2", |s| &s.l2), ("l1", |s| &s.l1), ("con", |s| &s.con)];
-
 /// The run's state from its header and its tensors.
 fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState> {
     let rows = |name: &str| -> Result<Vec<Vec<f64>>> {
@@ -269,7 +273,7 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
     };
     ensure!(
         fits(&losses, names.len())
-            && fits(&auroc, header.modes.len())
+            && fits(&auroc, auroc.first().map_or(0, Vec::len))
             && fits(&times, 3)
             && (validation.is_empty() || fits(&validation, 1)),
         "the rows of its epochs do not fit epoch {epoch}"
@@ -290,17 +294,19 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
     let mut kept: Vec<ModeScores> = Vec::new();
     for name in &header.modes {
         let mode: ScoringMode = name.parse().map_err(|e: String| anyhow!(e))?;
+        let prefix = format!("scores/{mode}/");
         let mut columns = Vec::new();
-        for (kind, _) in KINDS {
-            columns.push(rows(&format!("scores/{mode}/{kind}"))?);
+        let always = || ScoreKind::ALWAYS.iter().map(ToString::to_string).collect();
+        for kind in header.kinds.get(name).cloned().unwrap_or_else(always) {
+            let rows = rows(&format!("{prefix}{kind}"))?;
+            columns.push((kind, rows));
         }
         let count = if header.every_epoch { epoch - 1 } else { 1 };
-        ensure!(columns.iter().all(|c| c.len() == count), "scores of {mode} are missing");
+        ensure!(columns.iter().all(|(_, c)| c.len() == count), "scores of {mode} are missing");
         kept.resize(count, ModeScores::new());
-        let [l2, l1, con] = [&columns[0], &columns[1], &columns[2]];
         for (at, kept) in kept.iter_mut().enumerate() {
-            let scores = Scores { l2: l2[at].clone(), l1: l1[at].clone(), con: con[at].clone() };
-            kept.push((mode, scores));
+            let columns = columns.iter().map(|(kind, rows)| (kind.to_string(), rows[at].clone()));
+            kept.push((mode, Scores::of_columns(columns)));
         }
     }
     let scores = kept.last().cloned().unwrap_or_default();

@@ -96,8 +96,11 @@ pub struct RunConfig {
     pub keep_scores: Name<KeepScores>,
     /// Pictures in a scoring batch. With batch statistics the scores depend on it.
     pub score_batch_size: usize,
-    /// The score that counts: `l2`, `l1` or `con`.
+    /// The score that counts: `l2`, `l1`, `con` or one of `further_scores`.
     pub score: Name<ScoreKind>,
+    /// Scores recorded beside l2, l1 and con, under running statistics alone: `l2_rel`, `l2_grad`, `z_nn`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub further_scores: Vec<Name<ScoreKind>>,
     /// Resamples of the bootstrap interval of the AUROC.
     pub bootstrap: usize,
     /// Where the run trains: `auto` (the first card, else the processor), `cpu`, `cuda:0`, `cuda:1`, …, or `twin`. In a resolved run never `auto`,
@@ -148,6 +151,7 @@ impl Default for RunConfig {
             keep_scores: Name(KeepScores::Last),
             score_batch_size: 64,
             score: Name(ScoreKind::L2),
+            further_scores: Vec::new(),
             bootstrap: 1000,
             device: Name(DeviceName::Auto),
             precision: Name(Precision::F32),
@@ -205,6 +209,7 @@ impl RunConfig {
             ensure!(!seen.contains(&mode.0), "also_score: {:?} is named twice", mode.0.to_string());
             seen.push(mode.0);
         }
+        self.check_scores()?;
         self.device = Name(crate::device::resolve(self.device.0));
         ensure!(
             self.precision.0 == Precision::F32 || self.device.0 != DeviceName::Cpu,
@@ -217,6 +222,46 @@ impl RunConfig {
             self.on_nan.0
         );
         Ok(self)
+    }
+
+    fn check_scores(&self) -> Result<()> {
+        let mut seen = ScoreKind::ALWAYS.to_vec();
+        for &Name(kind) in &self.further_scores {
+            ensure!(
+                !seen.contains(&kind),
+                "further_scores: {kind} is recorded already; leave it out"
+            );
+            seen.push(kind);
+        }
+        ensure!(
+            self.further_scores.is_empty() || self.modes().contains(&ScoringMode::Running),
+            "further_scores: they are of running statistics; add \"running\" to also_score"
+        );
+        let Name(score) = self.score;
+        ensure!(seen.contains(&score), "score = \"{score}\": name it in further_scores, too");
+        ensure!(
+            ScoreKind::ALWAYS.contains(&score) || self.modes() == [ScoringMode::Running],
+            "score = \"{score}\": it is of running statistics alone; use also_score = []"
+        );
+        Ok(())
+    }
+
+    /// The scores that are recorded in a mode.
+    pub fn kinds(&self, mode: ScoringMode) -> Vec<ScoreKind> {
+        let further = self.further_scores.iter().filter(|_| mode == ScoringMode::Running);
+        ScoreKind::ALWAYS.into_iter().chain(further.map(|kind| kind.0)).collect()
+    }
+
+    /// What has an AUROC after every epoch: the score that counts in each mode, then the further scores.
+    pub fn judged(&self) -> Vec<(ScoringMode, ScoreKind)> {
+        let further = self.further_scores.iter().filter(|kind| **kind != self.score);
+        let modes = self.modes().into_iter().map(|mode| (mode, self.score.0));
+        modes.chain(further.map(|kind| (ScoringMode::Running, kind.0))).collect()
+    }
+
+    /// The name of one of [`Self::judged`]: its mode, or its further score.
+    pub fn judged_name(&self, (mode, kind): (ScoringMode, ScoreKind)) -> String {
+        if kind == self.score.0 { mode.to_string() } else { kind.to_string() }
     }
 
     /// All ways of scoring, the one that counts first.

@@ -136,6 +136,17 @@ pub enum ScoreKind {
     L1,
     /// Contextual error.
     Con,
+    /// l2 over the mean of z².
+    L2Rel,
+    /// l2 over 1 + the image's mean absolute gradient.
+    L2Grad,
+    /// Mean distance of z to its nearest neighbours among the training images' z.
+    ZNn,
+}
+
+impl ScoreKind {
+    /// Those that every run records, in every scoring mode.
+    pub const ALWAYS: [Self; 3] = [Self::L2, Self::L1, Self::Con];
 }
 
 macro_rules! names {
@@ -168,7 +179,16 @@ names!(
 );
 names!(KeepScores, "keep_scores", Last = "last", EveryEpoch = "every-epoch");
 names!(OnNan, "on_nan", Stop = "stop", LowerLr = "lower-lr");
-names!(ScoreKind, "score", L2 = "l2", L1 = "l1", Con = "con");
+names!(
+    ScoreKind,
+    "score",
+    L2 = "l2",
+    L1 = "l1",
+    Con = "con",
+    L2Rel = "l2_rel",
+    L2Grad = "l2_grad",
+    ZNn = "z_nn"
+);
 
 /// A value written by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -7,10 +7,11 @@ mod start;
 pub use fastest::fastest;
 
 use crate::checkpoint::{Checkpoint, Checkpoints, RunState};
-use crate::config::{DeviceName, KeepScores, RunConfig, ScoringMode};
+use crate::config::{DeviceName, KeepScores, RunConfig, ScoreKind, ScoringMode};
 use crate::data::{DataStore, RunData};
 use crate::device;
 use crate::evaluate::{Order, mean_error, score_test_set, test_order, validation_order};
+use crate::further;
 use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
 use crate::train::{Epoch, HELP, ModeScores, Outcome, aurocs, describe, last_good, moved, resumed};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -330,7 +331,7 @@ impl Runs<'_> {
                 validation_con: validation[run],
             };
             if failed[run].is_none() {
-                bars[run].say(&describe(&row, &own));
+                bars[run].say(&describe(&row, config));
             }
             state.finish_epoch(row, own, config.keep_scores.0 == KeepScores::EveryEpoch);
         }
@@ -391,10 +392,17 @@ impl Runs<'_> {
             let models = runs.zip(&self.models);
             return models.map(|((c, d), m)| score_test_set(m, d, c, mode, self.cancel)).collect();
         }
-        let orders: Vec<Order> = runs.map(|(c, d)| test_order(d, c, mode)).collect();
+        let orders: Vec<Order> = runs.clone().map(|(c, d)| test_order(d, c, mode)).collect();
         let indices: Vec<Vec<u32>> = orders.iter().map(|o| o.pictures.clone()).collect();
         let scores = group.score(&indices, orders[0].statistics)?;
-        Ok(orders.iter().zip(scores).map(|(order, scores)| order.restore(&scores)).collect())
+        let restored = orders.iter().zip(scores).map(|(order, scores)| order.restore(&scores));
+        if self.members[0].config.kinds(mode).len() == ScoreKind::ALWAYS.len() {
+            return Ok(restored.collect());
+        }
+        // What takes more than a batch is the processor's, with the card's weights.
+        group.download(&self.models)?;
+        let models = runs.zip(&self.models).zip(restored);
+        models.map(|(((c, d), m), s)| further::add(s, m, d, c, mode, self.cancel)).collect()
     }
 
     /// Each run's mean contextual error of its validation pictures.

@@ -4,7 +4,7 @@ use super::findings::{Findings, first_difference};
 use super::stored;
 use crate::checksums::{self, Checksums, sha256};
 use crate::config::{KeepScores, RunConfig};
-use crate::epoch_scores::{EpochScores, KINDS};
+use crate::epoch_scores::EpochScores;
 use crate::evaluate::column;
 use crate::files::names_in;
 use crate::measures::{Measured, Metrics};
@@ -226,17 +226,17 @@ fn check_scores(folder: &Path, config: &RunConfig, findings: &mut Findings) -> O
     let measured = measured.map_err(|e| findings.wrong(&scores_path, &format!("{e:#}")));
     let epochs = epochs.map_err(|e| findings.wrong(&epochs_path, &format!("{e:#}")));
     let (Ok(mut measured), Ok(epochs)) = (measured, epochs) else { return None };
-    for ((mode, scores), stored) in measured.scores.iter().zip(&epochs.auroc) {
-        let last = stored.last().copied();
-        match ganomaly_metrics::auroc(column(scores, config.score.0), &measured.anomalous) {
+    for (of, stored) in config.judged().into_iter().zip(&epochs.auroc) {
+        let (last, name) = (stored.last().copied(), config.judged_name(of));
+        match ganomaly_metrics::auroc(measured.column(of), &measured.anomalous) {
             Ok(auroc) => findings.check(last == Some(auroc), &epochs_path, || {
                 format!(
-                    "auroc_{mode} of the last epoch: expected {auroc} by scores.csv, found {}",
+                    "auroc_{name} of the last epoch: expected {auroc} by scores.csv, found {}",
                     last.unwrap_or(f64::NAN)
                 )
             }),
             Err(e) => {
-                findings.wrong(&scores_path, &format!("{mode}: {e}"));
+                findings.wrong(&scores_path, &format!("{name}: {e}"));
                 return None;
             }
         }
@@ -260,7 +260,7 @@ fn same_as_last(all: &EpochScores, measured: &Measured, config: &RunConfig) -> R
         bail!("anomalous: expected as in scores.csv, found others");
     }
     for (mode, scores) in &measured.scores {
-        for kind in KINDS {
+        for kind in config.kinds(*mode) {
             let epochs = all.of(*mode, kind)?;
             if epochs.len() != config.epochs {
                 bail!("{mode}/{kind}: expected {} epochs, found {}", config.epochs, epochs.len());

@@ -18,7 +18,7 @@ pub(super) fn read(
 pub(super) struct Epochs {
     pub epochs: Vec<usize>,
     pub losses: Vec<(String, Vec<f64>)>,
-    /// By mode and epoch.
+    /// By what is judged and epoch.
     pub auroc: Vec<Vec<f64>>,
 }
 
@@ -52,7 +52,7 @@ fn read_scores(config: &RunConfig, bytes: &[u8]) -> Result<Measured> {
     let table = Table::read(bytes)?;
     let mut expected = ["picture", "class", "anomalous"].map(String::from).to_vec();
     for mode in config.modes() {
-        expected.extend(["l2", "l1", "con"].map(|score| format!("{score}_{mode}")));
+        expected.extend(config.kinds(mode).iter().map(|score| format!("{score}_{mode}")));
     }
     ensure!(
         table.header == expected,
@@ -89,7 +89,9 @@ fn read_scores(config: &RunConfig, bytes: &[u8]) -> Result<Measured> {
             }
             Ok(values)
         };
-        scores.push((mode, Scores { l2: column("l2")?, l1: column("l1")?, con: column("con")? }));
+        let kinds = config.kinds(mode).into_iter().map(|kind| kind.to_string());
+        let columns = kinds.map(|kind| Ok((kind.clone(), column(&kind)?)));
+        scores.push((mode, Scores::of_columns(columns.collect::<Result<Vec<_>>>()?)));
     }
     let pictures: Vec<u32> = table.column("picture")?;
     let mut sorted = pictures.clone();
@@ -116,8 +118,8 @@ pub(super) fn read_epochs(config: &RunConfig, bytes: &[u8]) -> Result<Epochs> {
     let losses =
         names.map(|name| Ok((name.clone(), table.column(name)?))).collect::<Result<_>>()?;
     let mut all = Vec::new();
-    for mode in config.modes() {
-        let name = format!("auroc_{mode}");
+    for judged in config.judged() {
+        let name = format!("auroc_{}", config.judged_name(judged));
         let auroc: Vec<f64> = table.column(&name)?;
         let best: Vec<f64> = table.column(&format!("{name}_best_on_test"))?;
         let mut highest = f64::NEG_INFINITY;
