@@ -257,6 +257,8 @@ fn summary(shape: &Shape, runs: usize, turns: &[Value]) -> Value {
         "shape": shape.name, "batch": shape.batch, "runs": runs,
         "train_ms": train, "train_images_per_s": rate,
         "score_ms": score,
+        "train_at_peak": median("ours", None, "train_at_peak"),
+        "score_at_peak": median("ours", None, "score_at_peak"),
         "torch_reference_ms": reference.0, "torch_shared_ms": shared.0, "torch_score_ms": torch_score,
         "times_reference": reference.1, "times_shared": shared.1,
         "times_score": over(torch_score, score),
@@ -272,6 +274,10 @@ fn print_table(rows: &[Value], args: &Args) {
         ("train images/s", "train_images_per_s", 1),
         ("score ms", "score_ms", 2),
     ];
+    if !args.on_card() {
+        columns
+            .extend([("train at peak", "train_at_peak", 2), ("score at peak", "score_at_peak", 2)]);
+    }
     if args.against_torch.is_some() {
         columns.extend([
             ("PyTorch reference ms", "torch_reference_ms", 1),

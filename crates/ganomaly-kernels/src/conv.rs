@@ -46,6 +46,16 @@ impl Conv2d {
         }
     }
 
+    /// Multiply-adds of the forward pass over n pictures of h × w, or of either gradient, in the way that is chosen for these sizes.
+    pub fn multiply_adds(
+        self,
+        (n, h, w): (usize, usize, usize),
+        (i, o): (usize, usize),
+    ) -> Result<usize> {
+        let shape = self.geometry((n, h, w), (i, o))?;
+        Ok(winograd::Method::of(&shape).multiply_adds(&shape))
+    }
+
     /// `y` from `x` and `w`.
     pub fn forward(self, x: &Tensor, w: &Tensor) -> Result<Tensor> {
         self.forward_folded(x, w, None)

@@ -31,6 +31,7 @@ mod gemm;
 pub mod layout;
 pub mod loss;
 mod narrow;
+pub mod peak;
 mod product;
 pub mod reference;
 mod rows;

@@ -5,7 +5,7 @@ use crate::data::is_partial;
 use crate::files::{Contents, write_all};
 use crate::plan::{Plan, Run};
 use crate::provenance::Provenance;
-use crate::record::{self, Metrics};
+use crate::record::{self, FurtherMetrics as Further, Metrics};
 use crate::registry;
 use crate::report::plot::{self, ClassSeries};
 use crate::report::published::{PublishedColumn, published};
@@ -92,7 +92,7 @@ pub(crate) fn tables(
     for group in &groups {
         let mut table = table(group, &classes, &columns)?;
         table.protocol.extend(images.iter().flat_map(|images| ["; ", images]));
-        markdown += &format!("\n{}", table.to_markdown());
+        markdown += &format!("\n{}{}", table.to_markdown(), further(group, &classes)?);
         csv += &table.to_csv()?;
         let name =
             if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
@@ -180,6 +180,45 @@ fn table(
     })
 }
 
+/// A table of the further scores beside the one that counts; empty where none were recorded.
+fn further(group: &Group<'_>, classes: &[String]) -> Result<String> {
+    let (config, first) = group.runs.first().context("a group without runs")?;
+    let names: Vec<&str> = first.further.iter().map(|f| f.score.as_str()).collect();
+    if names.is_empty() {
+        return Ok(String::new());
+    }
+    let mut text = format!(
+        "\nFurther scores, by running statistics: AUROC of the last epoch, mean over seeds. None of them is the result.\n\n| {} | {} | {} |\n|---|{}\n",
+        class_heading(config),
+        config.score.0,
+        names.join(" | "),
+        "---:|".repeat(1 + names.len())
+    );
+    let mut columns = vec![Vec::new(); 1 + names.len()];
+    let mut row = |class: &str, means: Vec<f64>| {
+        let cells: Vec<String> = means.iter().map(|mean| format!("{mean:.3}")).collect();
+        text += &format!("| {class} | {} |\n", cells.join(" | "));
+    };
+    for class in classes {
+        let runs: Vec<&Metrics> =
+            group.runs.iter().filter(|(c, _)| c.class() == class).map(|(_, m)| *m).collect();
+        if runs.is_empty() {
+            continue;
+        }
+        let mut of_runs = vec![runs.iter().map(|m| m.auroc).collect::<Vec<f64>>()];
+        for at in 0..names.len() {
+            let last = runs.iter().filter_map(|m| m.further.get(at)).map(|f| f.last.auroc);
+            of_runs.push(last.collect());
+        }
+        let means = of_runs.iter().map(|v| Ok(mean_std(v)?.mean)).collect::<Result<Vec<f64>>>()?;
+        columns.iter_mut().zip(&means).for_each(|(column, mean)| column.push(*mean));
+        row(class, means);
+    }
+    let means = columns.iter().map(|v| Ok(mean_std(v)?.mean)).collect::<Result<Vec<f64>>>()?;
+    row("average", means);
+    Ok(text)
+}
+
 fn class_heading(config: &RunConfig) -> &'static str {
     if config.normal_class.is_some() { "normal class" } else { "abnormal class" }
 }
@@ -195,6 +234,13 @@ fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
     for mode in modes.iter().filter(|_| same_modes) {
         header.extend([format!("auroc_{mode}_last"), format!("auroc_{mode}_best_on_test")]);
     }
+    let further = &runs[0].1.further;
+    let same_further = runs
+        .iter()
+        .all(|(run, _)| run.config.further_scores == runs[0].0.config.further_scores && same_modes);
+    for Further { score, .. } in further.iter().filter(|_| same_further) {
+        header.extend([format!("auroc_{score}_last"), format!("auroc_{score}_best_on_test")]);
+    }
     csv.write_record(&header)?;
     for (run, m) in runs {
         let mut row = vec![run.name.clone()];
@@ -204,6 +250,9 @@ fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
         row.extend([m.auroc, m.auroc_interval[0], m.auroc_interval[1]].map(|v| v.to_string()));
         for mode in m.modes.iter().filter(|_| same_modes) {
             row.extend([mode.last.auroc, mode.best_on_test.auroc].map(|v| v.to_string()));
+        }
+        for further in m.further.iter().filter(|_| same_further) {
+            row.extend([further.last.auroc, further.best_on_test.auroc].map(|v| v.to_string()));
         }
         csv.write_record(&row)?;
     }

@@ -137,3 +137,28 @@ fn nearest(codes: &Tensor, bank: &Tensor, cancel: &Cancel) -> Result<Vec<f64>> {
     let blocks: Vec<Vec<f64>> = starts.par_iter().map(of).collect::<Result<_>>()?;
     Ok(blocks.concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_are_found_among_many_and_few() {
+        // More of both than a block, in an order that is not sorted.
+        let point = |i: usize| ((i * 7919) % 10_007) as f64 / 100.0;
+        let bank: Vec<f64> = (0..9000).map(|i| point(i + 3)).collect();
+        let codes: Vec<f64> = (0..600).map(|i| point(i) + 0.003).collect();
+        let tensor = |v: &[f64]| Tensor::from_slice(v, (v.len() / 2, 2), &Device::Cpu).unwrap();
+        for bank in [&bank[..], &bank[..6]] {
+            let found = nearest(&tensor(&codes), &tensor(bank), &Cancel::default()).unwrap();
+            for (code, found) in codes.chunks(2).zip(found) {
+                let distance = |b: &[f64]| (code[0] - b[0]).hypot(code[1] - b[1]);
+                let mut all: Vec<f64> = bank.chunks(2).map(distance).collect();
+                all.sort_by(f64::total_cmp);
+                all.truncate(NEIGHBOURS);
+                let mean = all.iter().sum::<f64>() / all.len() as f64;
+                assert!((found - mean).abs() < 1e-9 * mean.max(1.0), "{found} against {mean}");
+            }
+        }
+    }
+}

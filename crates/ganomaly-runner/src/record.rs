@@ -5,7 +5,7 @@ use crate::config::{KeepScores, RunConfig};
 use crate::epoch_scores;
 use crate::files::PartialFolder;
 use crate::measures::Measured;
-pub use crate::measures::{BestOnTest, Metrics, ModeMetrics};
+pub use crate::measures::{BestOnTest, FurtherMetrics, Metrics, ModeMetrics};
 use crate::provenance::{self, Provenance};
 use crate::report::picture;
 use crate::train::Outcome;

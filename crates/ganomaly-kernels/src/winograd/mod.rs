@@ -54,6 +54,19 @@ impl Method {
             .min_by_key(|(cost, _)| *cost)
             .map_or(Self::Direct, |(_, method)| method)
     }
+
+    /// Multiply-adds of the products.
+    pub fn multiply_adds(self, s: &Shape) -> usize {
+        let of_tiles = |m: usize| {
+            let tiles = s.n * s.oh.div_ceil(m) * s.ow.div_ceil(m);
+            4 * (m + 1) * (m + 1) * tiles * s.i * s.o
+        };
+        match self {
+            Self::Direct => s.n * s.oh * s.ow * s.conv.kernel * s.conv.kernel * s.i * s.o,
+            Self::Tiles2 => of_tiles(2),
+            Self::Tiles4 => of_tiles(4),
+        }
+    }
 }
 
 /// Methods of [`Plan`] as kernels.

@@ -4,6 +4,7 @@
 //! samet-akcay/ganomaly at 78da4ea, called the reference.
 
 mod config;
+mod count;
 mod networks;
 mod score;
 mod step;

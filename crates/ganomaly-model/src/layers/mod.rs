@@ -4,6 +4,7 @@
 //! gradients that are asked for: a generator's step needs no gradients of the discriminator's weights, the
 //! discriminator's step none of its input. Activations are channels-last, `[N, H, W, C]`.
 
+mod count;
 mod infer;
 mod kinds;
 mod kinks;

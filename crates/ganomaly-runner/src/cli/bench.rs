@@ -7,7 +7,7 @@ use candle_core::DType;
 use clap::Args;
 use ganomaly_gpu::Precision;
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
-use ganomaly_model::kernels::cpu;
+use ganomaly_model::kernels::{cpu, peak};
 use ganomaly_model::{BatchNormMode, Detector, random};
 use ganomaly_runner::config::DeviceName;
 use serde::Serialize;
@@ -81,6 +81,12 @@ struct Times {
     train_images_per_s: Option<f64>,
     score_ms: f64,
     score_images_per_s: f64,
+    /// Billions of multiply-adds a second of all threads in registers alone, taken before the times.
+    peak: f64,
+    /// The part of the times that the convolutions' multiplications take at that peak.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    train_at_peak: Option<f64>,
+    score_at_peak: f64,
 }
 
 /// Times a fresh network on noise and prints one line of JSON.
@@ -98,11 +104,14 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let mut model = Ganomaly::new(args.config(), 0)?;
     let shape = [args.batch, args.nc, args.isize, args.isize];
     let x = random::normal(&mut random::stream(0, b"bench   "), (0.0, 1.0), &shape, DType::F32)?;
+    let peak = peak::multiply_adds_per_second();
+    let (step_adds, score_adds) = model.multiply_adds(args.batch)?;
     let train = match args.score_only {
         true => None,
         false => Some(median(args.steps, || Ok(model.step(&x).map(drop)?))?),
     };
     let score = median(args.steps, || Ok(model.score(&x, BatchNormMode::Running).map(drop)?))?;
+    let at_peak = |adds: usize, seconds: f64| round(adds as f64 / peak / seconds, 3);
     let rate = |seconds: f64| round(args.batch as f64 / seconds, 1);
     let times = Times {
         threads: rayon::current_num_threads(),
@@ -114,6 +123,9 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         train_images_per_s: train.map(rate),
         score_ms: round(score * 1e3, 3),
         score_images_per_s: rate(score),
+        peak: round(peak / 1e9, 1),
+        train_at_peak: train.map(|seconds| at_peak(step_adds, seconds)),
+        score_at_peak: at_peak(score_adds, score),
     };
     super::out(&(serde_json::to_string(&times)? + "\n"))?;
     Ok(ExitCode::SUCCESS)
