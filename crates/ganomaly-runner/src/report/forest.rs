@@ -35,7 +35,7 @@ pub fn forest(
 ) -> Result<String> {
     ensure!(!rows.is_empty() && !panels.is_empty(), "a plot cannot be drawn: no gaps");
     let (names, gap, row_height, top) = (232.0, 18.0, 24.0, 86.0);
-    let width = 1000.0;
+    let width = 1000.0 + 260.0 * panels.len().saturating_sub(3) as f64;
     let panel = (width - names - gap * panels.len() as f64 - 4.0) / panels.len() as f64;
     let bottom = top + row_height * rows.len() as f64;
     let height = bottom + 92.0;
