@@ -69,6 +69,8 @@ pub fn to_safetensors(
     tensors: &NamedTensors,
     metadata: Option<HashMap<String, String>>,
 ) -> Result<Vec<u8>> {
+    // Empty metadata and no tensors would become a header that is no JSON (safetensors 0.8.0).
+    let metadata = metadata.filter(|metadata| !metadata.is_empty());
     safetensors::serialize(tensors.iter().map(|(n, t)| (n.as_str(), t)), metadata)
         .map_err(|e| Error::Weights(format!("the weights cannot be written: {e}")))
 }
