@@ -29,15 +29,8 @@ fn score_in(
     data: &RunData,
     cancel: &Cancel,
 ) -> Result<Scores> {
-    let options = BatchOptions {
-        batch_size: order.batch_size,
-        drop_last: false,
-        transform: data.transform.clone(),
-        device: Device::Cpu,
-        prefetch: 2,
-    };
     let mut all = Scores::default();
-    for batch in Batches::new(data.images.clone(), order.pictures.clone(), options)? {
+    for batch in batches(&order.pictures, order.batch_size, data)? {
         cancel.check()?;
         let scores = detector.score(&batch?.images, order.statistics)?;
         all.l2.extend(scores.l2);
@@ -45,6 +38,18 @@ fn score_in(
         all.con.extend(scores.con);
     }
     Ok(all)
+}
+
+/// Pictures in this order, in batches of which the last may be smaller.
+pub(crate) fn batches(pictures: &[u32], batch_size: usize, data: &RunData) -> Result<Batches> {
+    let options = BatchOptions {
+        batch_size,
+        drop_last: false,
+        transform: data.transform.clone(),
+        device: Device::Cpu,
+        prefetch: 2,
+    };
+    Ok(Batches::new(data.images.clone(), pictures.to_vec(), options)?)
 }
 
 /// Mean contextual error of the validation pictures under running statistics; none where there are no such pictures.
@@ -119,6 +124,15 @@ impl Order {
         let columns = scores.columns().into_iter();
         Scores::of_columns(columns.map(|(name, column)| (name.to_string(), restore(column))))
     }
+}
+
+/// The scores of one kind in one mode; empty where they were not recorded.
+pub(crate) fn judged(
+    scores: &[(ScoringMode, Scores)],
+    (mode, kind): (ScoringMode, ScoreKind),
+) -> &[f64] {
+    let of = scores.iter().find(|(m, _)| *m == mode);
+    of.map(|(_, scores)| column(scores, kind)).unwrap_or_default()
 }
 
 /// The scores of one kind; empty where they were not recorded.

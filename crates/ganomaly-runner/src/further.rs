@@ -8,11 +8,10 @@
 
 use crate::config::{RunConfig, ScoreKind, ScoringMode};
 use crate::data::RunData;
-use crate::evaluate::column;
+use crate::evaluate::{batches, column};
 use crate::progress::Cancel;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use ganomaly_data::{BatchOptions, Batches};
 use ganomaly_model::{Detector, Scores};
 use rayon::prelude::*;
 
@@ -66,15 +65,8 @@ fn codes(
     config: &RunConfig,
     cancel: &Cancel,
 ) -> Result<Tensor> {
-    let options = BatchOptions {
-        batch_size: config.score_batch_size,
-        drop_last: false,
-        transform: data.transform.clone(),
-        device: Device::Cpu,
-        prefetch: 2,
-    };
     let mut all = Vec::new();
-    for batch in Batches::new(data.images.clone(), pictures.to_vec(), options)? {
+    for batch in batches(pictures, config.score_batch_size, data)? {
         cancel.check()?;
         all.push(detector.code(&batch?.images)?.to_dtype(DType::F64)?);
     }

@@ -3,7 +3,7 @@
 use crate::aurocs;
 use crate::checkpoint::Lowered;
 use crate::config::{RunConfig, ScoreKind, ScoringMode};
-use crate::evaluate::column;
+use crate::evaluate::{column, judged};
 use crate::report::plot;
 use crate::train::{ModeScores, Outcome};
 use anyhow::{Context, Result};
@@ -117,9 +117,8 @@ impl From<&Outcome> for Measured {
 
 impl Measured {
     /// The last epoch's scores of one of [`RunConfig::judged`].
-    pub(crate) fn column(&self, (mode, kind): (ScoringMode, ScoreKind)) -> &[f64] {
-        let scores = self.scores.iter().find(|(m, _)| *m == mode);
-        scores.map(|(_, scores)| column(scores, kind)).unwrap_or_default()
+    pub(crate) fn column(&self, of: (ScoringMode, ScoreKind)) -> &[f64] {
+        judged(&self.scores, of)
     }
 
     /// Every measure.

@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, Checkpoints, Lowered, RunState};
 use crate::config::{KeepScores, OnNan, RunConfig, ScoreKind, ScoringMode};
 use crate::data::{DataStore, RunData};
-use crate::evaluate::{column, score_test_set, validation_error};
+use crate::evaluate::{judged, score_test_set, validation_error};
 use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
 use crate::provenance::Part;
 use crate::registry;
@@ -407,11 +407,9 @@ pub(crate) fn aurocs(
     scores: &[(ScoringMode, Scores)],
     data: &RunData,
 ) -> Result<Vec<f64>> {
-    let of = |judged: (ScoringMode, ScoreKind)| {
-        let (mode, kind) = judged;
-        let scores = scores.iter().find(|(m, _)| *m == mode).map(|(_, s)| column(s, kind));
-        auroc(scores.unwrap_or_default(), &data.split.test_is_anomaly)
-            .with_context(|| format!("epoch {epoch}, scores {}", config.judged_name(judged)))
+    let of = |of: (ScoringMode, ScoreKind)| {
+        auroc(judged(scores, of), &data.split.test_is_anomaly)
+            .with_context(|| format!("epoch {epoch}, scores {}", config.judged_name(of)))
     };
     config.judged().into_iter().map(of).collect()
 }
