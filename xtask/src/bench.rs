@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the time of a training step and of scoring, alone or beside PyTorch's.
 
 use crate::ganomaly;
+use crate::print::{out, say};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for shape in SHAPES.iter().filter(chosen) {
         let mut turns = Vec::new();
         for round in 1..=args.rounds {
-            eprintln!("{}, turn {round} of {}", shape.name, args.rounds);
+            say(format!("{}, turn {round} of {}", shape.name, args.rounds));
             for &runs in args.side_by_side() {
                 turns.extend(ours(&binary, shape, args, threads, runs)?);
             }
@@ -137,7 +138,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.out {
         Some(path) => std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("{}: cannot write", path.display()))?,
-        None => println!("\n{all}"),
+        None => out(format!("\n{all}")),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -296,8 +297,8 @@ fn print_table(rows: &[Value], args: &Args) {
         }
     }
     let headings: Vec<&str> = columns.iter().map(|c| c.0).collect();
-    println!("| shape | batch | runs | {} |", headings.join(" | "));
-    println!("|---|---:|---:|{}", "---:|".repeat(columns.len()));
+    out(format!("| shape | batch | runs | {} |", headings.join(" | ")));
+    out(format!("|---|---:|---:|{}", "---:|".repeat(columns.len())));
     for row in rows {
         let cell = |&(_, key, digits): &(&str, &str, usize)| match row[key].as_f64() {
             Some(value) => format!("{value:.digits$}"),
@@ -305,6 +306,6 @@ fn print_table(rows: &[Value], args: &Args) {
         };
         let cells: Vec<String> = columns.iter().map(cell).collect();
         let name = row["shape"].as_str().unwrap_or_default();
-        println!("| {name} | {} | {} | {} |", row["batch"], row["runs"], cells.join(" | "));
+        out(format!("| {name} | {} | {} | {} |", row["batch"], row["runs"], cells.join(" | ")));
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask ci`.
 
 use crate::ganomaly::{cargo, root};
+use crate::print::{out, say};
 use anyhow::{Context, Result};
 use std::process::ExitCode;
 
@@ -13,14 +14,14 @@ const CHECKS: &[&[&str]] = &[
 
 pub fn run() -> Result<ExitCode> {
     for check in CHECKS {
-        println!("$ cargo {}", check.join(" "));
+        out(format!("$ cargo {}", check.join(" ")));
         let status =
             cargo().args(*check).current_dir(root()?).status().context("cargo cannot be run")?;
         if !status.success() {
-            eprintln!("failed: cargo {}", check.join(" "));
+            say(format!("failed: cargo {}", check.join(" ")));
             return Ok(ExitCode::FAILURE);
         }
     }
-    println!("all checks passed");
+    out("all checks passed");
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 
 /// cargo, as it was called.
 pub fn cargo() -> Command {
@@ -20,12 +21,18 @@ pub fn root() -> Result<PathBuf> {
 /// Builds the binary and runs `ganomaly COMMAND ARGS...` in the current folder; its exit code is passed on.
 pub fn run(command: &str, args: &[String]) -> Result<ExitCode> {
     let binary = built()?;
-    // The binary catches Ctrl-C itself; this process only waits for it.
-    let status = Command::new(&binary)
-        .arg(command)
-        .args(args)
-        .status()
-        .with_context(|| format!("{} cannot be run", binary.display()))?;
+    let child = Command::new(&binary).arg(command).args(args).spawn();
+    let mut child = child.with_context(|| format!("{} cannot be run", binary.display()))?;
+    // A terminal asks both processes to end. The binary does, with a checkpoint, and this one waits
+    // for it. Set after the start, so that the binary begins with the signals as they were.
+    for signal in [
+        signal_hook::consts::SIGINT,
+        #[cfg(unix)]
+        signal_hook::consts::SIGHUP,
+    ] {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    let status = child.wait().context("the end of ganomaly cannot be waited for")?;
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }
 

@@ -1,10 +1,13 @@
 //! The project's chores. Light to compile: it holds no model code and runs the `ganomaly` binary.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod bench;
 mod chaos;
 mod ci;
 mod ganomaly;
 mod gpu;
+mod print;
 mod reproduce;
 
 use anyhow::Result;

@@ -2,6 +2,7 @@
 //! results stay as they are, and compares the two.
 
 use crate::ganomaly;
+use crate::print::out;
 use anyhow::Result;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         compare(&root.join("results").join(name), &results.join(name));
         let mut report = vec![name.to_string(), "--results".into(), results.display().to_string()];
         report.extend(data_dir(&args.rest));
-        println!("\nThe report, for any browser:");
+        out("\nThe report, for any browser:");
         let code = ganomaly::run("report", &report)?;
         if code != ExitCode::SUCCESS {
             return Ok(code);
@@ -74,17 +75,17 @@ fn compare(committed: &Path, ours: &Path) {
     let (Some(committed_rows), Some(our_rows)) = (rows(committed), rows(ours)) else { return };
     let (same, other): (Vec<_>, Vec<_>) =
         our_rows.iter().partition(|row| committed_rows.contains(row));
-    println!(
+    out(format!(
         "\n{} of {} runs have the very numbers of {}",
         same.len(),
         our_rows.len(),
         committed.join("runs.csv").display()
-    );
+    ));
     let run = |row: &str| row.split(',').next().unwrap_or_default().to_string();
     for row in other {
         match committed_rows.iter().find(|committed| run(committed) == run(row)) {
-            Some(committed) => println!("  here   {row}\n  there  {committed}"),
-            None => println!("  {}: not among the committed ones", run(row)),
+            Some(committed) => out(format!("  here   {row}\n  there  {committed}")),
+            None => out(format!("  {}: not among the committed ones", run(row))),
         }
     }
 }

@@ -6,6 +6,8 @@ use md5::{Digest, Md5};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,8 @@ pub struct FetchOptions {
     pub stall: Duration,
     /// The least acceptable rate.
     pub min_bytes_per_s: u64,
+    /// Once it is true, the download ends with [`Error::Interrupted`] and leaves nothing behind.
+    pub cancel: Arc<AtomicBool>,
 }
 
 impl Default for FetchOptions {
@@ -29,6 +33,7 @@ impl Default for FetchOptions {
             patience: Duration::from_secs(15),
             stall: Duration::from_secs(20),
             min_bytes_per_s: 1024,
+            cancel: Arc::default(),
         }
     }
 }
@@ -69,6 +74,7 @@ pub fn fetch(
             let url = format!("{}/{}", mirror.trim_end_matches('/'), file.name);
             match download(&url, file, &path, options, report) {
                 Ok(()) => break,
+                Err(_) if options.cancel.load(Ordering::Relaxed) => return Err(Error::Interrupted),
                 Err(problem) => attempts.push(format!("  {url}: {problem}")),
             }
         }
@@ -93,9 +99,13 @@ fn download(
         .timeout_recv_response(Some(options.patience))
         .build();
     let agent = ureq::Agent::new_with_config(config);
-    let response = agent.get(url).call().map_err(|e| e.to_string())?;
-    let (_, body) = response.into_parts();
-    let total = body.content_length();
+    let parts = parts(agent, url.to_string());
+    // Twice the time that the connection and the answer have each.
+    let total = match next(&parts, 2 * options.patience, options)? {
+        Some(Part::Begins(total)) => total,
+        Some(Part::Failed(problem)) => return Err(problem),
+        Some(Part::Bytes(_)) | None => return Err("no answer".into()),
+    };
     if total.is_some_and(|t| t > file.max_bytes) {
         return Err(format!(
             "it offers {} bytes, more than the {} expected",
@@ -105,16 +115,14 @@ fn download(
     }
     let partial = Partial(path.with_added_extension(format!("{}.partial", std::process::id())));
     let mut out = File::create(&partial.0).map_err(|e| format!("{}: {e}", partial.0.display()))?;
-    let chunks = chunks(body.into_reader());
+    remove_left(&partial.0, options.stall);
     let mut rate = Rate::new(options);
     let mut done = 0u64;
     loop {
-        let chunk = match chunks.recv_timeout(options.stall) {
-            Ok(chunk) => chunk.map_err(|e| format!("broken off after {done} bytes: {e}"))?,
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(format!("nothing came for {:.0} s", options.stall.as_secs_f64()));
-            }
-            Err(RecvTimeoutError::Disconnected) => break,
+        let chunk = match next(&parts, options.stall, options)? {
+            Some(Part::Bytes(chunk)) => chunk,
+            Some(Part::Failed(e)) => return Err(format!("broken off after {done} bytes: {e}")),
+            Some(Part::Begins(_)) | None => break,
         };
         let n = chunk.len();
         done += n as u64;
@@ -133,24 +141,89 @@ fn download(
     std::fs::rename(&partial.0, path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Reads on a thread of its own, since a read has no time limit. The channel closes at the end of the stream.
-fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec<u8>>> {
+/// What comes from a server.
+enum Part {
+    /// The answer, and how many bytes it will have, where the server says so.
+    Begins(Option<u64>),
+    Bytes(Vec<u8>),
+    Failed(String),
+}
+
+/// Asks and reads on a thread of its own, since nothing else can be ended at any time. The channel closes at the end of the stream.
+fn parts(agent: ureq::Agent, url: String) -> Receiver<Part> {
     let (sender, receiver) = sync_channel(4);
     std::thread::spawn(move || {
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let chunk = match reader.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(n) => Ok(buffer[..n].to_vec()),
-                Err(e) => Err(e),
-            };
-            let last = chunk.is_err();
-            if sender.send(chunk).is_err() || last {
+        let body = match agent.get(&url).call() {
+            Ok(response) => response.into_body(),
+            Err(e) => {
+                // Nobody may be listening any more, here and below.
+                let _ = sender.send(Part::Failed(e.to_string()));
                 return;
             }
+        };
+        let mut going = sender.send(Part::Begins(body.content_length())).is_ok();
+        let (mut reader, mut buffer) = (body.into_reader(), vec![0; 1 << 16]);
+        while going {
+            going = match reader.read(&mut buffer) {
+                Ok(0) => false,
+                Ok(n) => sender.send(Part::Bytes(buffer[..n].to_vec())).is_ok(),
+                Err(e) => {
+                    let _ = sender.send(Part::Failed(e.to_string()));
+                    false
+                }
+            };
         }
     });
     receiver
+}
+
+/// The next part, none at the end; an error where it takes longer than `most`, or the download is to end.
+fn next(
+    parts: &Receiver<Part>,
+    most: Duration,
+    options: &FetchOptions,
+) -> Result<Option<Part>, String> {
+    let since = Instant::now();
+    loop {
+        if options.cancel.load(Ordering::Relaxed) {
+            return Err("interrupted".into());
+        }
+        let left = most.saturating_sub(since.elapsed());
+        match parts.recv_timeout(left.min(Duration::from_millis(50))) {
+            Ok(part) => return Ok(Some(part)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                return Err(format!("nothing came for {:.0} s", most.as_secs_f64()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+/// Removes what killed downloads of the same file left: nobody has written to it for longer than a download may be silent.
+fn remove_left(partial: &Path, stall: Duration) {
+    let left = || -> std::io::Result<()> {
+        // The clock of the file system, which other machines may share.
+        let now = std::fs::metadata(partial)?.modified()?;
+        let name = partial.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let of = name.rsplit_once('.').map_or("", |(of, _)| of);
+        for entry in std::fs::read_dir(partial.parent().unwrap_or(Path::new(".")))? {
+            let path = entry?.path();
+            let theirs = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let theirs = theirs.strip_prefix(of).and_then(|rest| rest.strip_prefix('.'));
+            let pid = theirs.and_then(|rest| rest.strip_suffix(".partial"));
+            if pid.is_none_or(|pid| pid.parse::<u32>().is_err()) || path == partial {
+                continue;
+            }
+            let age = now.duration_since(path.metadata()?.modified()?).unwrap_or_default();
+            if age > 2 * stall {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    };
+    // Another download may do the same; what stays is found by the next.
+    let _ = left();
 }
 
 /// A file under a temporary name, removed unless it was renamed.

@@ -51,6 +51,9 @@ pub enum Error {
         /// Where the file belongs.
         folder: PathBuf,
     },
+    /// A download that was asked to end.
+    #[error("interrupted")]
+    Interrupted,
     /// A setting outside its range.
     #[error("{0}")]
     Invalid(String),
@@ -60,6 +63,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong with a file, without its name.
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Io { cause, .. } => cause.to_string(),
+            Self::Malformed { problem, .. } => problem.clone(),
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn io(path: &Path, cause: std::io::Error) -> Self {
         Self::Io { path: path.to_path_buf(), cause }
     }
@@ -73,19 +85,27 @@ fn display(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| shown(p)).collect::<Vec<_>>().join(" and ")
 }
 
-/// A path for people: what would move a terminal's cursor or turn its text around (newlines, escape sequences, marks of direction) is
-/// written out as `\n`, `\u{1b}` and the like, and bytes that are not UTF-8 as `\xff`.
+/// Text for people: what would move a terminal's cursor, colour its text or turn it around (escape
+/// sequences, marks of direction) is written out as `\u{1b}` and the like. Newlines and tabs stay.
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if turns || c.is_control() && !matches!(c, '\n' | '\t') {
+            printable.extend(c.escape_debug());
+        } else {
+            printable.push(c);
+        }
+    }
+    printable
+}
+
+/// A path for people: as [`printable`], with newlines and tabs written out too, and bytes that are
+/// not UTF-8 as `\xff`.
 pub fn shown(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        for c in chunk.valid().chars() {
-            let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            if c.is_control() || turns {
-                text.extend(c.escape_debug());
-            } else {
-                text.push(c);
-            }
-        }
+        text += &printable(chunk.valid()).replace('\n', "\\n").replace('\t', "\\t");
         for byte in chunk.invalid() {
             text.push_str(&format!("\\x{byte:02x}"));
         }

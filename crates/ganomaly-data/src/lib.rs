@@ -6,6 +6,8 @@
 //! train and which test, and [`Batches`] resizes and normalises them on a thread of its own into
 //! float tensors.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod batches;
 mod dataset;
 pub mod datasets;
@@ -22,11 +24,11 @@ mod transform;
 pub use batches::{Batch, BatchOptions, Batches};
 pub use dataset::{About, Checksum, Dataset, RemoteFile, Verification, builtin, data_dir, folders};
 pub use download::{FetchOptions, Progress, fetch};
-pub use error::{Error, Result, shown};
+pub use error::{Error, Result, printable, shown};
 pub use images::LabeledImages;
 pub use limits::Limits;
 pub use random::{Purpose, shuffled};
-pub use read::{open_file, read_text};
+pub use read::{open_file, read_bytes, read_text};
 pub use split::{Split, SplitKind};
 pub use transform::{Normalization, Normalize, Transform, resize};
 

@@ -10,6 +10,17 @@ use std::path::Path;
 /// Opens a file for reading and tells its size. Symbolic links are followed; what is no regular file (a folder, a pipe, a device), and what
 /// is larger than `most` bytes, is refused before it is opened.
 pub fn open_file(path: &Path, most: u64) -> Result<(File, u64)> {
+    open_within(path, most, "")
+}
+
+impl Limits {
+    /// As [`open_file`], within these limits.
+    pub fn open(&self, path: &Path) -> Result<(File, u64)> {
+        open_within(path, self.file_bytes, "; GANOMALY_MAX_FILE_BYTES raises the limit")
+    }
+}
+
+fn open_within(path: &Path, most: u64, raise: &str) -> Result<(File, u64)> {
     let io = |e| Error::io(path, e);
     // Asked before opening: to open a pipe is to wait for its writer.
     let metadata = std::fs::metadata(path).map_err(|e| {
@@ -19,15 +30,15 @@ pub fn open_file(path: &Path, most: u64) -> Result<(File, u64)> {
             io(e)
         }
     })?;
-    regular(path, &metadata, most)?;
+    regular(path, &metadata, most, raise)?;
     let file = File::open(path).map_err(io)?;
     // Asked again of what was opened, which may have taken the other's place.
     let metadata = file.metadata().map_err(io)?;
-    regular(path, &metadata, most)?;
+    regular(path, &metadata, most, raise)?;
     Ok((file, metadata.len()))
 }
 
-fn regular(path: &Path, metadata: &Metadata, most: u64) -> Result<()> {
+fn regular(path: &Path, metadata: &Metadata, most: u64, raise: &str) -> Result<()> {
     if metadata.is_dir() {
         return Err(Error::malformed(path, "a folder; name a file"));
     }
@@ -37,10 +48,7 @@ fn regular(path: &Path, metadata: &Metadata, most: u64) -> Result<()> {
     if metadata.len() > most {
         return Err(Error::malformed(
             path,
-            format!(
-                "{} bytes, more than the {most} that are read; GANOMALY_MAX_FILE_BYTES raises the limit",
-                metadata.len()
-            ),
+            format!("{} bytes, more than the {most} that are read{raise}", metadata.len()),
         ));
     }
     Ok(())
@@ -48,6 +56,14 @@ fn regular(path: &Path, metadata: &Metadata, most: u64) -> Result<()> {
 
 /// A whole text file of at most `most` bytes.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
+    String::from_utf8(read_bytes(path, most)?).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Error::malformed(path, format!("not a text in UTF-8: byte {at} does not belong to one"))
+    })
+}
+
+/// A whole file of at most `most` bytes.
+pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
     let (file, len) = open_file(path, most)?;
     let mut bytes = Vec::with_capacity(len as usize);
     // One more, so that a file that grew is noticed.
@@ -55,10 +71,7 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
     if bytes.len() as u64 > most {
         return Err(Error::malformed(path, format!("more than the {most} bytes that are read")));
     }
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Error::malformed(path, format!("not a text in UTF-8: byte {at} does not belong to one"))
-    })
+    Ok(bytes)
 }
 
 /// DEFLATE packs at most 258 bytes into 2 bits.
@@ -76,7 +89,7 @@ pub(crate) struct Source {
 
 /// The bytes of a file: through gz where its first two say so, as they are otherwise.
 pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Source> {
-    let (file, len) = open_file(path, limits.file_bytes)?;
+    let (file, len) = limits.open(path)?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let start = reader.fill_buf().map_err(|e| Error::io(path, e))?;
     let packed = start.starts_with(&[0x1f, 0x8b]);

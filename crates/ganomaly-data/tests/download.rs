@@ -1,14 +1,16 @@
 //! Downloads from a server of the test's own that is good, bad or slow.
 
 use ganomaly_data::{
-    About, Checksum, Dataset, FetchOptions, LabeledImages, Progress, RemoteFile, Result, fetch,
+    About, Checksum, Dataset, Error, FetchOptions, LabeledImages, Progress, RemoteFile, Result,
+    fetch,
 };
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const CONTENT: &[u8] = b"the right bytes of a small file";
 /// `printf 'the right bytes of a small file' | sha256sum`
@@ -114,6 +116,7 @@ fn options(mirror: String) -> FetchOptions {
         patience: Duration::from_secs(2),
         stall: Duration::from_secs(1),
         min_bytes_per_s: 1024,
+        cancel: Arc::default(),
     }
 }
 
@@ -183,4 +186,48 @@ fn no_server_and_no_folder_are_errors() {
     std::fs::write(&file, "").unwrap();
     let message = fetch(&OneFile, &file, &nobody, &mut |_| {}).unwrap_err().to_string();
     assert!(message.contains("a-file/one"), "{message}");
+}
+
+#[test]
+fn a_download_ends_when_it_is_asked_to_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        FetchOptions { stall: Duration::from_secs(60), ..options(serve(Server::Silent).0) };
+    let cancel = options.cancel.clone();
+    let started = Instant::now();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        cancel.store(true, Ordering::Relaxed);
+    });
+    let error = fetch(&OneFile, dir.path(), &options, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(std::fs::read_dir(dir.path().join("one")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_killed_download_left_is_removed_and_what_another_writes_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("one");
+    std::fs::create_dir(&folder).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(60);
+    for (name, is_old) in [
+        ("file.bin.7.partial", true),
+        ("file.bin.8.partial", false),
+        ("file.bin.x.partial", true),
+        ("other.bin.9.partial", true),
+    ] {
+        let file = File::create(folder.join(name)).unwrap();
+        if is_old {
+            file.set_modified(old).unwrap();
+        }
+    }
+    fetch(&OneFile, dir.path(), &options(serve(Server::Good).0), &mut |_| {}).unwrap();
+    let mut left: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    let expected = ["file.bin", "file.bin.8.partial", "file.bin.x.partial", "other.bin.9.partial"];
+    assert_eq!(left, expected);
 }

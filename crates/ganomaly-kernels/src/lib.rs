@@ -21,6 +21,8 @@
 //!   and partial sums are added in a fixed order.
 //! * Inputs of the wrong shape, type or device are errors, never panics.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod activation;
 mod adam;
 pub mod batch_norm;

@@ -7,6 +7,8 @@
 //! Paired comparisons take two equally long lists of values instead.
 //! Definitions are scikit-learn's: a picture counts as detected where its score is at or above the threshold.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod bootstrap;
 mod error;
 mod estimate;

@@ -2,6 +2,8 @@
 //!
 //! [`Detector`] is what every detector can do; [`ganomaly::Ganomaly`] is the paper's.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod detector;
 mod error;
 pub mod ganomaly;

@@ -5,8 +5,9 @@
 use anyhow::{Context, Result};
 use ganomaly_runner::config::Experiment;
 use ganomaly_runner::data::DataStore;
+use ganomaly_runner::interrupt::Cancel;
 use ganomaly_runner::jobs::Jobs;
-use ganomaly_runner::progress::{Cancel, for_people};
+use ganomaly_runner::progress::for_people;
 use ganomaly_runner::sweep;
 use std::path::Path;
 
@@ -26,7 +27,7 @@ fn main() -> Result<()> {
     let folder = std::env::args().nth(1).context("usage: sweep FOLDER")?;
     let experiment = Experiment::parse("two-glyphs", CONFIG, &[])?;
     let store = DataStore::new(None);
-    let (progress, cancel) = (for_people(), Cancel::default());
+    let (progress, cancel) = (for_people(true, experiment.runs.len()), Cancel::default());
     let summary =
         sweep::run(&experiment, Path::new(&folder), &store, Jobs::Auto, &*progress, &cancel)?;
     println!("{}", summary.table);

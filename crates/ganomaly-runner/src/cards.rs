@@ -2,11 +2,12 @@
 
 use crate::checkpoint::Checkpoints;
 use crate::config::{DeviceName, RunConfig};
+use crate::interrupt::Cancel;
 use crate::jobs::Jobs;
+use crate::lockstep;
 use crate::lockstep::Member;
-use crate::progress::Cancel;
+use crate::record::{self, Metrics};
 use crate::sweep::{Ended, Options, Work};
-use crate::{lockstep, record};
 use anyhow::{Result, anyhow};
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -27,7 +28,7 @@ pub(crate) fn run(
     let (mut most, mut ended) = (0, Vec::new());
     for alike in alike(runs) {
         let devices = devices(alike[0].1, &options.devices);
-        let at_once = at_once(options.jobs, &alike, &devices)?;
+        let at_once = at_once(options.jobs, &alike, &devices, work.cancel)?;
         most = most.max(at_once);
         let groups = Mutex::new(VecDeque::from(groups(alike, at_once)));
         let next = || groups.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -73,13 +74,18 @@ fn alike<'a, 'b>(runs: &[&'a Named<'b>]) -> Vec<Group<'a, 'b>> {
 }
 
 /// How many of these runs a card should have at once.
-fn at_once(jobs: Jobs, runs: &[&Named<'_>], devices: &[DeviceName]) -> Result<usize> {
+fn at_once(
+    jobs: Jobs,
+    runs: &[&Named<'_>],
+    devices: &[DeviceName],
+    cancel: &Cancel,
+) -> Result<usize> {
     let most = runs.len().div_ceil(devices.len());
     match (jobs, devices.first()) {
         (Jobs::Count(n), _) => Ok(n.min(most)),
         // The twin is no faster with many runs, and measuring takes as long as training.
         (Jobs::Auto, None | Some(DeviceName::Twin)) => Ok(most),
-        (Jobs::Auto, Some(&device)) => match lockstep::fastest(runs[0].1, most, device) {
+        (Jobs::Auto, Some(&device)) => match lockstep::fastest(runs[0].1, most, device, cancel) {
             // Not even one fits: each run says so itself, and the other runs of the sweep go on.
             Err(e) if lockstep::is_too_large(&e) => Ok(1),
             measured => measured,
@@ -123,7 +129,11 @@ fn one_group(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec<(
 type Claimed<'a, 'b> = (&'a Named<'b>, Cancel);
 
 /// A group from configs to folders; one that does not fit a card is halved.
-fn in_lockstep(group: &[Claimed<'_, '_>], device: DeviceName, work: &Work<'_>) -> Vec<Result<()>> {
+fn in_lockstep(
+    group: &[Claimed<'_, '_>],
+    device: DeviceName,
+    work: &Work<'_>,
+) -> Vec<Result<Metrics>> {
     let checkpoints = group.iter().map(|((name, config), _)| work.checkpoints(name, config));
     let checkpoints: Vec<Checkpoints> = match checkpoints.collect::<Result<_>>() {
         Ok(checkpoints) => checkpoints,
@@ -140,7 +150,7 @@ fn in_lockstep(group: &[Claimed<'_, '_>], device: DeviceName, work: &Work<'_>) -
             .into_par_iter()
             .zip(group)
             .map(|(outcome, ((name, config), _))| {
-                record::write(&work.folder.join(name), name, config, &outcome?).map(drop)
+                record::write(&work.folder.join(name), name, config, &outcome?)
             })
             .collect(),
         Err(e) if group.len() > 1 && lockstep::is_too_large(&e) => {
@@ -186,10 +196,10 @@ mod tests {
         let experiment = experiment(&["abnormal_class=[0,1,2,3,4]", "seed=0", "isize=16"]);
         let named: Vec<Named<'_>> = experiment.runs.iter().map(|c| (String::new(), c)).collect();
         let runs: Vec<&Named<'_>> = named.iter().collect();
-        let two = [DeviceName::Twin; 2];
-        assert_eq!(at_once(Jobs::Auto, &runs, &two).unwrap(), 3);
-        assert_eq!(at_once(Jobs::Count(2), &runs, &two).unwrap(), 2);
-        assert_eq!(at_once(Jobs::Count(9), &runs, &two[..1]).unwrap(), 5);
+        let (two, going) = ([DeviceName::Twin; 2], Cancel::default());
+        assert_eq!(at_once(Jobs::Auto, &runs, &two, &going).unwrap(), 3);
+        assert_eq!(at_once(Jobs::Count(2), &runs, &two, &going).unwrap(), 2);
+        assert_eq!(at_once(Jobs::Count(9), &runs, &two[..1], &going).unwrap(), 5);
         let mut config = experiment.runs[0].clone();
         assert_eq!(devices(&config, &[0, 1]), [DeviceName::Twin]);
         config.device.0 = DeviceName::Cuda(3);

@@ -1,12 +1,11 @@
 //! `SHA256SUMS` of a run's folder: what each of its files was when the run ended, in the form that `sha256sum -c` reads.
 
-use crate::record;
+use crate::{files, record};
 use anyhow::{Context, Result, bail, ensure};
-use ganomaly_data::read_text;
+use ganomaly_data::{open_file, read_text, shown};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 
@@ -22,11 +21,11 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 /// As [`sha256`], of a file, however large.
-pub fn sha256_of(path: &Path) -> std::io::Result<String> {
-    let mut file = fs::File::open(path)?;
+pub fn sha256_of(path: &Path) -> Result<String> {
+    let (mut file, _) = open_file(path, u64::MAX)?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
     loop {
-        match file.read(&mut buffer)? {
+        match file.read(&mut buffer).with_context(|| shown(path))? {
             0 => return Ok(hex(&hash.finalize())),
             n => hash.update(&buffer[..n]),
         }
@@ -81,7 +80,7 @@ impl Checksums {
 /// result is taken as good.
 pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
     let path = folder.join(name);
-    let bytes = fs::read(&path).with_context(|| match record::is_run(folder) {
+    let bytes = files::read(&path).with_context(|| match record::is_run(folder) {
         true => format!(
             "{}: not here; of this run the records are kept alone. To have it, do the run in another \
              folder (--results)",
@@ -110,6 +109,7 @@ pub fn check(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn checksums_are_read_as_written_and_nothing_else_passes() {

@@ -107,7 +107,7 @@ impl DataStore {
         for path in registry::dataset(name)?.local_files(&self.dir)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let sum = sha256_of(&path);
-            sums.insert(name, sum.with_context(|| format!("{}: cannot read", path.display()))?);
+            sums.insert(name, sum?);
         }
         Ok(sums)
     }

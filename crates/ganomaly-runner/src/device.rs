@@ -1,6 +1,7 @@
 //! Cards: whether there is one, and a group of runs on it.
 
 use crate::config::DeviceName;
+use crate::terminal::note;
 use ganomaly_gpu::Error;
 use ganomaly_gpu::twin::Twin;
 use ganomaly_gpu::{Limits, Precision};
@@ -16,7 +17,7 @@ pub fn resolve(device: DeviceName) -> DeviceName {
         Ok(n) if n > 0 => DeviceName::Cuda(0),
         Ok(_) => DeviceName::Cpu,
         Err(reason) => {
-            eprintln!("device = \"auto\": {reason}; training on the processor");
+            note(format!("device = \"auto\": {reason}; training on the processor"));
             DeviceName::Cpu
         }
     })

@@ -3,7 +3,7 @@
 use crate::config::{RunConfig, ScoreKind, ScoringMode};
 use crate::data::RunData;
 use crate::further;
-use crate::progress::Cancel;
+use crate::interrupt::Cancel;
 use anyhow::Result;
 use candle_core::Device;
 use ganomaly_data::{BatchOptions, Batches, Purpose, shuffled};

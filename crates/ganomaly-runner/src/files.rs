@@ -31,6 +31,19 @@ pub(crate) fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()>
         .with_context(|| format!("{}: cannot write", path.display()))
 }
 
+/// Most bytes of a file that a run or an experiment wrote; checkpoints have a limit of their own.
+const MOST_BYTES: u64 = 1 << 31;
+
+/// Reads a file of results. Only regular files are opened: reading a pipe could take for ever.
+pub(crate) fn read(path: &Path) -> ganomaly_data::Result<Vec<u8>> {
+    ganomaly_data::read_bytes(path, MOST_BYTES)
+}
+
+/// As [`read`], of a text.
+pub(crate) fn read_text(path: &Path) -> ganomaly_data::Result<String> {
+    ganomaly_data::read_text(path, MOST_BYTES)
+}
+
 /// Files by their paths inside a folder, with their contents.
 pub(crate) type Contents = Vec<(String, Vec<u8>)>;
 
@@ -38,14 +51,19 @@ pub(crate) type Contents = Vec<(String, Vec<u8>)>;
 pub(crate) fn write_all(folder: &Path, files: Contents) -> Result<()> {
     for (name, contents) in files {
         let path = folder.join(name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)
-                .with_context(|| format!("{}: cannot create", parent.display()))?;
-        }
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent)
+            .with_context(|| format!("{}: cannot create", parent.display()))?;
         write_whole(&path, contents)?;
+        // What killed writers of the same file left.
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        remove_temporary(parent, ABANDONED, |target| Ok(target != stem))?;
     }
     Ok(())
 }
+
+/// A temporary file that has not changed for so long has no writer any more.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 /// Writes a file that is not there yet, down to the disk.
 fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {

@@ -9,7 +9,7 @@
 use crate::config::{RunConfig, ScoreKind, ScoringMode};
 use crate::data::RunData;
 use crate::evaluate::{batches, column};
-use crate::progress::Cancel;
+use crate::interrupt::Cancel;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use ganomaly_model::{Detector, Scores};

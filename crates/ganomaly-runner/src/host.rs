@@ -22,6 +22,12 @@ pub(crate) fn machine() -> String {
     }
 }
 
+/// Seconds since this machine started, asleep or not; none where the system does not tell.
+pub(crate) fn uptime_s() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
 /// Whether a process of this machine is alive; where that cannot be told, it is taken to be.
 #[cfg(unix)]
 pub(crate) fn is_alive(pid: u32) -> bool {

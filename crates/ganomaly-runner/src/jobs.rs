@@ -1,6 +1,7 @@
 //! How many runs go on at once, and on how many threads each.
 
 use crate::config::RunConfig;
+use crate::interrupt::Cancel;
 use crate::registry;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
@@ -20,14 +21,17 @@ pub enum Jobs {
     Count(usize),
 }
 
+/// More than any machine has cores; each has threads and memory of its own.
+const MOST_JOBS: usize = 1024;
+
 impl FromStr for Jobs {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match (text, text.parse()) {
             ("auto", _) => Ok(Self::Auto),
-            (_, Ok(n)) if n > 0 => Ok(Self::Count(n)),
-            _ => Err(format!("{text:?} is no number of jobs: use auto, or 1 or more")),
+            (_, Ok(n)) if (1..=MOST_JOBS).contains(&n) => Ok(Self::Count(n)),
+            _ => Err(format!("use auto, or 1 to {MOST_JOBS}")),
         }
     }
 }
@@ -47,7 +51,7 @@ const STEPS: usize = 3;
 impl Jobs {
     /// The number for these runs on this process's threads. Where it is to be measured, fresh networks of the first run's shape train on
     /// noise for a few steps, so many of them side by side: 1, 2, 4 and so on up to the number of threads.
-    pub fn resolve(self, runs: &[&RunConfig]) -> Result<usize> {
+    pub fn resolve(self, runs: &[&RunConfig], cancel: &Cancel) -> Result<usize> {
         let threads = rayon::current_num_threads();
         let most = threads.min(runs.len()).max(1);
         match (self, runs.first()) {
@@ -58,7 +62,7 @@ impl Jobs {
                 let mut best = (0.0, 1);
                 let powers = (0..usize::BITS).map(|p| 1 << p).take_while(|&n| n < most);
                 for jobs in powers.chain([most]) {
-                    let rate = steps_per_second(config, jobs)?;
+                    let rate = steps_per_second(config, jobs, cancel)?;
                     if rate > best.0 {
                         best = (rate, jobs);
                     }
@@ -101,7 +105,7 @@ pub fn side_by_side<R: Send>(
 }
 
 /// Training steps a second of all jobs together.
-fn steps_per_second(config: &RunConfig, jobs: usize) -> Result<f64> {
+fn steps_per_second(config: &RunConfig, jobs: usize, cancel: &Cancel) -> Result<f64> {
     let channels = registry::dataset(&config.dataset)?.image_shape()[0];
     let shape = (config.batch_size, channels, config.isize, config.isize);
     let x = Tensor::rand(-1f32, 1f32, shape, &Device::Cpu)?;
@@ -114,6 +118,7 @@ fn steps_per_second(config: &RunConfig, jobs: usize) -> Result<f64> {
         warm?;
         let started = Instant::now();
         for _ in 0..STEPS {
+            cancel.check()?;
             detector.train_step(&x)?;
         }
         Ok(started.elapsed().as_secs_f64())

@@ -3,6 +3,8 @@
 //! [`config::Experiment`] reads a file and multiplies out its sweep, [`sweep::run`] does every run that is not
 //! there yet ([`train::train`], [`record::write`]), and writes the tables. The binary `ganomaly` is glue over this library.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod audit;
 mod aurocs;
 mod cards;
@@ -21,6 +23,7 @@ pub mod failure;
 mod files;
 mod further;
 mod host;
+pub mod interrupt;
 pub mod jobs;
 pub mod lockstep;
 mod measures;
@@ -39,7 +42,9 @@ pub mod selection;
 mod skip;
 pub mod status;
 pub mod sweep;
+mod sweep_log;
 pub mod tensorboard;
+pub mod terminal;
 pub mod train;
 pub mod verify;
 pub mod weightings;

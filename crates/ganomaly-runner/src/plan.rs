@@ -10,7 +10,6 @@ use anyhow::{Context, Result, anyhow, ensure};
 use ganomaly_data::{read_text, shown};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -104,7 +103,7 @@ impl Plan {
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let text = self.to_toml()?;
         let path = folder.join(FILE);
-        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        if read_text(&path, MAX_BYTES).is_ok_and(|there| there == text) {
             return Ok(());
         }
         write_whole(&path, text)
@@ -345,8 +344,8 @@ mod tests {
         assert_eq!(names("abnormal_class=1,w_con=50.0,seed=1").unwrap(), ["bar 1 50"]);
         assert_eq!(names("seed=0,seed=1").unwrap().len(), 8);
         for (only, word) in [
-            ("w_adv=2", "none of the 8 runs has w_adv = 2; among them it is 1.0"),
-            ("seed=7", "none of the 8 runs has seed = 7; among them it is 0, 1"),
+            ("w_adv=2", "none of the 8 runs has w_adv = 2; the runs have 1.0"),
+            ("seed=7", "none of the 8 runs has seed = 7; the runs have 0, 1"),
             ("abnormal_class=ring", "none of the 8 runs has"),
             ("abnormal_class=cat", "no such class"),
             ("seed", "write KEY=VALUE"),

@@ -1,50 +1,9 @@
-//! What people see while runs go on, kept out of the loops; and how they end them.
+//! What people see while runs go on, kept out of the loops.
 
-use anyhow::{Result, bail};
+use crate::terminal::{is_quiet, say};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// Set by Ctrl-C; every loop asks it once a batch.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel {
-    own: Arc<AtomicBool>,
-    /// Others that it is set by.
-    others: Vec<Arc<AtomicBool>>,
-}
-
-/// The error of a run that was asked to end.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("interrupted")]
-pub struct Interrupted;
-
-impl Cancel {
-    /// Sets it.
-    pub fn set(&self) {
-        self.own.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it is set.
-    pub fn is_set(&self) -> bool {
-        std::iter::once(&self.own).chain(&self.others).any(|flag| flag.load(Ordering::Relaxed))
-    }
-
-    /// One that is set when this one or the other is; setting it sets this one.
-    #[must_use]
-    pub fn or(&self, other: &Self) -> Self {
-        let others = self.others.iter().chain([&other.own]).chain(&other.others);
-        Self { own: self.own.clone(), others: others.cloned().collect() }
-    }
-
-    /// An [`Interrupted`] error once it is set.
-    pub fn check(&self) -> Result<()> {
-        if self.is_set() {
-            bail!(Interrupted);
-        }
-        Ok(())
-    }
-}
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Hears what runs do.
 pub trait Progress: Send + Sync {
@@ -62,38 +21,62 @@ pub trait RunProgress: Send {
     fn go_to(&self, _epoch: usize, _steps: u64) {}
     /// Something worth a line of its own.
     fn say(&self, line: &str);
+    /// What happens in every run, such as an epoch's end; too much to read where there are many.
+    fn detail(&self, line: &str) {
+        self.say(line);
+    }
 }
 
 /// The environment variable that asks for a line a step instead of bars.
 pub const SAY_STEPS: &str = "GANOMALY_SAY_STEPS";
 
-/// A live bar a run on a terminal, plain lines elsewhere.
-pub fn for_people() -> Box<dyn Progress> {
+/// A live bar a run on a terminal, plain lines elsewhere. With `details` or for a single run, a line
+/// an epoch as well.
+pub fn for_people(details: bool, runs: usize) -> Box<dyn Progress> {
     let steps = std::env::var_os(SAY_STEPS).is_some();
-    if steps || !std::io::stderr().is_terminal() {
-        return Box::new(Lines { steps });
+    let details = details || steps || runs < 2;
+    if is_quiet() {
+        Box::new(Silent)
+    } else if steps || !shows_bars() {
+        Box::new(Lines { steps, details })
+    } else {
+        Box::new(Bars { bars: MultiProgress::new(), details })
     }
-    Box::new(Bars::default())
 }
 
-#[derive(Default)]
-struct Bars(MultiProgress);
+/// Whether bars are drawn: on a terminal that can move its cursor, unless the program is quiet.
+pub fn shows_bars() -> bool {
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::stderr().is_terminal() && !dumb && !is_quiet()
+}
 
-struct Bar(ProgressBar, String);
+struct Bars {
+    bars: MultiProgress,
+    details: bool,
+}
+
+struct Bar {
+    bar: ProgressBar,
+    name: String,
+    details: bool,
+}
+
+/// The widest line of a bar, in columns; a narrower terminal cuts it off.
+const TEMPLATE: &str = "{prefix} {bar:24} {pos}/{len} steps, {eta} left, {wide_msg}";
 
 impl Progress for Bars {
     fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress> {
-        let bar = self.0.add(ProgressBar::new(steps));
-        let template = "{prefix} {bar:24} {pos}/{len} steps, {eta} left, {msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        let bar = self.bars.add(ProgressBar::new(steps));
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style);
         }
         bar.set_prefix(name.to_string());
-        Box::new(Bar(bar, name.to_string()))
+        Box::new(Bar { bar, name: name.to_string(), details: self.details })
     }
 
     fn say(&self, line: &str) {
-        self.0.suspend(|| eprintln!("{line}"));
+        // Not `suspend`, which panics where the terminal is gone.
+        let _ = self.bars.println(ganomaly_data::printable(line));
     }
 }
 
@@ -101,32 +84,39 @@ impl RunProgress for Bar {
     fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64) {
         let wanted = losses.iter().filter(|(n, _)| matches!(*n, "err_g" | "err_d"));
         let losses: Vec<String> = wanted.map(|(n, v)| format!("{n} {v:.3}")).collect();
-        self.0.set_message(format!(
+        self.bar.set_message(format!(
             "epoch {epoch}, {}, {images_per_s:.0} images/s",
             losses.join(", ")
         ));
-        self.0.inc(1);
+        self.bar.inc(1);
     }
 
     fn go_to(&self, _: usize, steps: u64) {
-        self.0.set_position(steps);
-        self.0.reset_eta();
+        self.bar.set_position(steps);
+        self.bar.reset_eta();
     }
 
     fn say(&self, line: &str) {
-        self.0.suspend(|| eprintln!("{}: {line}", self.1));
+        self.bar.println(ganomaly_data::printable(&format!("{}: {line}", self.name)));
+    }
+
+    fn detail(&self, line: &str) {
+        if self.details {
+            self.say(line);
+        }
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 
 struct Lines {
     /// Whether each step gets a line.
     steps: bool,
+    details: bool,
 }
 
 struct Line {
@@ -134,17 +124,19 @@ struct Line {
     steps: u64,
     /// Steps taken, where they are said.
     taken: Option<AtomicU64>,
+    details: bool,
 }
 
 impl Progress for Lines {
     fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress> {
-        eprintln!("{name}: {steps} training steps");
         let taken = self.steps.then(AtomicU64::default);
-        Box::new(Line { name: name.to_string(), steps, taken })
+        let line = Line { name: name.to_string(), steps, taken, details: self.details };
+        line.detail(&format!("{steps} training steps"));
+        Box::new(line)
     }
 
     fn say(&self, line: &str) {
-        eprintln!("{line}");
+        say(line);
     }
 }
 
@@ -152,7 +144,7 @@ impl RunProgress for Line {
     fn step(&self, _: usize, _: &[(&'static str, f64)], _: f64) {
         if let Some(taken) = &self.taken {
             let taken = taken.fetch_add(1, Ordering::Relaxed) + 1;
-            eprintln!("{}: step {taken} of {}", self.name, self.steps);
+            self.say(&format!("step {taken} of {}", self.steps));
         }
     }
 
@@ -163,7 +155,13 @@ impl RunProgress for Line {
     }
 
     fn say(&self, line: &str) {
-        eprintln!("{}: {line}", self.name);
+        say(format!("{}: {line}", self.name));
+    }
+
+    fn detail(&self, line: &str) {
+        if self.details {
+            self.say(line);
+        }
     }
 }
 

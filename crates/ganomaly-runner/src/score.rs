@@ -9,7 +9,7 @@ use crate::record;
 use crate::{data, registry};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{Device, Tensor};
-use ganomaly_data::{Limits, Transform, open_file, shown};
+use ganomaly_data::{Limits, Transform, shown};
 use ganomaly_model::{BatchNormMode, Detector, weights};
 use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat};
@@ -108,7 +108,7 @@ pub fn read_picture(
     limits: &Limits,
 ) -> Result<(Vec<u8>, [usize; 3])> {
     ensure!(matches!(channels, 1 | 3), "pictures of {channels} channels cannot be read from files");
-    let (file, len) = open_file(path, limits.file_bytes)?;
+    let (file, len) = limits.open(path)?;
     let mut bytes = Vec::with_capacity(usize::try_from(len)?);
     file.take(len).read_to_end(&mut bytes).with_context(|| shown(path))?;
     let what = || format!("{}: cannot read the picture", shown(path));
@@ -126,15 +126,17 @@ fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<(Vec<u8>, [u
     match format {
         ImageFormat::Png => {
             let decoder = PngDecoder::with_limits(Cursor::new(bytes), memory(limits));
-            let decoder = decoder.map_err(limited)?;
-            ensure!(!decoder.is_apng()?, "it is animated; save one picture of it");
+            let decoder = decoder.map_err(plain)?;
+            ensure!(!decoder.is_apng().map_err(plain)?, "it is animated; save one picture of it");
             convert(decoder, channels, limits)
         }
         ImageFormat::Jpeg => {
             jpeg::check(bytes)?;
-            convert(JpegDecoder::new(Cursor::new(bytes))?, channels, limits)
+            convert(JpegDecoder::new(Cursor::new(bytes)).map_err(plain)?, channels, limits)
         }
-        ImageFormat::Bmp => convert(BmpDecoder::new(Cursor::new(bytes))?, channels, limits),
+        ImageFormat::Bmp => {
+            convert(BmpDecoder::new(Cursor::new(bytes)).map_err(plain)?, channels, limits)
+        }
         other => bail!("{other:?} files are not read; convert it to PNG"),
     }
 }
@@ -146,13 +148,19 @@ fn memory(limits: &Limits) -> image::Limits {
     memory
 }
 
-fn limited(error: ImageError) -> anyhow::Error {
-    match error {
-        ImageError::Limits(_) => anyhow!(
+/// A decoder's error in few words: its own repeat each other, and end in the decoder's variables.
+fn plain(error: ImageError) -> anyhow::Error {
+    if let ImageError::Limits(_) = error {
+        return anyhow!(
             "it takes more memory than its pixels may; GANOMALY_MAX_PIXELS raises the limit"
-        ),
-        other => other.into(),
+        );
     }
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let cause = cause.to_string();
+    anyhow!("it is damaged: {}", cause.split(" while decoding ").next().unwrap_or_default())
 }
 
 fn convert(
@@ -167,8 +175,8 @@ fn convert(
         "it has {w}×{h} pixels, more than the {} that are read; GANOMALY_MAX_PIXELS raises the limit",
         limits.pixels
     );
-    decoder.set_limits(memory(limits))?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(limited)?;
+    decoder.set_limits(memory(limits)).map_err(plain)?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(plain)?;
     let (w, h) = (w as usize, h as usize);
     if channels == 1 {
         return Ok((picture.into_luma8().into_raw(), [1, h, w]));

@@ -1,6 +1,6 @@
 //! Choosing runs by their settings: `KEY=VALUE,KEY=VALUE`.
 
-use crate::config::{RunConfig, parse_value};
+use crate::config::{RunConfig, in_words, parse_value};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use std::str::FromStr;
@@ -81,7 +81,8 @@ pub fn table(config: &RunConfig) -> Result<toml::Table> {
 fn has(config: &RunConfig, table: &toml::Table, key: &str, value: &toml::Value) -> Result<bool> {
     let mut table = table.clone();
     table.insert(key.to_string(), value.clone());
-    let changed = RunConfig::deserialize(table).map_err(|e| anyhow!("{}", e.message()))?;
+    let changed =
+        RunConfig::deserialize(table).map_err(|e| anyhow!("{}", in_words(e.message())))?;
     Ok(changed.resolved()? == *config)
 }
 
@@ -112,7 +113,7 @@ fn values(tables: &[toml::Table], key: &str) -> Vec<String> {
 }
 
 fn there(tables: &[toml::Table], key: &str) -> String {
-    format!("among them it is {}", values(tables, key).join(", "))
+    format!("the runs have {}", values(tables, key).join(", "))
 }
 
 /// Every setting in which the runs differ, with its values.
@@ -144,12 +145,12 @@ mod tests {
         );
         for (text, words) in [
             ("sed=0", vec!["\"sed\": there is no such setting", "seed (0, 1); w_con (5.0, 50.0)"]),
-            ("w_con=abc", vec!["w_con = \"abc\"", "among them it is 5.0, 50.0", "invalid type"]),
-            ("w_con=7", vec!["none of the 8 runs has w_con = 7", "among them it is 5.0, 50.0"]),
-            ("train_limit=7", vec!["has train_limit = 7; among them it is unset"]),
+            ("w_con=abc", vec!["w_con = \"abc\"", "the runs have 5.0, 50.0", "invalid type"]),
+            ("w_con=7", vec!["none of the 8 runs has w_con = 7", "the runs have 5.0, 50.0"]),
+            ("train_limit=7", vec!["has train_limit = 7; the runs have unset"]),
             (
                 "abnormal_class=frog",
-                vec!["abnormal_class", "no such class", "among them it is \"bar\", \"cross\""],
+                vec!["abnormal_class", "no such class", "the runs have \"bar\", \"cross\""],
             ),
             ("w_con", vec!["\"w_con\" is not a setting: write KEY=VALUE"]),
             ("w_con=5\nx=1", vec!["a value is a single line"]),

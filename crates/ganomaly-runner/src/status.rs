@@ -280,7 +280,10 @@ fn state(run: &Run, folder: &Path) -> Result<State> {
         Ok(false) => {}
         Err(e) => return Ok(State::Blocked(format!("{e:#}"))),
     }
-    let claim = claim::look(folder, &run.name)?;
+    let claim = match claim::look(folder, &run.name) {
+        Err(e) => return Ok(State::Blocked(format!("{e:#}"))),
+        claim => claim?,
+    };
     if let Some((found, false)) = claim {
         return Ok(State::Running(found.owner));
     }

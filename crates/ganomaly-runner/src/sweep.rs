@@ -8,12 +8,14 @@ use crate::config::{DeviceName, Experiment, RunConfig};
 use crate::data::DataStore;
 use crate::failure::{self, Failure};
 use crate::files::{names_in, remove_partial, remove_temporary};
+use crate::interrupt::{Cancel, Interrupted};
 use crate::jobs::{Jobs, side_by_side};
 use crate::plan::{Plan, Run, head};
-use crate::progress::{Cancel, Interrupted, Progress};
+use crate::progress::Progress;
 use crate::provenance::Provenance;
-use crate::record;
+use crate::record::{self, Metrics};
 use crate::selection::Selection;
+use crate::sweep_log::Logged;
 use crate::{lockstep, train};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
@@ -125,7 +127,8 @@ pub fn run(
     for run in there {
         claims.tidy(&run.name)?;
     }
-    let watching = claims.watching(progress);
+    let logged = Logged::new(&folder, progress);
+    let watching = claims.watching(&logged);
     let on_cards = left.iter().any(|run| matches!(run.config.device.0, DeviceName::Cuda(_)));
     ensure!(
         options.devices.is_empty() || on_cards || left.is_empty(),
@@ -135,10 +138,19 @@ pub fn run(
     let every = options.checkpoints;
     let work = Work::new(&folder, &claims, &left, store, &watching, cancel, every)?;
     let here = left.iter().map(|run| &run.config).filter(|c| c.device.0 == DeviceName::Cpu);
-    summary.jobs = jobs.resolve(&here.collect::<Vec<_>>())?;
     let mut interrupted = false;
+    match jobs.resolve(&here.collect::<Vec<_>>(), cancel) {
+        Err(e) if e.is::<Interrupted>() => interrupted = true,
+        resolved => summary.jobs = resolved?,
+    }
     while !left.is_empty() && !interrupted {
-        let ended = work.pass(&left, &options, &mut summary.jobs)?;
+        let ended = match work.pass(&left, &options, &mut summary.jobs) {
+            Err(e) if e.is::<Interrupted>() => {
+                interrupted = true;
+                break;
+            }
+            ended => ended?,
+        };
         left.clear();
         for (run, ended) in ended {
             match ended {
@@ -229,7 +241,8 @@ pub fn run_one(
     record::check_writable(results)?;
     let claims = Claims::open(results, STALE_AFTER)?;
     tidy(results, &claims)?;
-    let watching = claims.watching(progress);
+    let logged = Logged::new(results, progress);
+    let watching = claims.watching(&logged);
     let work = Work::new(results, &claims, &[&run], store, &watching, cancel, every)?;
     match work.one(&run)? {
         Ended::Finished | Ended::Elsewhere => Ok(folder),
@@ -310,7 +323,7 @@ impl<'a> Work<'a> {
         self.end(&run.name, claim, done)
     }
 
-    fn train(&self, run: &Run, cancel: &Cancel) -> Result<()> {
+    fn train(&self, run: &Run, cancel: &Cancel) -> Result<Metrics> {
         let Run { name, config } = run;
         let checkpoints = &self.checkpoints(name, config)?;
         let outcome = if config.device.0 == DeviceName::Cpu {
@@ -323,7 +336,7 @@ impl<'a> Work<'a> {
             let outcomes = lockstep::train(&[member], device, self.store, self.progress, cancel)?;
             outcomes.into_iter().next().context("no outcome")??
         };
-        record::write(&self.folder.join(name), name, config, &outcome).map(drop)
+        record::write(&self.folder.join(name), name, config, &outcome)
     }
 
     /// Claims a run, or says why it need not or cannot be done now.
@@ -353,9 +366,11 @@ impl<'a> Work<'a> {
     }
 
     /// Keeps the error of a run that failed, and gives its claim back.
-    pub(crate) fn end(&self, run: &str, claim: Claim, outcome: Result<()>) -> Result<Ended> {
+    pub(crate) fn end(&self, run: &str, claim: Claim, outcome: Result<Metrics>) -> Result<Ended> {
         let ended = match outcome {
-            Ok(()) => {
+            Ok(metrics) => {
+                let (auroc, [low, high]) = (metrics.auroc, metrics.auroc_interval);
+                self.progress.say(&format!("{run}: done, AUROC {auroc:.3} [{low:.3}, {high:.3}]"));
                 // The run is there; that it failed once is no longer asked.
                 if let Err(e) = failure::forget(self.folder, run) {
                     self.progress.say(&format!("{e:#}"));
@@ -364,7 +379,11 @@ impl<'a> Work<'a> {
                 Ended::Finished
             }
             // Held up for so long that another took over and was faster.
-            Err(_) if self.folder.join(run).exists() => Ended::Elsewhere,
+            Err(_) if self.folder.join(run).exists() => {
+                // What it wrote after that.
+                checkpoint::remove(self.folder, run)?;
+                Ended::Elsewhere
+            }
             Err(e) if e.is::<Interrupted>() && self.cancel.is_set() => Ended::Interrupted,
             Err(_) if claim.is_lost() => Ended::Claimed,
             Err(e) => {
@@ -373,6 +392,7 @@ impl<'a> Work<'a> {
                 if let Err(e) = failure::keep(self.folder, run, &error) {
                     error += &format!("; nor can the error be kept: {e:#}");
                 }
+                self.progress.say(&format!("{run}: failed: {error}"));
                 Ended::Failed(error)
             }
         };

@@ -4,10 +4,9 @@
 //! TFRecords (length, its checksum, data, its checksum; tensorflow/core/lib/io/record_writer.h), each with an `Event` message
 //! (tensorboard/compat/proto/event.proto and summary.proto, whose field numbers stand below).
 
-use crate::files::PartialFolder;
+use crate::files::{PartialFolder, read_text};
 use anyhow::{Context, Result};
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 
 /// The folder of a run's event file.
@@ -53,7 +52,7 @@ pub fn write(run: &Path) -> Result<()> {
 fn finished_unix_s(run: &Path) -> Result<f64> {
     let path = run.join("run.json");
     let what = || format!("{}: cannot read", path.display());
-    let text = fs::read_to_string(&path).with_context(what)?;
+    let text = read_text(&path)?;
     let json: Value = serde_json::from_str(&text).with_context(what)?;
     json["finished_unix_s"].as_f64().with_context(what)
 }

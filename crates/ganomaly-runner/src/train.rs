@@ -4,7 +4,8 @@ use crate::checkpoint::{Checkpoint, Checkpoints, Lowered, RunState};
 use crate::config::{KeepScores, OnNan, RunConfig, ScoreKind, ScoringMode};
 use crate::data::{DataStore, RunData};
 use crate::evaluate::{judged, score_test_set, validation_error};
-use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
+use crate::interrupt::{Cancel, Interrupted};
+use crate::progress::{Progress, RunProgress};
 use crate::provenance::Part;
 use crate::registry;
 use anyhow::{Context, Result, bail, ensure};
@@ -238,7 +239,7 @@ impl Training<'_> {
             auroc,
             validation_con,
         };
-        self.bar.say(&describe(&row, config));
+        self.bar.detail(&describe(&row, config));
         let keep = config.keep_scores.0 == KeepScores::EveryEpoch;
         self.state.finish_epoch(row, scores, keep);
         self.epoch_start.clear();

@@ -82,7 +82,7 @@ fn a_run_that_is_told_to_end_leaves_a_checkpoint_and_says_how_to_go_on() {
         assert_eq!(child.wait().unwrap().code(), Some(130), "{}", said());
         let said = said();
         assert!(said.contains("checkpoint at epoch"), "{said}");
-        let again = said.lines().find(|line| line.starts_with("to go on: ")).unwrap();
+        let again = said.lines().find(|line| line.starts_with("to resume: ")).unwrap();
         assert!(again.contains("results of mine'"), "quoted for a shell: {again}");
     }
     let checkpoints = results.join("tiny/.checkpoints");

@@ -351,7 +351,7 @@ fn bad_configs_are_named_with_file_line_and_key() {
     }
     sandbox
         .fails(&["train", "gone.toml"], &["cannot read the experiment: gone.toml: No such file"]);
-    sandbox.fails(&["train", "tiny.toml", "--threads", "0"], &["--threads 0: use 1 or more"]);
+    sandbox.fails(&["train", "tiny.toml", "--threads", "0"], &["--threads 0: use 1 to 1024"]);
     assert!(!sandbox.path("results/tiny").exists() || no_leftovers(&sandbox.path("results/tiny")));
 }
 
@@ -386,9 +386,9 @@ fn bad_files_are_named() {
         ),
         ("one.csv", "score,label\n0.1,1\n0.2,1\n", &["all 2 labels are anomalous"]),
         ("empty.csv", "score,label\n", &["there are no scores"]),
-        ("word.csv", "score,label\nhigh,1\n", &["word.csv", "line: 2"]),
+        ("word.csv", "score,label\nhigh,1\n", &["word.csv", "line 2: score: not a number"]),
         ("column.csv", "points,label\n0.1,1\n", &["missing field `score`"]),
-        ("label.csv", "score,label\n0.1,0\n0.2,2\n", &["label 1 is 2: use 1 for an anomaly"]),
+        ("label.csv", "score,label\n0.1,0\n0.2,2\n", &["line 3: label 2: use 1 for an anomaly"]),
         (
             "c.json",
             "{\"cases\": [{\"name\": \"x\", \"scores\": [1], \"labels\": [1, 0]}]}",
@@ -403,6 +403,6 @@ fn bad_files_are_named() {
     sandbox.fails(&["metrics", "gone.csv"], &["gone.csv"]);
     sandbox.fails(
         &["parity", "gone"],
-        &["gone.json: cannot read the trace; name it without its extension"],
+        &["cannot read a trace; name it without its extension: gone.json: "],
     );
 }

@@ -102,7 +102,7 @@ fn what_cannot_be_reported_is_named() {
         &["--compare tiny", "two runs of class cross and seed 0; they differ in w_con"],
     );
     let fails = |a: &str, words: &[&str]| sandbox.fails(&["report", "--compare", a, "tiny"], words);
-    fails("tiny:w_con=7", &["has w_con = 7; among them it is 5.0, 50.0"]);
+    fails("tiny:w_con=7", &["has w_con = 7; the runs have 5.0, 50.0"]);
     fails("tiny:w_con=5,x", &["\"x\" is not a setting: write KEY=VALUE"]);
     fails("tiny:sed=0", &["\"sed\": there is no such setting", "seed (0, 1)"]);
     // What the command compare refuses, the page refuses too.

@@ -73,7 +73,7 @@ impl Sandbox {
     /// Starts a process whose errors go into a file of that name.
     fn spawn(&self, log: &str, args: &[&str]) -> Child {
         let log = fs::File::create(self.path(log)).unwrap();
-        self.command(args).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        self.command(args).arg("-v").stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     fn log(&self, name: &str) -> String {
@@ -316,7 +316,7 @@ fn parts_of_a_plan_and_tables_from_the_results_alone() {
     sandbox.fails(&["status"], &["results: no results are there"]);
     sandbox.fails(
         &["sweep", "s.toml", "--only", "w_con=1"],
-        &["--only", "none of the 4 runs has w_con = 1; among them it is 50.0"],
+        &["--only", "none of the 4 runs has w_con = 1; the runs have 50.0"],
     );
     sandbox.fails(&["sweep", "s.toml", "--only", "seed"], &["--only", "write KEY=VALUE"]);
     sandbox.fails(&["sweep", "s.toml", "--stale-after", "0"], &["--stale-after 0"]);

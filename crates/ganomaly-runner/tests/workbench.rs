@@ -353,7 +353,7 @@ fn comparisons_are_paired_or_refused() {
     );
     sandbox.fails(
         &["compare", "results/a", "w_con=5", "w_con=7"],
-        &["none of the 8 runs has w_con = 7; among them it is 5.0, 50.0"],
+        &["none of the 8 runs has w_con = 7; the runs have 5.0, 50.0"],
     );
     sandbox.fails(
         &["compare", "results/a", "w_cno=5", "w_con=7"],

@@ -1,6 +1,7 @@
 //! `cargo xtask gpu`: building for cards, and an archive for machines that have a card but neither Rust nor a network.
 
 use crate::ganomaly::{executables, root};
+use crate::print;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use std::fs;
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn build() -> Result<ExitCode> {
     let binary = crate::ganomaly::built()?;
-    println!("built {}", binary.display());
+    print::out(format!("built {}", binary.display()));
     let look = |library: Option<&Path>| {
         let mut command = Command::new(&binary);
         command.arg("cards");
@@ -70,9 +71,9 @@ fn build() -> Result<ExitCode> {
     if seen.contains("libnvrtc.so is not found") {
         let library = nvrtc()?;
         seen = look(Some(&library))?;
-        println!("{seen}run it with\n    export LD_LIBRARY_PATH={}", library.display());
+        print::out(format!("{seen}run it with\n    export LD_LIBRARY_PATH={}", library.display()));
     } else {
-        print!("{seen}");
+        print::out(seen.trim_end());
     }
     // A card may be missing where one builds; a compiler that refuses the kernels is an error anywhere.
     let refused = seen.lines().any(|line| line.starts_with("MISSING compiler"));
@@ -83,7 +84,7 @@ fn build() -> Result<ExitCode> {
 fn nvrtc() -> Result<PathBuf> {
     let venv = root()?.join("target/nvrtc");
     if library_below(&venv).is_none() {
-        println!("fetching {WHEEL} into {}", venv.display());
+        print::out(format!("fetching {WHEEL} into {}", venv.display()));
         let python = |args: &mut Command| -> Result<()> {
             let status = args.status().with_context(|| format!("{args:?}: cannot be run"))?;
             ensure!(
@@ -151,7 +152,7 @@ fn pack(args: &Pack) -> Result<ExitCode> {
     traces(&root.join("crates/ganomaly-runner/tests/golden"), &to, &["tiny"])?;
     match golden {
         Some(golden) => traces(&golden, &to, &TRACES)?,
-        None => println!("with the small trace alone: --golden names the folder of the others"),
+        None => print::out("with the small trace alone: --golden names the folder of the others"),
     }
     let data =
         args.data_dir.clone().or_else(|| std::env::var_os("GANOMALY_DATA_DIR").map(PathBuf::from));
@@ -168,15 +169,15 @@ fn archive(out: &Path, part_mib: Option<usize>) -> Result<ExitCode> {
     let archive = out.join("ganomaly-gpu.tar.gz");
     tool(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(out).arg("ganomaly-gpu"))?;
     let bytes = fs::metadata(&archive)?.len();
-    println!("{}: {:.1} MiB", archive.display(), bytes as f64 / f64::from(1 << 20));
+    print::out(format!("{}: {:.1} MiB", archive.display(), bytes as f64 / f64::from(1 << 20)));
     if let Some(mib) = part_mib {
         ensure!(mib > 0, "--part-mib 0: use 1 or more");
         let size = format!("{mib}M");
         let prefix = format!("{}.", archive.display());
         tool(Command::new("split").args(["-b", &size, "-d"]).arg(&archive).arg(&prefix))?;
-        println!("in parts {prefix}00, ...; put them together with cat");
+        print::out(format!("in parts {prefix}00, ...; put them together with cat"));
     }
-    println!("there: tar -xzf ganomaly-gpu.tar.gz && ganomaly-gpu/run.sh check");
+    print::out("there: tar -xzf ganomaly-gpu.tar.gz && ganomaly-gpu/run.sh check");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,7 +14,8 @@ use crate::data::RunData;
 use crate::files::{names_in, write_whole};
 use crate::numerics::NUMERICS;
 use crate::record;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use ganomaly_data::read_bytes;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -156,9 +157,7 @@ impl Checkpoints {
     }
 
     fn read(&self, path: &Path, data: &RunData) -> Result<Checkpoint> {
-        let size = fs::metadata(path).context("cannot read")?.len();
-        ensure!(size <= MOST_BYTES, "{size} bytes are more than {MOST_BYTES}");
-        let bytes = fs::read(path).context("cannot read")?;
+        let bytes = read_bytes(path, MOST_BYTES)?;
         Checkpoint::from_bytes(&bytes, Some(&self.identity(data)))
     }
 

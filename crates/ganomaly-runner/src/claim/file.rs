@@ -4,8 +4,8 @@ use super::STALE_AFTER;
 use crate::files::names_in;
 use crate::host;
 use anyhow::{Context, Result};
+use ganomaly_data::{Error, open_file};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -36,6 +36,9 @@ pub struct Owner {
     pub steps_before: u64,
     /// Training steps in all; 0 before they are known.
     pub steps: u64,
+    /// Seconds since its machine started, at the last heartbeat. Unlike the time of day, nobody sets that clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uptime_s: Option<f64>,
 }
 
 /// A run's claim as it was found.
@@ -57,10 +60,22 @@ impl Found {
         Duration::try_from_secs_f64(self.owner.as_ref()?.stale_after_s).ok()
     }
 
-    pub(super) fn age(&self, now: SystemTime) -> Duration {
-        now.duration_since(self.modified).unwrap_or_default()
+    /// Time since its last heartbeat, by the machine's own clock where its owner is of this machine, else by the clock that `now` reads.
+    pub(super) fn age(
+        &self,
+        machine: &str,
+        now: impl FnOnce() -> Result<SystemTime>,
+    ) -> Result<Duration> {
+        let here = self.owner.as_ref().filter(|owner| owner.machine == machine);
+        if let (Some(then), Some(now)) = (here.and_then(|owner| owner.uptime_s), host::uptime_s()) {
+            return Ok(Duration::try_from_secs_f64(now - then).unwrap_or_default());
+        }
+        Ok(now()?.duration_since(self.modified).unwrap_or_default())
     }
 }
+
+/// Most bytes of a claim.
+const MAX_BYTES: u64 = 1 << 16;
 
 /// The folder of all claims in an experiment's results.
 pub const FOLDER: &str = ".claims";
@@ -76,8 +91,10 @@ pub(super) fn path_of(folder: &Path, run: &str, number: u64) -> PathBuf {
 /// The numbers of a run's claims.
 pub(super) fn numbers(folder: &Path, run: &str) -> Result<Vec<u64>> {
     let number = |name: String| {
-        let (of, number) = name.rsplit_once('.')?;
-        if of == run { number.parse().ok() } else { None }
+        let (of, digits) = name.rsplit_once('.')?;
+        let number: u64 = digits.parse().ok().filter(|_| of == run)?;
+        // 007 would be another file's number.
+        (number.to_string() == digits).then_some(number)
     };
     Ok(names_in(folder)?.into_iter().filter_map(number).collect())
 }
@@ -87,28 +104,35 @@ pub(super) fn newest(folder: &Path, run: &str) -> Result<Option<Found>> {
     loop {
         let Some(number) = numbers(folder, run)?.into_iter().max() else { return Ok(None) };
         let path = path_of(folder, run, number);
-        match read(&path) {
-            Ok((owner, modified)) => return Ok(Some(Found { number, owner, modified })),
-            // Given back or taken over since the folder was read.
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(e).with_context(|| format!("{}: cannot read", path.display())),
+        // Where it is gone, it was given back or taken over since the folder was read.
+        if let Some((owner, modified)) = read(&path)? {
+            return Ok(Some(Found { number, owner, modified }));
         }
     }
 }
 
-/// Opened anew each time: that is when a shared file system looks whether its copy is up to date.
-pub(super) fn read(path: &Path) -> std::io::Result<(Option<Owner>, SystemTime)> {
-    let mut file = File::open(path)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let modified = file.metadata()?.modified()?;
-    Ok((toml::from_str(&String::from_utf8_lossy(&bytes)).ok(), modified))
+/// None where it is not there. Opened again each time: that is when a shared file system looks whether its copy is up to date.
+pub(super) fn read(path: &Path) -> Result<Option<(Option<Owner>, SystemTime)>> {
+    let read = || -> ganomaly_data::Result<_> {
+        let (file, _) = open_file(path, MAX_BYTES)?;
+        let io = |cause| Error::Io { path: path.to_path_buf(), cause };
+        let mut bytes = Vec::new();
+        let modified = file.metadata().and_then(|m| m.modified()).map_err(io)?;
+        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(io)?;
+        Ok((toml::from_str(&String::from_utf8_lossy(&bytes)).ok(), modified))
+    };
+    match read() {
+        Err(Error::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).context("cannot read a claim; remove it if no process has the run"),
+    }
 }
 
 /// A run's claim and whether it is stale, by this machine's own clock, for looking without writing.
 pub(crate) fn look(results: &Path, run: &str) -> Result<Option<(Found, bool)>> {
     let Some(found) = newest(&claims_folder(results), run)? else { return Ok(None) };
     let limit = found.stale_after().unwrap_or(STALE_AFTER);
-    let stale = found.owner_is_dead(&host::machine()) || found.age(SystemTime::now()) > limit;
+    let machine = host::machine();
+    let stale =
+        found.owner_is_dead(&machine) || found.age(&machine, || Ok(SystemTime::now()))? > limit;
     Ok(Some((found, stale)))
 }

@@ -12,7 +12,8 @@ pub use file::{FOLDER, Found, Owner};
 
 use crate::files::{names_in, now_in, remove_temporary, unique};
 use crate::host;
-use crate::progress::{Cancel, Progress};
+use crate::interrupt::Cancel;
+use crate::progress::Progress;
 use anyhow::{Context, Result};
 use file::{claims_folder, newest, numbers, path_of, read};
 use std::fs::{self, File, OpenOptions};
@@ -103,7 +104,13 @@ impl Claims {
         let folder = &self.shared.folder;
         let number = match newest(folder, run)? {
             None => 1,
-            Some(found) if self.shared.is_stale(&found)? => found.number + 1,
+            Some(found) if self.shared.is_stale(&found)? => {
+                let next = found.number.checked_add(1);
+                next.with_context(|| {
+                    let path = path_of(folder, run, found.number);
+                    format!("{}: no claim has such a number; remove it", path.display())
+                })?
+            }
             Some(_) => return Ok(Taken::Theirs),
         };
         let held = Held::new(&self.shared, run, number);
@@ -203,7 +210,7 @@ impl Shared {
             return Ok(true);
         }
         let limit = found.stale_after().unwrap_or(self.stale_after);
-        Ok(found.age(now_in(&self.folder)?) > limit)
+        Ok(found.age(&self.machine, || now_in(&self.folder))? > limit)
     }
 }
 
@@ -222,6 +229,7 @@ impl Held {
             steps_done: 0,
             steps_before: 0,
             steps: 0,
+            uptime_s: host::uptime_s(),
         };
         Self {
             run: run.to_string(),
@@ -258,6 +266,7 @@ impl Held {
             steps_done: self.steps_done.load(Ordering::Relaxed),
             steps_before: self.steps_before.load(Ordering::Relaxed),
             steps: self.steps.load(Ordering::Relaxed),
+            uptime_s: host::uptime_s(),
             ..self.owner.clone()
         };
         let text = toml::to_string(&owner)?;
@@ -290,7 +299,7 @@ impl Drop for Claim {
         lock(&self.shared.held).retain(|held| held.owner.id != self.held.owner.id);
         let path = self.held.path(&self.shared.folder);
         // The number may have become someone else's; a claim that stays is stale in a while.
-        if read(&path).is_ok_and(|(o, _)| o.is_some_and(|o| o.id == self.held.owner.id)) {
+        if matches!(read(&path), Ok(Some((Some(o), _))) if o.id == self.held.owner.id) {
             let _ = fs::remove_file(path);
         }
     }
@@ -381,7 +390,14 @@ mod tests {
         assert!(taken(&claims));
 
         // A living process of this machine, silent for long; and a claim that was never written.
-        write(results, 1, &owner);
+        // The machine's own clock tells, whatever the file's time is.
+        let silent = |s: f64| host::uptime_s().map(|now| now - s);
+        write(results, 1, &Owner { uptime_s: silent(59.0), ..owner.clone() });
+        age(results, 1, 3600);
+        assert!(!taken(&claims));
+        write(results, 1, &Owner { uptime_s: silent(61.0), ..owner.clone() });
+        assert!(taken(&claims));
+        write(results, 1, &Owner { uptime_s: None, ..owner });
         assert!(!taken(&claims));
         age(results, 1, 61);
         assert!(taken(&claims));

@@ -48,4 +48,8 @@ impl RunProgress for WatchingRun {
     fn say(&self, line: &str) {
         self.1.say(line);
     }
+
+    fn detail(&self, line: &str) {
+        self.1.detail(line);
+    }
 }

@@ -129,7 +129,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         train_at_peak: train.map(|seconds| at_peak(step_adds, seconds)),
         score_at_peak: at_peak(score_adds, score),
     };
-    super::out(&(serde_json::to_string(&times)? + "\n"))?;
+    ganomaly_runner::terminal::data(&(serde_json::to_string(&times)? + "\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

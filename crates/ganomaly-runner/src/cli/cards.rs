@@ -12,7 +12,10 @@ pub fn run() -> Result<ExitCode> {
     let mut missing = false;
     let mut say = |line: String, well: bool| {
         missing |= !well;
-        super::out(&format!("{} {line}\n", if well { "ok     " } else { "MISSING" }))
+        ganomaly_runner::terminal::out(&format!(
+            "{} {line}\n",
+            if well { "ok     " } else { "MISSING" }
+        ))
     };
     let there = match cards() {
         Ok(there) => {

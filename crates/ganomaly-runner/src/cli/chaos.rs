@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use ganomaly_runner::chaos;
+use ganomaly_runner::terminal::{note, out};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,11 +47,11 @@ pub fn run(args: &ChaosArgs) -> Result<ExitCode> {
         std::env::temp_dir().join(format!("ganomaly-chaos-{}", std::process::id()))
     });
     std::fs::create_dir(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
-    let report = chaos::run(&options, &folder, &|line| eprintln!("{line}"));
+    let report = chaos::run(&options, &folder, &|line| note(line));
     // What differs is left for people to look at.
     let report = report.with_context(|| format!("{}", folder.display()))?;
     std::fs::remove_dir_all(&folder)
         .with_context(|| format!("{}: cannot remove", folder.display()))?;
-    super::out(&format!("{report}\n"))?;
+    out(&format!("{report}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,9 +5,11 @@ use anyhow::{Context, Result, bail};
 use ganomaly_runner::compare::{self, Side};
 use ganomaly_runner::config::Experiment;
 use ganomaly_runner::data::DataStore;
+use ganomaly_runner::interrupt::Cancel;
 use ganomaly_runner::jobs::Jobs;
 use ganomaly_runner::plan::Plan;
-use ganomaly_runner::progress::{Cancel, for_people};
+use ganomaly_runner::progress::for_people;
+use ganomaly_runner::terminal::{data, note, out, say};
 use ganomaly_runner::{audit, sweep, tensorboard, weightings};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,25 +67,25 @@ pub struct CompareArgs {
 }
 
 /// Does an experiment's missing runs, and judges all under every protocol.
-pub fn audit(args: &AuditArgs) -> Result<ExitCode> {
+pub fn audit(args: &AuditArgs, verbose: bool) -> Result<ExitCode> {
     let (experiment, store, cancel) = super::prepare(&args.args)?;
     let given = experiment.name.clone();
     let file = || args.args.config.display().to_string();
     let experiment = audit::prepare(experiment).with_context(file)?;
     if experiment.name != given {
-        eprintln!(
+        note(format!(
             "the runs get what an audit needs (every mode, every epoch's scores, a tenth held out for validation) and go to {}",
             args.args.results.join(&experiment.name).display()
-        );
+        ));
     }
-    let (folder, failed) = run(&experiment, &args.args, &store, args.jobs, &cancel)?;
+    let (folder, failed) = run(&experiment, &args.args, &store, args.jobs, verbose, &cancel)?;
     let audit = audit::audit(&experiment, &folder)?;
-    super::out(&audit::write(&audit, &folder)?)?;
+    out(&audit::write(&audit, &folder)?)?;
     Ok(code(failed))
 }
 
 /// Does the missing runs of a design of weights, and compares its weightings.
-pub fn weights(args: &WeightsArgs) -> Result<ExitCode> {
+pub fn weights(args: &WeightsArgs, verbose: bool) -> Result<ExitCode> {
     let args = (
         RunArgs {
             config: args.config.clone(),
@@ -98,9 +100,9 @@ pub fn weights(args: &WeightsArgs) -> Result<ExitCode> {
     );
     let (experiment, store, cancel) = super::prepare(&args.0)?;
     weightings::check(&experiment).with_context(|| args.0.config.display().to_string())?;
-    let (folder, failed) = run(&experiment, &args.0, &store, args.1, &cancel)?;
+    let (folder, failed) = run(&experiment, &args.0, &store, args.1, verbose, &cancel)?;
     let all = weightings::weightings(&experiment, &folder)?;
-    super::out(&weightings::write(&all, &folder)?)?;
+    out(&weightings::write(&all, &folder)?)?;
     Ok(code(failed))
 }
 
@@ -110,14 +112,15 @@ fn run(
     args: &RunArgs,
     store: &DataStore,
     jobs: Jobs,
+    verbose: bool,
     cancel: &Cancel,
 ) -> Result<(PathBuf, bool)> {
-    let progress = for_people();
+    let progress = for_people(verbose, experiment.runs.len());
     let options =
         sweep::Options { jobs, checkpoints: args.checkpoints.every()?, ..Default::default() };
     let summary = sweep::run(experiment, &args.results, store, options, &*progress, cancel)?;
     for (name, error) in &summary.failed {
-        eprintln!("failed: {name}: {error}");
+        say(format!("failed: {name}: {error}"));
     }
     Ok((summary.folder, !summary.failed.is_empty()))
 }
@@ -147,11 +150,11 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode> {
         ),
     };
     let comparison = compare::compare(&a, &b)?;
-    super::out(&if args.json {
-        serde_json::to_string_pretty(&comparison)? + "\n"
+    if args.json {
+        data(&(serde_json::to_string_pretty(&comparison)? + "\n"))?;
     } else {
-        comparison.to_markdown()
-    })?;
+        out(&comparison.to_markdown())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -161,6 +164,6 @@ pub fn event_files(experiment: &Experiment, results: &Path) -> Result<()> {
     for run in Plan::new(experiment)?.finished(&folder)? {
         tensorboard::write(&folder.join(&run.name))?;
     }
-    eprintln!("event files are there: tensorboard --logdir {}", folder.display());
+    note(format!("event files are there: tensorboard --logdir {}", folder.display()));
     Ok(())
 }

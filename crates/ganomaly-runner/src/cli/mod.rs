@@ -3,7 +3,7 @@
 mod bench;
 mod cards;
 mod chaos;
-mod data;
+mod data_sets;
 mod experiments;
 mod metrics;
 mod report;
@@ -15,13 +15,14 @@ use clap::{Args, Parser, Subcommand};
 use ganomaly_runner::checkpoint::Every;
 use ganomaly_runner::config::{DeviceName, Experiment};
 use ganomaly_runner::data::{DataStore, is_partial};
+use ganomaly_runner::interrupt::Cancel;
 use ganomaly_runner::plan::Plan;
-use ganomaly_runner::progress::{Cancel, for_people};
+use ganomaly_runner::progress::for_people;
 use ganomaly_runner::score::Scorer;
 use ganomaly_runner::selection::Selection;
 use ganomaly_runner::sweep::run_one;
+use ganomaly_runner::terminal::{be_quiet, data, note, out, say};
 use ganomaly_runner::{parity, record};
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,6 +33,12 @@ use std::time::Duration;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// A line an epoch, where there are many runs; sweep.log in the results has them anyway.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Results and errors alone.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,7 +99,7 @@ enum Command {
     /// Show the cards there are, and what is missing to train on them.
     Cards,
     /// Fetch or check data sets.
-    Data(data::DataArgs),
+    Data(data_sets::DataArgs),
 }
 
 #[derive(Debug, Args)]
@@ -149,8 +156,11 @@ impl CheckpointArgs {
 
 /// Runs one command. The code is 1 where the command itself worked but what it checked does not hold.
 pub fn run(cli: Cli) -> Result<ExitCode> {
+    if cli.quiet {
+        be_quiet();
+    }
     match cli.command {
-        Command::Sweep(args) => sweep::sweep(&args),
+        Command::Sweep(args) => sweep::sweep(&args, cli.verbose),
         Command::Status(args) => sweep::status(&args),
         Command::Collect(args) => sweep::collect(&args),
         Command::Verify(args) => verify::run(&args),
@@ -159,21 +169,24 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train { args, only, tensorboard } => train(&args, only.as_ref(), tensorboard),
         Command::Score { model, pictures } => score(&model, &pictures),
         Command::Metrics { file } => metrics::print(&file),
-        Command::Audit(args) => experiments::audit(&args),
-        Command::Weights(args) => experiments::weights(&args),
+        Command::Audit(args) => experiments::audit(&args, cli.verbose),
+        Command::Weights(args) => experiments::weights(&args, cli.verbose),
         Command::Compare(args) => experiments::compare(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Cards => cards::run(),
-        Command::Data(args) => data::run(&args),
+        Command::Data(args) => data_sets::run(&args),
     }
 }
+
+/// More than any machine has cores; each costs memory.
+const MOST_THREADS: usize = 1024;
 
 /// Limits the process to so many threads, where a number is given.
 fn use_threads(threads: Option<usize>) -> Result<()> {
     let Some(threads) = threads else { return Ok(()) };
-    if threads == 0 {
-        bail!("--threads 0: use 1 or more");
+    if !(1..=MOST_THREADS).contains(&threads) {
+        bail!("--threads {threads}: use 1 to {MOST_THREADS}");
     }
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")
 }
@@ -182,24 +195,14 @@ fn use_threads(threads: Option<usize>) -> Result<()> {
 fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     let experiment = args.experiment()?;
     use_threads(args.threads)?;
-    let cancel = Cancel::default();
-    let handle = cancel.clone();
-    ctrlc::set_handler(move || {
-        if handle.is_set() {
-            // Asked twice: at once. What is half-written lies under a temporary name.
-            std::process::exit(130);
-        }
-        eprintln!("ending after this step, with a checkpoint; once more to end at once");
-        handle.set();
-    })
-    .context("Ctrl-C cannot be caught")?;
+    let cancel = Cancel::of_signals()?;
     let store = DataStore::new(args.data_dir.as_deref());
     // An experiment is about one data set.
     if let Some(config) = experiment.runs.first() {
-        data::fetch_if_missing(&store, &config.dataset)?;
+        data_sets::fetch_if_missing(&store, &config.dataset, &cancel)?;
         let standing = store.standing(&config.dataset)?;
         if is_partial(&standing) {
-            eprintln!("{}: {standing}, in {}", config.dataset, store.dir().display());
+            note(format!("{}: {standing}, in {}", config.dataset, store.dir().display()));
         }
     }
     Ok((experiment, store, cancel))
@@ -218,37 +221,35 @@ fn train(args: &RunArgs, only: Option<&Selection>, tensorboard: bool) -> Result<
         );
     };
     let results = args.results.join(&experiment.name);
-    let progress = for_people();
+    let progress = for_people(true, 1);
     let folder = run_one(config, &results, &store, &*progress, &cancel, every)?;
-    eprintln!("results in {}", folder.display());
+    note(format!("results in {}", folder.display()));
     if tensorboard {
         experiments::event_files(&experiment, &args.results)?;
     }
     let metrics = record::read_metrics(&folder)?;
-    out(&(serde_json::to_string_pretty(&metrics)? + "\n"))?;
+    data(&(serde_json::to_string_pretty(&metrics)? + "\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn score(model: &std::path::Path, pictures: &[PathBuf]) -> Result<ExitCode> {
     let scorer = Scorer::load(model)?;
-    let mut csv = csv::Writer::from_writer(std::io::stdout().lock());
-    csv.write_record(["picture", "l2", "l1", "con"])?;
+    let row = |row: [String; 4]| -> Result<()> {
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        csv.write_record(row)?;
+        data(&String::from_utf8(csv.into_inner()?)?)
+    };
+    row(["picture", "l2", "l1", "con"].map(String::from))?;
     let mut failed = false;
     for path in pictures {
         match scorer.score(path) {
             // Quoted where it must be; bytes that are no text are written out, so that the table is one.
-            Ok(s) => csv.write_record([
-                name(path),
-                s.l2.to_string(),
-                s.l1.to_string(),
-                s.con.to_string(),
-            ])?,
+            Ok(s) => row([name(path), s.l2.to_string(), s.l1.to_string(), s.con.to_string()])?,
             Err(e) => {
                 failed = true;
-                eprintln!("error: {}", printable(&format!("{e:#}")));
+                say(format!("error: {e:#}"));
             }
         }
-        csv.flush()?;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -282,25 +283,4 @@ pub fn command_line() -> String {
     };
     let args = std::env::args_os().map(|arg| quoted(arg.to_string_lossy().into_owned()));
     args.collect::<Vec<_>>().join(" ")
-}
-
-/// A message without what would move the terminal's cursor or colour its text: names and contents of files are in it.
-pub fn printable(message: &str) -> String {
-    let mut text = String::with_capacity(message.len());
-    for c in message.chars() {
-        if c.is_control() && !matches!(c, '\n' | '\t') {
-            text.extend(c.escape_debug());
-        } else {
-            text.push(c);
-        }
-    }
-    text
-}
-
-/// Prints, and takes a closed pipe (`| head`) as the end.
-fn out(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        result => result.context("cannot print"),
-    }
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use ganomaly_runner::compare::Side;
 use ganomaly_runner::data::DataStore;
 use ganomaly_runner::report::html;
+use ganomaly_runner::terminal::out;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     if let Some([a, b]) = args.compare.as_deref() {
         let (a, b) = (side(&args.results, a)?, side(&args.results, b)?);
         let path = html::write_comparison(&a, &b, &args.results)?;
-        super::out(&format!("{}\n", path.display()))?;
+        out(&format!("{}\n", path.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let folders = if args.experiments.is_empty() {
@@ -38,7 +39,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let store = DataStore::new(args.data_dir.as_deref());
     for folder in folders {
         let path = html::write(&folder, &store)?;
-        super::out(&format!("{}\n", path.display()))?;
+        out(&format!("{}\n", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

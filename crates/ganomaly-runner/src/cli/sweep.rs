@@ -1,6 +1,6 @@
 //! `ganomaly sweep|status|collect`.
 
-use super::{RunArgs, out, prepare};
+use super::{RunArgs, prepare};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use ganomaly_runner::collect::collect as rebuild;
@@ -11,6 +11,7 @@ use ganomaly_runner::progress::for_people;
 use ganomaly_runner::selection::Selection;
 use ganomaly_runner::status::{self, Status};
 use ganomaly_runner::sweep::{self, Options};
+use ganomaly_runner::terminal::{note, out, say};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub struct CollectArgs {
     folders: Vec<PathBuf>,
 }
 
-pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
+pub fn sweep(args: &SweepArgs, verbose: bool) -> Result<ExitCode> {
     if args.dry_run {
         let plan = Plan::new(&args.args.experiment()?)?;
         let folder = args.args.results.join(&plan.name);
@@ -86,35 +87,37 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
         stale_after: Duration::from_secs_f64(seconds),
         checkpoints: args.args.checkpoints.every()?,
     };
-    let progress = for_people();
+    let chosen = Plan::new(&experiment)?.choose(args.only.as_ref())?.len();
+    let progress = for_people(verbose, chosen);
     let results = &args.args.results;
     let summary = sweep::run(&experiment, results, &store, options, &*progress, &cancel)?;
     if args.tensorboard {
         super::experiments::event_files(&experiment, results)?;
     }
-    out(&summary.table)?;
+    let printed = out(&summary.table);
     if summary.records > 0 {
-        eprintln!(
+        note(format!(
             "{} of the runs that were there are records without scores and weights; to have these, \
              do the runs in another folder with --results",
             summary.records
-        );
+        ));
     }
     let elsewhere = match summary.elsewhere {
         0 => String::new(),
         n => format!("{n} done by others meanwhile, "),
     };
-    eprintln!(
+    note(format!(
         "\n{} runs done now, {elsewhere}{} were there, {} failed ({} at a time); results in {}",
         summary.finished,
         summary.present,
         summary.failed.len(),
         summary.jobs,
         summary.folder.display()
-    );
+    ));
     for (name, error) in &summary.failed {
-        eprintln!("failed: {name}: {error}");
+        say(format!("failed: {name}: {error}"));
     }
+    printed?;
     Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -160,17 +163,17 @@ pub fn collect(args: &CollectArgs) -> Result<ExitCode> {
         out(&collected.table)?;
         let runs = collected.plan.runs.len();
         let whose = if collected.planned { "the last sweep" } else { "what is there" };
-        eprintln!(
+        note(format!(
             "\n{}: tables of {} runs rebuilt; the plan is that of {whose} and has {runs}",
             folder.display(),
             runs - collected.missing.len()
-        );
+        ));
         for (names, what) in [
             (&collected.missing, "not done"),
             (&collected.others, "of other configs or generations, not in the plan and the tables"),
         ] {
             if !names.is_empty() {
-                eprintln!("{what}: {}", names.join(", "));
+                note(format!("{what}: {}", names.join(", ")));
             }
         }
     }

@@ -1,9 +1,9 @@
 //! `ganomaly verify`.
 
-use super::out;
 use anyhow::Result;
 use clap::Args;
 use ganomaly_runner::data::DataStore;
+use ganomaly_runner::terminal::out;
 use ganomaly_runner::verify;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! `[design]`: which loss weights an experiment compares.
 
+use super::experiment::MAX_RUNS;
 use super::values::Name;
 use anyhow::{Context, Result, ensure};
 use ganomaly_data::{Purpose, shuffled};
@@ -154,11 +155,17 @@ impl Design {
         if grid {
             ensure!(self.settings.is_none(), "settings: a grid has as many as its levels make");
             ensure!(self.seed.is_none(), "seed: nothing is drawn in a grid");
+            let points = self.levels().iter().fold(1, |n: usize, l| n.saturating_mul(l.1.len()));
+            ensure!(points <= MAX_RUNS, "the grid has {points} weightings; {MAX_RUNS} at most");
         } else {
             let settings = self
                 .settings
                 .with_context(|| format!("settings: a {} design needs it", self.kind.0));
-            ensure!(settings? > 0, "settings = 0: use 1 or more");
+            let settings = settings?;
+            ensure!(
+                (1..=MAX_RUNS).contains(&settings),
+                "settings = {settings}: use 1 to {MAX_RUNS}"
+            );
         }
         Ok(())
     }

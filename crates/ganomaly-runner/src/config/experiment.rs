@@ -1,6 +1,7 @@
 //! An experiment's file: settings, and the runs that its `[sweep]` makes.
 
 use super::design::{Design, WEIGHTS};
+use super::values::in_words;
 use super::{RunConfig, parse_value};
 use crate::checksums::sha256;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -13,7 +14,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Most bytes of an experiment's name.
 const MAX_NAME: usize = 100;
 /// Most runs of an experiment.
-const MAX_RUNS: usize = 10_000;
+pub(super) const MAX_RUNS: usize = 10_000;
 
 /// An experiment: a name and its runs, each resolved.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl Experiment {
     /// As [`Self::read`], from the file's text.
     pub fn parse(name: &str, text: &str, sets: &[String]) -> Result<Self> {
         // Parsed once typed, for errors with line and key, and once as a table, to be multiplied out.
-        let typed: RunConfig = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
+        let typed: RunConfig = toml::from_str(text).map_err(|e| anyhow!("{}", in_words(e)))?;
         let mut base: toml::Table = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
         base.remove("sweep");
         let mut sweep: BTreeMap<String, Vec<toml::Value>> = BTreeMap::new();
@@ -75,7 +76,8 @@ impl Experiment {
         }
         let mut swept: Vec<String> = sweep.keys().cloned().collect();
         let design = base.remove("design").map(toml::Value::try_into).transpose();
-        let design: Option<Design> = design.map_err(|e| anyhow!("[design]: {}", e.message()))?;
+        let design: Option<Design> =
+            design.map_err(|e| anyhow!("[design]: {}", in_words(e.message())))?;
         let mut tables = vec![base];
         if let Some(design) = &design {
             tables = weigh(&tables[0], design, &swept).context("[design]")?;
@@ -145,8 +147,9 @@ fn check_swept(key: &str, values: &[toml::Value], base: &toml::Table) -> Result<
     for value in values {
         let mut table = base.clone();
         table.insert(key.to_string(), value.clone());
-        let _: RunConfig =
-            table.try_into().map_err(|e: toml::de::Error| anyhow!("{value}: {}", e.message()))?;
+        let _: RunConfig = table
+            .try_into()
+            .map_err(|e: toml::de::Error| anyhow!("{value}: {}", in_words(e.message())))?;
     }
     Ok(())
 }
@@ -205,6 +208,6 @@ fn combination(
 
 fn resolve(table: toml::Table) -> Result<RunConfig> {
     let config: RunConfig =
-        table.try_into().map_err(|e: toml::de::Error| anyhow!("{}", e.message()))?;
+        table.try_into().map_err(|e: toml::de::Error| anyhow!("{}", in_words(e.message())))?;
     config.check()
 }

@@ -8,6 +8,7 @@ mod values;
 
 pub use design::Design;
 pub use experiment::Experiment;
+pub(crate) use values::in_words;
 pub use values::{
     DeviceName, KeepScores, Name, OnNan, ScoreKind, ScoringMode, Validation, parse_value,
 };
@@ -309,7 +310,7 @@ impl RunConfig {
 
     /// Reads a resolved config back.
     pub fn from_toml(text: &str) -> Result<Self> {
-        toml::from_str::<Self>(text).map_err(|e| anyhow!("{e}"))?.resolved()
+        toml::from_str::<Self>(text).map_err(|e| anyhow!("{}", in_words(e)))?.resolved()
     }
 
     /// A config that was resolved before, perhaps on a machine with other cards: a device left out is the processor.

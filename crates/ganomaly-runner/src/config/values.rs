@@ -22,6 +22,21 @@ pub fn parse_value(text: &str) -> Result<toml::Value> {
     Ok(toml::Value::String(text.to_string()))
 }
 
+/// A TOML error with the names of Rust's types in words.
+pub(crate) fn in_words(error: impl fmt::Display) -> String {
+    let mut text = error.to_string();
+    for (name, words) in [
+        ("expected f64", "expected a number"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list"),
+    ] {
+        text = text.replace(name, words);
+    }
+    text
+}
+
 /// Batch normalisation while scoring, and the order of the test pictures where it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ScoringMode {

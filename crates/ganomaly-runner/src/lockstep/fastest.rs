@@ -2,6 +2,7 @@
 
 use super::is_too_large;
 use crate::config::{DeviceName, RunConfig};
+use crate::interrupt::Cancel;
 use crate::{device, registry};
 use anyhow::{Result, bail};
 use ganomaly_gpu::{Group, Machine, Pictures, Size};
@@ -13,8 +14,14 @@ const STEPS: usize = 5;
 
 /// How many runs like this one train the most pictures a second side by side on a card: 1, 2, 4 and
 /// so on up to `most`, as far as its memory goes. Fresh networks take a few steps each.
-pub fn fastest(config: &RunConfig, most: usize, device: DeviceName) -> Result<usize> {
+pub fn fastest(
+    config: &RunConfig,
+    most: usize,
+    device: DeviceName,
+    cancel: &Cancel,
+) -> Result<usize> {
     best(most, |runs| {
+        cancel.check()?;
         let precision = config.precision.0;
         let seconds = match device {
             DeviceName::Twin => {

@@ -12,7 +12,8 @@ use crate::data::{DataStore, RunData};
 use crate::device;
 use crate::evaluate::{Order, mean_error, score_test_set, test_order, validation_order};
 use crate::further;
-use crate::progress::{Cancel, Interrupted, Progress, RunProgress};
+use crate::interrupt::{Cancel, Interrupted};
+use crate::progress::{Progress, RunProgress};
 use crate::train::{Epoch, HELP, ModeScores, Outcome, aurocs, describe, last_good, moved, resumed};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{Purpose, shuffled};
@@ -331,7 +332,7 @@ impl Runs<'_> {
                 validation_con: validation[run],
             };
             if failed[run].is_none() {
-                bars[run].say(&describe(&row, config));
+                bars[run].detail(&describe(&row, config));
             }
             state.finish_epoch(row, own, config.keep_scores.0 == KeepScores::EveryEpoch);
         }

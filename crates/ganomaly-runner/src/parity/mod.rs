@@ -15,6 +15,7 @@ mod table;
 pub use table::{Deviation, Parity};
 
 use crate::config::DeviceName;
+use crate::files::read_text;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
@@ -62,9 +63,7 @@ struct Float32Error {
 pub fn check_trace(stem: &Path, device: DeviceName) -> Result<Parity> {
     let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", stem.display()));
     let json = with(".json");
-    let text = std::fs::read_to_string(&json).with_context(|| {
-        format!("{}: cannot read the trace; name it without its extension", json.display())
-    })?;
+    let text = read_text(&json).context("cannot read a trace; name it without its extension")?;
     let file: TraceFile =
         serde_json::from_str(&text).with_context(|| format!("{}: not a trace", json.display()))?;
     let tensors = weights::read_safetensors(&with(".safetensors"))?.into_iter().collect();

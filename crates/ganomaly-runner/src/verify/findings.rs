@@ -1,6 +1,6 @@
 //! What a verification found, a line each.
 
-use std::fs;
+use crate::files::read;
 use std::path::{Path, PathBuf};
 
 /// What a verification came to.
@@ -65,12 +65,14 @@ impl Findings {
     pub fn same_files(&mut self, folder: &Path, expected: &[(String, Vec<u8>)]) {
         for (name, expected) in expected {
             let path = folder.join(name);
-            match fs::read(&path) {
+            match read(&path) {
                 Ok(found) => {
                     self.check(*expected == found, &path, || first_difference(expected, &found))
                 }
-                Err(e) => self
-                    .wrong(&path, &format!("expected {} bytes, found none: {e}", expected.len())),
+                Err(e) => self.wrong(
+                    &path,
+                    &format!("expected {} bytes, found none: {}", expected.len(), e.problem()),
+                ),
             }
         }
     }

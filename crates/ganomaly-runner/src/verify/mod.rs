@@ -9,21 +9,21 @@ use crate::checksums::Checksums;
 use crate::collect::{images, tables};
 use crate::config::Experiment;
 use crate::data::DataStore;
-use crate::files::{Contents, names_in};
+use crate::files::{Contents, names_in, read_text};
 use crate::numerics::OtherGeneration;
 use crate::plan::{Plan, Run, same_images};
 use crate::provenance::Provenance;
 use crate::record::Metrics;
 use crate::{audit, epoch_scores, record, weightings};
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use findings::Findings;
 pub use findings::Verification;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The experiments' or runs' folders that a path stands for: itself, or, of a folder of several experiments, each of them.
 pub fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+    ensure!(!path.is_file(), "{}: a file; name a folder of results", path.display());
     ensure!(path.is_dir(), "{}: no such folder", path.display());
     let inside = |name: String| path.join(name);
     let experiments = names_in(path)?.into_iter().map(inside).filter(|p| is_experiment(p));
@@ -194,7 +194,7 @@ fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
         if !path.exists() {
             return;
         }
-        let text = fs::read_to_string(&path).map_err(anyhow::Error::from);
+        let text = read_text(&path).map_err(|e| anyhow!(e.problem()));
         match text.and_then(|text| files(&text, experiment)) {
             Ok(files) => findings.same_files(folder, &files),
             Err(e) => findings.wrong(&path, &format!("it cannot be computed again: {e:#}")),

@@ -6,16 +6,15 @@ use crate::checksums::{self, Checksums, sha256};
 use crate::config::{KeepScores, RunConfig};
 use crate::epoch_scores::EpochScores;
 use crate::evaluate::column;
-use crate::files::names_in;
+use crate::files::{names_in, read, read_text};
 use crate::measures::{Measured, Metrics};
 use crate::numerics::NUMERICS;
 use crate::provenance::{self, Provenance};
 use crate::record::{METRICS, read_metrics};
 use crate::{epoch_scores, registry, tensorboard};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ganomaly_model::weights;
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 
 /// A run's small records, which are kept where its scores and weights are not.
@@ -98,7 +97,7 @@ fn check_records(folder: &Path, config: &RunConfig, findings: &mut Findings) -> 
     let (metrics_path, epochs_path) = (folder.join(METRICS), folder.join("epochs.csv"));
     let metrics =
         read_metrics(folder).map_err(|e| findings.wrong(&metrics_path, &cause(&e))).ok()?;
-    let epochs = fs::read(&epochs_path).map_err(anyhow::Error::from);
+    let epochs = read(&epochs_path).map_err(|e| anyhow!(e.problem()));
     let epochs = epochs.and_then(|bytes| stored::read_epochs(config, &bytes));
     let epochs = epochs.map_err(|e| findings.wrong(&epochs_path, &format!("{e:#}"))).ok()?;
     for (mode, aurocs) in metrics.modes.iter().zip(&epochs.auroc) {
@@ -145,16 +144,17 @@ fn check_files(folder: &Path, only_records: bool, findings: &mut Findings) {
         if only_records && !RECORDS.contains(&name.as_str()) && !path.exists() {
             continue;
         }
-        match fs::read(&path) {
+        match read(&path) {
             Ok(bytes) => {
                 let found = sha256(&bytes);
                 findings.check(found == *expected, &path, || {
                     format!("SHA-256: expected {expected}, found {found}")
                 });
             }
-            Err(e) => {
-                findings.wrong(&path, &format!("SHA-256: expected {expected}, found no file: {e}"))
-            }
+            Err(e) => findings.wrong(
+                &path,
+                &format!("SHA-256: expected {expected}, found no file: {}", e.problem()),
+            ),
         }
     }
     let all = RECORDS.iter().chain(&OTHERS);
@@ -182,10 +182,10 @@ fn check_config(
     findings: &mut Findings,
 ) -> Option<RunConfig> {
     let path = folder.join("config.toml");
-    let text = match fs::read_to_string(&path) {
+    let text = match read_text(&path) {
         Ok(text) => text,
         Err(e) => {
-            findings.wrong(&path, &e.to_string());
+            findings.wrong(&path, &e.problem());
             return None;
         }
     };
@@ -221,8 +221,8 @@ fn check_config(
 /// Scores and epochs, and that they agree.
 fn check_scores(folder: &Path, config: &RunConfig, findings: &mut Findings) -> Option<Measured> {
     let (scores_path, epochs_path) = (folder.join("scores.csv"), folder.join("epochs.csv"));
-    let read = |path: &Path| fs::read(path).unwrap_or_default();
-    let (measured, epochs) = stored::read(config, &read(&scores_path), &read(&epochs_path));
+    let bytes = |path: &Path| read(path).unwrap_or_default();
+    let (measured, epochs) = stored::read(config, &bytes(&scores_path), &bytes(&epochs_path));
     let measured = measured.map_err(|e| findings.wrong(&scores_path, &format!("{e:#}")));
     let epochs = epochs.map_err(|e| findings.wrong(&epochs_path, &format!("{e:#}")));
     let (Ok(mut measured), Ok(epochs)) = (measured, epochs) else { return None };
@@ -292,7 +292,7 @@ fn check_metrics(
     findings: &mut Findings,
 ) -> Option<Metrics> {
     let path = folder.join(METRICS);
-    let stored = fs::read(&path).map_err(anyhow::Error::from);
+    let stored = read(&path).map_err(|e| anyhow!(e.problem()));
     let stored = stored.and_then(|bytes| Ok(serde_json::from_slice::<Value>(&bytes)?));
     let stored = stored.map_err(|e| findings.wrong(&path, &format!("{e:#}"))).ok();
     let mut measured = measured.clone();
@@ -361,7 +361,7 @@ fn load_weights(path: &Path, config: &RunConfig) -> Result<()> {
     let tensors = weights::read_safetensors(path)?;
     let channels = registry::dataset(&config.dataset)?.image_shape()[0];
     registry::detector(config, channels)?.load_state(&tensors)?;
-    let bytes = fs::read(path)?;
+    let bytes = read(path)?;
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)?;
     let carried = metadata.metadata().as_ref().and_then(|all| all.get("config"));
     let carried = carried.context("expected a config in the metadata, found none")?;

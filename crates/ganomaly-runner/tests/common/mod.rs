@@ -47,7 +47,7 @@ pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// The files of an experiment that are the same whenever it is done: without times, and what depends on them.
 pub fn timeless(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = files(folder);
-    let times = ["run.json", "epochs.csv", "SHA256SUMS", "report.html"];
+    let times = ["run.json", "epochs.csv", "SHA256SUMS", "report.html", "sweep.log"];
     all.retain(|path, _| !times.iter().any(|name| path.ends_with(name)));
     all
 }

@@ -71,7 +71,7 @@ fn bench<M: Machine>(
             "{name}, {}, {} runs of {} pictures {}x{}",
             args.precision, args.runs, args.batch, args.nc, args.isize
         );
-        super::super::out(&profile(&title, limits.as_ref(), &rounds)?)?;
+        ganomaly_runner::terminal::out(&profile(&title, limits.as_ref(), &rounds)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let warm = if args.device == DeviceName::Twin { 0 } else { 5 };
@@ -97,7 +97,7 @@ fn bench<M: Machine>(
         score_ms: round(score * 1e3, 3),
         score_images_per_s: rate(score),
     };
-    super::super::out(&(serde_json::to_string(&times)? + "\n"))?;
+    ganomaly_runner::terminal::data(&(serde_json::to_string(&times)? + "\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

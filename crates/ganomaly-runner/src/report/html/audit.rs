@@ -6,9 +6,9 @@ use super::page::{
 };
 use crate::audit::{Audit, AuditRow, EpochRule};
 use crate::aurocs::{self, plain};
+use crate::files::read_text;
 use anyhow::{Context, Result};
 use maud::{Markup, html};
-use std::fs;
 use std::path::Path;
 
 fn class_of(row: &AuditRow) -> &str {
@@ -26,7 +26,7 @@ pub fn read(folder: &Path) -> Result<Option<Audit>> {
         return Ok(None);
     }
     let what = || format!("{}: not an audit; `cargo xtask audit` writes it again", path.display());
-    let text = fs::read_to_string(&path).with_context(what)?;
+    let text = read_text(&path)?;
     serde_json::from_str(&text).map(Some).with_context(what)
 }
 

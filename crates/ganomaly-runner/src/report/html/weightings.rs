@@ -7,12 +7,12 @@ use super::page::{
 use crate::aurocs::{self, plain};
 use crate::compare::NOT_INDEPENDENT;
 use crate::config::design::WEIGHTS;
+use crate::files::{self, read_text};
 use crate::weightings::{Setting, Weightings};
 use anyhow::{Context, Result};
 use base64::Engine;
 use ganomaly_metrics::Interval;
 use maud::{Markup, PreEscaped, html};
-use std::fs;
 use std::path::Path;
 
 /// Reads an experiment's weightings; none where there is no such file.
@@ -23,7 +23,7 @@ pub fn read(folder: &Path) -> Result<Option<Weightings>> {
     }
     let what =
         || format!("{}: no weightings; `cargo xtask weights` writes it again", path.display());
-    let text = fs::read_to_string(&path).with_context(what)?;
+    let text = read_text(&path)?;
     serde_json::from_str(&text).map(Some).with_context(what)
 }
 
@@ -207,7 +207,7 @@ fn plots(folder: &Path) -> Result<Vec<Markup>> {
         if !path.is_file() {
             continue;
         }
-        let svg = fs::read(&path).with_context(|| format!("{}: cannot read", path.display()))?;
+        let svg = files::read(&path)?;
         let encoded = base64::engine::general_purpose::STANDARD.encode(svg);
         plots.push(html! {
             figure.panel { img src={ "data:image/svg+xml;base64," (encoded) } alt=(what); }

@@ -4,7 +4,10 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use ganomaly_data::{Dataset, FetchOptions, Progress, Verification, fetch};
 use ganomaly_runner::data::DataStore;
+use ganomaly_runner::interrupt::{Cancel, Interrupted};
+use ganomaly_runner::progress::shows_bars;
 use ganomaly_runner::registry;
+use ganomaly_runner::terminal::{note, out};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +48,8 @@ pub fn run(args: &DataArgs) -> Result<ExitCode> {
             if mirror.is_some() {
                 options.mirror.clone_from(mirror);
             }
+            let cancel = Cancel::of_signals()?;
+            options.cancel = cancel.flag();
             for dataset in chosen(datasets)? {
                 download(&*dataset, &dir, &options)?;
             }
@@ -54,7 +59,7 @@ pub fn run(args: &DataArgs) -> Result<ExitCode> {
         DataCommand::List => {
             for dataset in registry::datasets() {
                 let about = dataset.about();
-                super::out(&format!(
+                out(&format!(
                     "{}: {}\n  from {}\n  licence: {}\n  cite: {}\n",
                     dataset.name(),
                     about.description,
@@ -90,45 +95,53 @@ fn verify(datasets: &[Box<dyn Dataset>], dir: &Path) -> Result<ExitCode> {
                 format!("ERROR: {e}")
             }
         };
-        super::out(&format!("{}: {line}\n", dataset.name()))?;
+        out(&format!("{}: {line}\n", dataset.name()))?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Reads the data set; where its files are missing, downloads them first.
-pub fn fetch_if_missing(store: &DataStore, name: &str) -> Result<()> {
+pub fn fetch_if_missing(store: &DataStore, name: &str, cancel: &Cancel) -> Result<()> {
     let Err(error) = store.images(name) else { return Ok(()) };
     match error.downcast_ref::<ganomaly_data::Error>() {
         Some(ganomaly_data::Error::MissingFiles { .. }) => {}
         _ => return Err(error),
     }
-    eprintln!("the files of {name} are not in {}; downloading", store.dir().display());
+    note(format!("the files of {name} are not in {}; downloading", store.dir().display()));
     let dataset = registry::dataset(name)?;
-    if let Err(download) = download(&*dataset, store.dir(), &FetchOptions::default()) {
-        bail!("{error}\n{download:#}");
+    let options = FetchOptions { cancel: cancel.flag(), ..FetchOptions::default() };
+    match download(&*dataset, store.dir(), &options) {
+        Err(e) if e.is::<Interrupted>() => return Err(e),
+        Err(e) => bail!("{error}\n{e:#}"),
+        Ok(()) => {}
     }
     store.images(name).map(drop)
 }
 
 fn download(dataset: &dyn Dataset, dir: &Path, options: &FetchOptions) -> Result<()> {
-    let bar = ProgressBar::new(0);
+    let bar = if shows_bars() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) =
         ProgressStyle::with_template("{msg} {bar:24} {bytes}/{total_bytes}, {eta} left")
     {
         bar.set_style(style);
     }
+    let line = |line: &str| if bar.is_hidden() { note(line) } else { bar.println(line) };
     let folder = fetch(dataset, dir, options, &mut |event| match event {
-        Progress::Present(file) => bar.suspend(|| eprintln!("{file}: there already")),
-        Progress::Done(file) => bar.suspend(|| eprintln!("{file}: downloaded and checked")),
+        Progress::Present(file) => line(&format!("{file}: there already")),
+        Progress::Done(file) => line(&format!("{file}: downloaded and checked")),
         Progress::Bytes(file, done, total) => {
             bar.set_message(file.to_string());
             bar.set_length(total.unwrap_or(done));
             bar.set_position(done);
         }
-    })?;
+    });
     bar.finish_and_clear();
+    let folder = folder.map_err(|e| match e {
+        ganomaly_data::Error::Interrupted => Interrupted.into(),
+        e => anyhow::Error::from(e),
+    })?;
     if !dataset.files().is_empty() {
-        eprintln!("{} is in {}", dataset.name(), folder.display());
+        note(format!("{} is in {}", dataset.name(), folder.display()));
     }
     Ok(())
 }
