@@ -1,4 +1,4 @@
-//! Batches of the synthetic set, and a mosaic of its classes as `glyphs.png` in the folder given.
+//! Batches of the synthetic set, and a mosaic of its classes as `glyphs.png` in the given folder.
 //!
 //!     cargo run -p ganomaly-data --example batches -- /tmp
 

@@ -1,4 +1,4 @@
-//! Batches of float tensors, prepared ahead on a thread of their own.
+//! Batches of float tensors, prepared ahead on a separate thread.
 
 use crate::{Error, LabeledImages, Result, Transform};
 use candle_core::{Device, Tensor};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-/// Pictures on the device, with their positions in the data set.
+/// Images on the device, with their positions in the data set.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// `[B, C, S, S]`, f32, normalised.
@@ -18,9 +18,9 @@ pub struct Batch {
 /// How batches are made.
 #[derive(Clone, Debug)]
 pub struct BatchOptions {
-    /// Pictures in a batch.
+    /// Images in a batch.
     pub batch_size: usize,
-    /// Whether to leave out a last batch that is not full.
+    /// Whether to drop a last batch that is not full.
     pub drop_last: bool,
     /// Resizing and normalisation.
     pub transform: Transform,
@@ -30,7 +30,7 @@ pub struct BatchOptions {
     pub prefetch: usize,
 }
 
-/// An iterator over batches. Dropped early, it ends its thread.
+/// An iterator over batches. Dropping it early stops its thread.
 #[derive(Debug)]
 pub struct Batches {
     receiver: Option<Receiver<Result<Batch>>>,
@@ -39,7 +39,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Starts preparing batches of the pictures `indices`, in that order.
+    /// Starts preparing batches of the images `indices`, in that order.
     pub fn new(
         images: Arc<LabeledImages>,
         indices: Vec<u32>,
@@ -121,7 +121,7 @@ impl Drop for Batches {
     fn drop(&mut self) {
         self.receiver = None;
         if let Some(worker) = self.worker.take() {
-            // A panic there has already been reported as an error of `next`.
+            // A panic there has already been reported as an error from `next`.
             let _ = worker.join();
         }
     }

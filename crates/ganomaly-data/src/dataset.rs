@@ -1,4 +1,4 @@
-//! What a data set is. Implement [`Dataset`] in a crate of your own to add one.
+//! The data set interface. Implement [`Dataset`] in your own crate to add one.
 
 use crate::datasets::{Cifar10, Mnist, Synthetic};
 use crate::{Error, LabeledImages, Normalization, Result};
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 /// Where a data set comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
-    /// What it shows, in a sentence.
+    /// Its contents, in one sentence.
     pub description: &'static str,
     /// Its home page.
     pub homepage: &'static str,
-    /// Under which licence, or what is known of it.
+    /// Its licence, or what is known about it.
     pub licence: &'static str,
-    /// Whom to cite.
+    /// The work to cite.
     pub citation: &'static str,
 }
 
-/// What a file's bytes must hash to, as lower-case hexadecimal digits.
+/// The expected checksum of a file, in lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
     /// SHA-256 of the file.
     Sha256(&'static str),
-    /// SHA-256 of what the gz file unpacks to; any recompression passes.
+    /// SHA-256 of the unpacked gz file, so any recompression passes.
     UnpackedSha256(&'static str),
-    /// MD5 of the file, where its publisher states no other.
+    /// MD5 of the file, if its publisher gives nothing better.
     Md5(&'static str),
 }
 
@@ -33,18 +33,18 @@ pub enum Checksum {
 pub struct RemoteFile {
     /// Its name in the data set's folder.
     pub name: String,
-    /// Addresses of the folder it lies in, tried in turn; each ends in a slash.
+    /// Addresses of the folder that contains it, tried in turn; each ends in a slash.
     pub mirrors: Vec<String>,
-    /// No more bytes than this are read.
+    /// At most this many bytes are read.
     pub max_bytes: u64,
-    /// What it must hash to.
+    /// Its expected checksum.
     pub checksum: Checksum,
 }
 
 /// What [`Dataset::verify`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
-    /// Every picture of the official set.
+    /// The complete official set.
     Official,
     /// Readable, but not the official set; says how it differs.
     Partial(String),
@@ -52,34 +52,35 @@ pub enum Verification {
     Generated,
 }
 
-/// A source of labelled pictures.
+/// A source of labelled images.
 pub trait Dataset: Send + Sync {
-    /// The name that configs and folders use.
+    /// The name used in configs and folders.
     fn name(&self) -> &str;
 
     /// The classes, in the order of the labels.
     fn class_names(&self) -> Vec<String>;
 
-    /// `[C, H, W]` of each picture.
+    /// `[C, H, W]` of each image.
     fn image_shape(&self) -> [usize; 3];
 
     /// Origin and licence.
     fn about(&self) -> About;
 
-    /// The files that [`crate::fetch`] downloads; none for a set that is drawn.
+    /// The files that [`crate::fetch`] downloads; none for a synthetic set.
     fn files(&self) -> Vec<RemoteFile> {
         Vec::new()
     }
 
-    /// Mean and deviation, for pictures scaled to [0, 1], that published work on this set uses.
+    /// Mean and standard deviation used by published work on this set, for images scaled to [0, 1].
     fn reference_normalization(&self) -> Normalization {
         Normalization::uniform(self.image_shape()[0], 0.5, 0.5)
     }
 
-    /// Reads the pictures from `data_dir/<name>/` or `data_dir` itself. Never downloads.
+    /// Reads the images from `data_dir/<name>/` or `data_dir` itself. Never downloads.
     fn load(&self, data_dir: &Path) -> Result<LabeledImages>;
 
-    /// The files that [`Self::load`] reads, so that a record can name them; none for a set that is drawn.
+    /// The files that [`Self::load`] reads, so that records can name them; none for a synthetic
+    /// set.
     fn local_files(&self, _data_dir: &Path) -> Result<Vec<PathBuf>> {
         Ok(Vec::new())
     }
@@ -101,7 +102,7 @@ pub fn builtin() -> Vec<Box<dyn Dataset>> {
     ]
 }
 
-/// The data folder: the one given, else `GANOMALY_DATA_DIR`, else `data`.
+/// The data folder: the given one, else `GANOMALY_DATA_DIR`, else `data`.
 pub fn data_dir(given: Option<&Path>) -> PathBuf {
     match (given, std::env::var_os("GANOMALY_DATA_DIR")) {
         (Some(path), _) => path.to_path_buf(),
@@ -110,13 +111,13 @@ pub fn data_dir(given: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Where the files of data set `name` may lie.
+/// The folders where the files of data set `name` may be.
 pub fn folders(data_dir: &Path, name: &str) -> Vec<PathBuf> {
     vec![data_dir.join(name), data_dir.to_path_buf()]
 }
 
-/// The first of `names` that is a file in the first folder that has one; else the first that is there in another form (a folder, a
-/// pipe, a link to nothing), which opening it then says.
+/// The first of `names` that is a file, in the first folder that has one; else the first that
+/// exists in another form (a folder, a pipe, a dangling link), which opening it then reports.
 pub(crate) fn find(folders: &[PathBuf], names: &[String]) -> Option<PathBuf> {
     let candidates = || folders.iter().flat_map(|f| names.iter().map(|n| f.join(n)));
     let there = |path: &PathBuf| path.symlink_metadata().is_ok();

@@ -1,4 +1,4 @@
-//! Fetching a data set's files: checked, capped, and never half-written.
+//! Downloads a data set's files: verified, limited in size, and never half-written.
 
 use crate::read::{hex, open, sha256};
 use crate::{Checksum, Dataset, Error, Limits, RemoteFile, Result};
@@ -11,18 +11,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// How to fetch.
+/// Settings for a download.
 #[derive(Clone, Debug)]
 pub struct FetchOptions {
-    /// The address of a folder to take files from instead of the known mirrors; also `GANOMALY_DATA_MIRROR`.
+    /// The address of a folder to use instead of the known mirrors; also `GANOMALY_DATA_MIRROR`.
     pub mirror: Option<String>,
-    /// How long to wait for a connection, and for an answer to begin.
+    /// How long to wait for a connection, and for the response to begin.
     pub patience: Duration,
-    /// A server slower than `min_bytes_per_s` on average over any such period is given up.
+    /// The download is abandoned if the average rate over a period of this length is below
+    /// `min_bytes_per_s`.
     pub stall: Duration,
-    /// The least acceptable rate.
+    /// The lowest acceptable rate.
     pub min_bytes_per_s: u64,
-    /// Once it is true, the download ends with [`Error::Interrupted`] and leaves nothing behind.
+    /// When set to true, the download stops with [`Error::Interrupted`] and leaves nothing behind.
     pub cancel: Arc<AtomicBool>,
 }
 
@@ -38,18 +39,18 @@ impl Default for FetchOptions {
     }
 }
 
-/// What a fetch reports as it goes.
+/// Progress reports from a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// The file is there already, with the right checksum.
+    /// The file is already present, with the right checksum.
     Present(&'a str),
-    /// So many bytes of the file have come, of so many where the server says so.
+    /// Bytes received so far, and the total if the server states it.
     Bytes(&'a str, u64, Option<u64>),
-    /// The file has come and its checksum is right.
+    /// The file has been downloaded and its checksum is right.
     Done(&'a str),
 }
 
-/// Downloads what is missing of a data set into `data_dir/<name>/` and returns that folder.
+/// Downloads the missing files of a data set into `data_dir/<name>/` and returns that folder.
 pub fn fetch(
     dataset: &dyn Dataset,
     data_dir: &Path,
@@ -86,7 +87,8 @@ pub fn fetch(
     Ok(folder)
 }
 
-/// One try at one address. The file appears under its name only when it is whole and right.
+/// One attempt at one address. The file appears under its name only when it is complete and
+/// correct.
 fn download(
     url: &str,
     file: &RemoteFile,
@@ -100,7 +102,7 @@ fn download(
         .build();
     let agent = ureq::Agent::new_with_config(config);
     let parts = parts(agent, url.to_string());
-    // Twice the time that the connection and the answer have each.
+    // Connection and response each have this time, so twice as much together.
     let total = match next(&parts, 2 * options.patience, options)? {
         Some(Part::Begins(total)) => total,
         Some(Part::Failed(problem)) => return Err(problem),
@@ -141,22 +143,23 @@ fn download(
     std::fs::rename(&partial.0, path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// What comes from a server.
+/// What a server sends.
 enum Part {
-    /// The answer, and how many bytes it will have, where the server says so.
+    /// The response begins; its size in bytes, if the server states it.
     Begins(Option<u64>),
     Bytes(Vec<u8>),
     Failed(String),
 }
 
-/// Asks and reads on a thread of its own, since nothing else can be ended at any time. The channel closes at the end of the stream.
+/// Sends the request and reads the response on a separate thread, because a blocking read could not
+/// be cancelled. The channel closes at the end of the stream.
 fn parts(agent: ureq::Agent, url: String) -> Receiver<Part> {
     let (sender, receiver) = sync_channel(4);
     std::thread::spawn(move || {
         let body = match agent.get(&url).call() {
             Ok(response) => response.into_body(),
             Err(e) => {
-                // Nobody may be listening any more, here and below.
+                // The receiver may be gone, here and below.
                 let _ = sender.send(Part::Failed(e.to_string()));
                 return;
             }
@@ -177,7 +180,8 @@ fn parts(agent: ureq::Agent, url: String) -> Receiver<Part> {
     receiver
 }
 
-/// The next part, none at the end; an error where it takes longer than `most`, or the download is to end.
+/// The next part, `None` at the end; an error if it takes longer than `most` or the download is
+/// cancelled.
 fn next(
     parts: &Receiver<Part>,
     most: Duration,
@@ -200,10 +204,11 @@ fn next(
     }
 }
 
-/// Removes what killed downloads of the same file left: nobody has written to it for longer than a download may be silent.
+/// Removes what killed downloads of the same file left: files not written to for longer than a
+/// download may stall.
 fn remove_left(partial: &Path, stall: Duration) {
     let left = || -> std::io::Result<()> {
-        // The clock of the file system, which other machines may share.
+        // The file system's clock, because other machines may share the file system.
         let now = std::fs::metadata(partial)?.modified()?;
         let name = partial.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let of = name.rsplit_once('.').map_or("", |(of, _)| of);
@@ -222,11 +227,11 @@ fn remove_left(partial: &Path, stall: Duration) {
         }
         Ok(())
     };
-    // Another download may do the same; what stays is found by the next.
+    // Another download may do the same at the same time; what remains is removed by the next.
     let _ = left();
 }
 
-/// A file under a temporary name, removed unless it was renamed.
+/// A file under a temporary name, removed unless it has been renamed.
 struct Partial(PathBuf);
 
 impl Drop for Partial {
@@ -235,7 +240,7 @@ impl Drop for Partial {
     }
 }
 
-/// Gives up servers that trickle: each period must bring its share of bytes.
+/// Detects servers that are too slow: each period must bring its share of bytes.
 struct Rate<'a> {
     options: &'a FetchOptions,
     since: Instant,

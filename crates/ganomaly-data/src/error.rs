@@ -1,15 +1,15 @@
-//! What can go wrong with data.
+//! The crate's errors.
 
 use std::path::{Path, PathBuf};
 
-/// The crate's result.
+/// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error that names the file or value, what is wrong with it, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Files that are not there.
+    /// Missing files.
     #[error(
         "the files of {dataset} are missing: {}.\nLooked in {}.\nPut them there, or fetch them with: cargo xtask data fetch {dataset}",
         files.join(", "), display(folders)
@@ -17,7 +17,7 @@ pub enum Error {
     MissingFiles {
         /// The data set's name.
         dataset: String,
-        /// The files wanted.
+        /// The required files.
         files: Vec<String>,
         /// Where they were looked for.
         folders: Vec<PathBuf>,
@@ -44,20 +44,20 @@ pub enum Error {
         attempts.join("\n"), shown(folder)
     )]
     Download {
-        /// The file wanted.
+        /// The requested file.
         file: String,
-        /// Each address with what went wrong there.
+        /// Each address and what went wrong there.
         attempts: Vec<String>,
         /// Where the file belongs.
         folder: PathBuf,
     },
-    /// A download that was asked to end.
+    /// A download that was cancelled.
     #[error("interrupted")]
     Interrupted,
     /// A setting outside its range.
     #[error("{0}")]
     Invalid(String),
-    /// An error of a tensor operation.
+    /// An error from a tensor operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }
@@ -85,8 +85,8 @@ fn display(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| shown(p)).collect::<Vec<_>>().join(" and ")
 }
 
-/// Text for people: what would move a terminal's cursor, colour its text or turn it around (escape
-/// sequences, marks of direction) is written out as `\u{1b}` and the like. Newlines and tabs stay.
+/// Text for display: characters that would move a terminal's cursor, colour its text or reverse it
+/// (escape sequences, direction marks) are escaped, as in `\u{1b}`. Newlines and tabs are kept.
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
@@ -100,8 +100,8 @@ pub fn printable(text: &str) -> String {
     printable
 }
 
-/// A path for people: as [`printable`], with newlines and tabs written out too, and bytes that are
-/// not UTF-8 as `\xff`.
+/// A path for display: as [`printable`], but newlines and tabs are escaped too, and bytes that are
+/// not UTF-8 are shown as `\xff`.
 pub fn shown(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {

@@ -1,9 +1,9 @@
-//! Pictures with labels, as bytes.
+//! Images with labels, as bytes.
 
 use crate::{Error, Result};
 
-/// Pictures `[N, C, H, W]` as bytes 0 to 255, with a label each. The first `official_train` pictures are the data set's
-/// official training part, the others its test part, both in file order.
+/// Images `[N, C, H, W]` as bytes 0 to 255, with one label each. The first `official_train` images
+/// are the data set's official training part, the others its test part, both in file order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabeledImages {
     pixels: Vec<u8>,
@@ -14,7 +14,8 @@ pub struct LabeledImages {
 }
 
 impl LabeledImages {
-    /// Puts pictures and labels together; `shape` is `[C, H, W]`. Fails where the counts disagree or a label has no class.
+    /// Combines images and labels; `shape` is `[C, H, W]`. Fails if the counts disagree or a label
+    /// has no class.
     pub fn new(
         pixels: Vec<u8>,
         shape: [usize; 3],
@@ -46,7 +47,7 @@ impl LabeledImages {
         Ok(Self { pixels, shape, labels, class_names, official_train })
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -61,7 +62,7 @@ impl LabeledImages {
         self.shape
     }
 
-    /// Each picture's class, an index into [`Self::class_names`].
+    /// Each image's class, an index into [`Self::class_names`].
     pub fn labels(&self) -> &[u8] {
         &self.labels
     }
@@ -71,12 +72,12 @@ impl LabeledImages {
         &self.class_names
     }
 
-    /// How many pictures the official training part has.
+    /// Number of images in the official training part.
     pub fn official_train(&self) -> usize {
         self.official_train
     }
 
-    /// The bytes `[C, H, W]` of picture `index`, or none where there is no such picture.
+    /// The bytes `[C, H, W]` of image `index`, or `None` if there is no such image.
     pub fn image(&self, index: usize) -> Option<&[u8]> {
         let each: usize = self.shape.iter().product();
         self.pixels.get(index.checked_mul(each)?..(index + 1).checked_mul(each)?)

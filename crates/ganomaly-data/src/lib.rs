@@ -1,10 +1,10 @@
 #![doc = include_str!("../README.md")]
 //!
-//! # The way of the data
+//! # Data flow
 //!
-//! A [`Dataset`] loads [`LabeledImages`] (u8, `[N, C, H, W]`), a [`Split`] names which of them
-//! train and which test, and [`Batches`] resizes and normalises them on a thread of its own into
-//! float tensors.
+//! A [`Dataset`] loads [`LabeledImages`] (u8, `[N, C, H, W]`), a [`Split`] selects images for
+//! training and testing, and [`Batches`] resizes and normalises them into float tensors on a
+//! separate thread.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

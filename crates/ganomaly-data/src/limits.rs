@@ -1,20 +1,20 @@
-//! How much is read at most, whatever a file says of itself.
+//! Upper limits on reading, whatever a file's header says.
 
 use crate::{Error, Result};
 
-/// Bounds on what readers take. A file beyond one is refused with an error that names it, the bound and how to raise it; nothing is
-/// allocated on the word of a header alone.
+/// Limits for readers. A file beyond one is rejected with an error that names the file, the limit
+/// and how to raise it; nothing is allocated based on a header alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of a file, as it lies on the disk and once it is unpacked. `GANOMALY_MAX_FILE_BYTES`.
+    /// Maximum size of a file in bytes, on disk and unpacked. `GANOMALY_MAX_FILE_BYTES`.
     pub file_bytes: u64,
-    /// Most pictures of a data file. `GANOMALY_MAX_PICTURES`.
+    /// Maximum number of images in a data file. `GANOMALY_MAX_PICTURES`.
     pub pictures: usize,
-    /// Most pixels, width times height, of one picture. `GANOMALY_MAX_PIXELS`.
+    /// Maximum number of pixels (width times height) in one image. `GANOMALY_MAX_PIXELS`.
     pub pixels: u64,
 }
 
-/// 1 GiB a file, a million pictures a data file, 64 Mi pixels a picture (8192×8192).
+/// 1 GiB per file, a million images per data file, 64 Mi pixels per image (8192×8192).
 impl Default for Limits {
     fn default() -> Self {
         Self { file_bytes: 1 << 30, pictures: 1_000_000, pixels: 1 << 26 }
@@ -22,7 +22,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The defaults, each replaced by its environment variable where that is set. Fails on a value that is no number above 0.
+    /// The defaults, each replaced by its environment variable if that is set. Fails on a value
+    /// that is not a number above 0.
     pub fn from_env() -> Result<Self> {
         let mut limits = Self::default();
         if let Some(n) = variable("GANOMALY_MAX_FILE_BYTES")? {

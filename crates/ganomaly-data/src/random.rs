@@ -1,10 +1,10 @@
-//! Seeded random numbers, a generator for each purpose.
+//! Seeded random numbers, with one generator per purpose.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What random numbers are for. Generators of different purposes never share a number, whatever
-/// the seed: the purpose is a part of ChaCha's key. `ganomaly-model` draws weights from `weights `.
+/// The purpose of random numbers. Generators for different purposes are independent streams for
+/// every seed: the purpose is part of ChaCha's key. `ganomaly-model` draws weights with `weights `.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purpose(pub [u8; 8]);
 
@@ -15,10 +15,10 @@ impl Purpose {
     pub const TEST_ORDER: Self = Self(*b"test    ");
     /// Images held out for validation.
     pub const VALIDATION: Self = Self(*b"validate");
-    /// Test images kept where their number is limited; 0 for normal ones, 1 for anomalies.
+    /// Test images kept if their number is limited; 0 for normal ones, 1 for anomalies.
     pub const TEST_LIMIT: Self = Self(*b"limit   ");
 
-    /// The generator of a seed; each `number` gives another.
+    /// The generator for a seed; each `number` gives another stream.
     pub fn generator(self, seed: u64, number: u64) -> ChaCha8Rng {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -29,8 +29,8 @@ impl Purpose {
     }
 }
 
-/// The indices in a random order. Fisher-Yates written out, so that no version of a library
-/// changes it.
+/// The indices in random order. Fisher-Yates is implemented here, so that library updates cannot
+/// change the order.
 pub fn shuffled(indices: &[u32], seed: u64, purpose: Purpose, number: u64) -> Vec<u32> {
     let mut rng = purpose.generator(seed, number);
     let mut order = indices.to_vec();

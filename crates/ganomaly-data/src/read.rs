@@ -1,4 +1,4 @@
-//! Strict reading: nothing is allocated on the word of a header, and every byte must be accounted for.
+//! Strict reading: nothing is allocated based on a header, and every byte must be accounted for.
 
 use crate::{Error, Limits, Result};
 use flate2::read::MultiGzDecoder;
@@ -7,8 +7,9 @@ use std::fs::{File, Metadata};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-/// Opens a file for reading and tells its size. Symbolic links are followed; what is no regular file (a folder, a pipe, a device), and what
-/// is larger than `most` bytes, is refused before it is opened.
+/// Opens a file for reading and returns its size. Symbolic links are followed. Anything that is not
+/// a regular file (a folder, a pipe, a device) or is larger than `most` bytes is rejected before it
+/// is opened.
 pub fn open_file(path: &Path, most: u64) -> Result<(File, u64)> {
     open_within(path, most, "")
 }
@@ -22,7 +23,7 @@ impl Limits {
 
 fn open_within(path: &Path, most: u64, raise: &str) -> Result<(File, u64)> {
     let io = |e| Error::io(path, e);
-    // Asked before opening: to open a pipe is to wait for its writer.
+    // Checked before opening: opening a pipe would wait for its writer.
     let metadata = std::fs::metadata(path).map_err(|e| {
         if e.kind() == std::io::ErrorKind::NotFound && path.is_symlink() {
             Error::malformed(path, "a symbolic link to something that is not there")
@@ -32,7 +33,7 @@ fn open_within(path: &Path, most: u64, raise: &str) -> Result<(File, u64)> {
     })?;
     regular(path, &metadata, most, raise)?;
     let file = File::open(path).map_err(io)?;
-    // Asked again of what was opened, which may have taken the other's place.
+    // Checked again for the opened file, which may have replaced the other one.
     let metadata = file.metadata().map_err(io)?;
     regular(path, &metadata, most, raise)?;
     Ok((file, metadata.len()))
@@ -54,7 +55,7 @@ fn regular(path: &Path, metadata: &Metadata, most: u64, raise: &str) -> Result<(
     Ok(())
 }
 
-/// A whole text file of at most `most` bytes.
+/// Reads a whole text file of at most `most` bytes.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
     String::from_utf8(read_bytes(path, most)?).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
@@ -62,11 +63,11 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
     })
 }
 
-/// A whole file of at most `most` bytes.
+/// Reads a whole file of at most `most` bytes.
 pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
     let (file, len) = open_file(path, most)?;
     let mut bytes = Vec::with_capacity(len as usize);
-    // One more, so that a file that grew is noticed.
+    // One more byte, so that a file that grew is noticed.
     file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
     if bytes.len() as u64 > most {
         return Err(Error::malformed(path, format!("more than the {most} bytes that are read")));
@@ -81,13 +82,13 @@ const MOST_DENSE: u64 = 1032;
 pub(crate) struct Source {
     /// Fails beyond the limit on a file's bytes.
     pub reader: Box<dyn Read>,
-    /// No more bytes than this can be in it.
+    /// The file cannot contain more bytes than this.
     pub most: u64,
-    /// Whether `most` is their number.
+    /// Whether `most` is the exact size.
     pub exact: bool,
 }
 
-/// The bytes of a file: through gz where its first two say so, as they are otherwise.
+/// The bytes of a file: decompressed if the first two are those of gz, else as they are.
 pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Source> {
     let (file, len) = limits.open(path)?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
@@ -95,7 +96,7 @@ pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Source> {
     let packed = start.starts_with(&[0x1f, 0x8b]);
     let capped = |reader| Box::new(Capped { reader, left: limits.file_bytes });
     Ok(if packed {
-        // Every member, as gzip and Python read them.
+        // All gz members, as gzip and Python read them.
         let reader = capped(Box::new(MultiGzDecoder::new(reader)) as Box<dyn Read>);
         Source { reader, most: len.saturating_mul(MOST_DENSE), exact: false }
     } else {
@@ -103,7 +104,7 @@ pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Source> {
     })
 }
 
-/// A reader that fails when more bytes come than it may give.
+/// A reader that fails after more than `left` bytes.
 pub(crate) struct Capped {
     pub reader: Box<dyn Read>,
     pub left: u64,
@@ -121,7 +122,7 @@ impl Read for Capped {
     }
 }
 
-/// Appends exactly `len` bytes to `buffer`, whose space grows with what has really been read.
+/// Appends exactly `len` bytes to `buffer`, which grows only with what has been read.
 pub(crate) fn append(
     reader: &mut dyn Read,
     len: usize,
@@ -141,7 +142,7 @@ pub(crate) fn append(
     }
 }
 
-/// Refuses bytes beyond the expected end (and, in a gz file, a wrong checksum).
+/// Rejects bytes beyond the expected end (and, in a gz file, a wrong checksum).
 pub(crate) fn expect_end(reader: &mut dyn Read, path: &Path) -> Result<()> {
     let mut byte = [0];
     match reader.read(&mut byte) {
@@ -156,7 +157,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// SHA-256 of everything a reader gives.
+/// SHA-256 of everything a reader returns.
 pub(crate) fn sha256(mut reader: impl Read, path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];

@@ -1,18 +1,21 @@
-//! Which pictures train and which test.
+//! Splits of images into training and test sets.
 
 use crate::{Error, Purpose, Result, numpy};
 use std::fmt;
 use std::str::FromStr;
 
-/// How normal and anomalous pictures are shared out.
+/// How normal and anomalous images are divided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SplitKind {
-    /// One class is anomalous. Normals of both official parts are pooled and shuffled; 80 % train, 20 % test; every anomaly tests.
+    /// One class is anomalous. Normal images of both official parts are pooled and shuffled: 80 %
+    /// for training, 20 % for testing. All anomalies are test images.
     #[default]
     LeaveOneClassOut,
-    /// One class is anomalous. Normals of the official training part train, those of the test part test; every anomaly tests.
+    /// One class is anomalous. Normal images of the official training part are for training, those
+    /// of the test part for testing. All anomalies are test images.
     Official,
-    /// One class is normal. Its pictures in the official training part train; the whole official test part tests.
+    /// One class is normal. Its images in the official training part are for training, the whole
+    /// official test part for testing.
     OneClass,
 }
 
@@ -41,19 +44,20 @@ impl FromStr for SplitKind {
     }
 }
 
-/// Pictures by their position in the data set, official training part first.
+/// Images by their position in the data set, official training part first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Normal pictures to train on.
+    /// Normal images to train on.
     pub train: Vec<u32>,
-    /// Pictures to test on, normal ones first.
+    /// Images to test on, normal ones first.
     pub test: Vec<u32>,
-    /// For each test picture, whether it is anomalous.
+    /// For each test image, whether it is anomalous.
     pub test_is_anomaly: Vec<bool>,
 }
 
 impl Split {
-    /// The split of that kind with `class` as its anomalous (or, in `one-class`, normal) class. Only `leave-one-class-out` depends on `seed`.
+    /// The split of the given kind with `class` as the anomalous (for `one-class`: normal) class.
+    /// Only `leave-one-class-out` depends on `seed`.
     pub fn new(
         kind: SplitKind,
         labels: &[u8],
@@ -70,9 +74,10 @@ impl Split {
         }
     }
 
-    /// As the published code does it for a seed (lib/data.py, `get_*_anomaly_dataset` with `manualseed`): normals of
-    /// both parts pooled in file order, shuffled by NumPy's legacy generator, the first int(0.8·n) train. The test set is
-    /// the rest, then the anomalies of the training part, then those of the test part.
+    /// As in the published code with a seed (lib/data.py, `get_*_anomaly_dataset` with
+    /// `manualseed`): normal images of both parts are pooled in file order and shuffled by NumPy's
+    /// legacy generator; the first int(0.8·n) are the training set. The test set is the rest, then
+    /// the anomalies of the training part, then those of the test part.
     pub fn leave_one_class_out(
         labels: &[u8],
         official_train: usize,
@@ -88,7 +93,7 @@ impl Split {
         Self::build(normal, rest, anomalous)
     }
 
-    /// As the published code does it without a seed: nothing is pooled or shuffled.
+    /// As in the published code without a seed: nothing is pooled or shuffled.
     pub fn official(labels: &[u8], official_train: usize, abnormal: u8) -> Result<Self> {
         let (mut normal, anomalous) = divide(labels, official_train, |l| l != abnormal)?;
         let test_normal =
@@ -96,7 +101,7 @@ impl Split {
         Self::build(normal, test_normal, anomalous)
     }
 
-    /// One class is normal, every other anomalous; anomalies of the training part are not used.
+    /// One class is normal, all others are anomalous; anomalies of the training part are not used.
     pub fn one_class(labels: &[u8], official_train: usize, normal_class: u8) -> Result<Self> {
         let (mut normal, mut anomalous) = divide(labels, official_train, |l| l == normal_class)?;
         let test_normal =
@@ -119,8 +124,9 @@ impl Split {
         Ok(Self { train, test: [normal, anomalous].concat(), test_is_anomaly })
     }
 
-    /// Keeps the first `train` training pictures and `test` test pictures drawn by the seed, in their order, both
-    /// kinds in proportion and at least one of each.
+    /// Keeps the first `train` training images, and `test` randomly drawn test images in their
+    /// original order. Normal images and anomalies keep their proportion, with at least one of
+    /// each.
     pub fn limit(mut self, train: Option<usize>, test: Option<usize>, seed: u64) -> Self {
         self.train.truncate(train.unwrap_or(usize::MAX));
         let Some(test) = test.filter(|&t| t < self.test.len()) else { return self };
@@ -144,7 +150,7 @@ impl Split {
     }
 }
 
-/// Positions of normal and of other pictures, in file order.
+/// Positions of normal and of other images, in file order.
 fn divide(
     labels: &[u8],
     official_train: usize,

@@ -1,4 +1,4 @@
-//! From bytes to the network's numbers: crop, resize, normalise.
+//! From bytes to the network's input: crop, resize, normalise.
 
 use crate::{Error, Result};
 use fast_image_resize::images::{Image, ImageRef};
@@ -9,9 +9,9 @@ use std::str::FromStr;
 /// Which normalisation a run uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Normalize {
-    /// What published work on the data set uses. For MNIST it gives numbers in [−0.42, 2.82], of which the generator's tanh
-    /// reaches only those up to 1: every bright pixel has an error that no training removes. It is the default because the
-    /// published numbers were made with it.
+    /// What published work on the data set uses. For MNIST it gives values in [−0.42, 2.82], of
+    /// which the generator's tanh reaches only those up to 1: every bright pixel has an error that
+    /// training cannot remove. It is the default because the published results were made with it.
     #[default]
     Reference,
     /// To [−1, 1], the range of tanh.
@@ -39,7 +39,7 @@ impl FromStr for Normalize {
     }
 }
 
-/// Mean and standard deviation of each channel, for numbers in [0, 1].
+/// Mean and standard deviation of each channel, for values in [0, 1].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalization {
     /// Subtracted.
@@ -49,13 +49,13 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// The same for each of `channels` channels.
+    /// The same values for each of `channels` channels.
     pub fn uniform(channels: usize, mean: f32, std: f32) -> Self {
         Self { mean: vec![mean; channels], std: vec![std; channels] }
     }
 }
 
-/// The way of every picture into the network.
+/// Converts images to network input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transform {
     /// Side of the result.
@@ -65,7 +65,7 @@ pub struct Transform {
 }
 
 impl Transform {
-    /// Refuses a size of 0 and normalisations that do not fit `channels` channels.
+    /// Rejects sizes outside 1 to 16384 and normalisations that do not fit `channels` channels.
     pub fn check(&self, channels: usize) -> Result<()> {
         let Normalization { mean, std } = &self.normalization;
         if self.image_size == 0 || self.image_size > 1 << 14 {
@@ -80,8 +80,8 @@ impl Transform {
         Ok(())
     }
 
-    /// Writes picture `[C, H, W]` to `out`, `[C, S, S]`, as `(v / 255 − mean) / std`: torchvision's `Resize`, `CenterCrop`,
-    /// `ToTensor` and `Normalize`.
+    /// Writes image `[C, H, W]` to `out`, `[C, S, S]`, as `(v / 255 − mean) / std`: torchvision's
+    /// `Resize`, `CenterCrop`, `ToTensor` and `Normalize`.
     pub fn apply(&self, picture: &[u8], shape: [usize; 3], out: &mut [f32]) -> Result<()> {
         let size = self.image_size;
         let resized = resize(picture, shape, size)?;
@@ -97,8 +97,9 @@ impl Transform {
     }
 }
 
-/// The centred square of picture `[C, H, W]`, resized to `[C, size, size]` as Pillow's antialiased bilinear filter does
-/// it, within a grey level. A picture of that size is returned as it is.
+/// The centred square of image `[C, H, W]`, resized to `[C, size, size]` with the same result as
+/// Pillow's antialiased bilinear filter to within one grey level. An image that already has this
+/// size is returned unchanged.
 pub fn resize(
     picture: &[u8],
     [c, h, w]: [usize; 3],

@@ -1,4 +1,4 @@
-//! Downloads from a server of the test's own that is good, bad or slow.
+//! Downloads from a local test server that is good, bad or slow.
 
 use ganomaly_data::{
     About, Checksum, Dataset, Error, FetchOptions, LabeledImages, Progress, RemoteFile, Result,
@@ -51,15 +51,15 @@ enum Server {
     Truncated,
     Altered,
     Missing,
-    /// Sends more than any file has, without saying how much.
+    /// Sends more than the file's limit, without stating the size.
     Endless,
-    /// One byte every so often.
+    /// One byte at a time, slowly.
     Trickle,
     /// Headers, then silence.
     Silent,
 }
 
-/// Serves every request in the given way; returns the address and the count of requests.
+/// Serves every request in the given way; returns the address and a request counter.
 fn serve(kind: Server) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -68,7 +68,7 @@ fn serve(kind: Server) -> (String, Arc<AtomicUsize>) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             count.fetch_add(1, Ordering::SeqCst);
-            // The client hangs up on bad servers: that is no failure of this one.
+            // The client hangs up on bad servers; that is not a failure here.
             let _ = answer(stream.unwrap(), kind);
         }
     });

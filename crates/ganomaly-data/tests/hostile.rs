@@ -1,4 +1,4 @@
-//! Files that a stranger made, or that are no files at all.
+//! Malicious files, and paths that are not files at all.
 
 #![cfg(unix)]
 
@@ -28,7 +28,7 @@ fn idx(dims: &[u32], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A small MNIST without its training pictures.
+/// A small MNIST without its training images.
 fn rest_of_mnist(dir: &Path) {
     fs::write(dir.join("train-labels-idx1-ubyte"), idx(&[2], &[1, 2])).unwrap();
     fs::write(dir.join("t10k-images-idx3-ubyte"), idx(&[1, 28, 28], &[7; 784])).unwrap();
@@ -55,7 +55,7 @@ fn what_is_no_regular_file_is_refused_before_it_is_opened() {
     fs::create_dir(&path).unwrap();
     refused(dir.path(), &limits, &[IMAGES, "a folder; name a file"]);
     fs::remove_dir(&path).unwrap();
-    // Opening a pipe that nobody writes to would wait for ever.
+    // Opening a pipe without a writer would block forever.
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     refused(dir.path(), &limits, &[IMAGES, "a pipe or a device"]);
     fs::remove_file(&path).unwrap();
@@ -67,7 +67,8 @@ fn what_is_no_regular_file_is_refused_before_it_is_opened() {
     fs::remove_file(&path).unwrap();
     symlink(&path, &path).unwrap();
     refused(dir.path(), &limits, &[IMAGES]);
-    // A folder of the name, as some unpackers leave it, does not hide a file of the other spelling.
+    // A folder of that name, as some unpackers create it, does not hide a file with the other
+    // spelling.
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     fs::write(dir.path().join("train-images.idx3-ubyte"), pictures()).unwrap();
@@ -114,15 +115,15 @@ fn bombs_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let packed = dir.path().join(format!("{IMAGES}.gz"));
     rest_of_mnist(dir.path());
-    // More than its header says: noticed at the first byte too many, though a gigabyte would follow.
+    // More than its header says: noticed at the first extra byte, although many more follow.
     let bomb = gz(&vec![0; 4 << 20]);
     let members = [gz(&pictures()), bomb.repeat(64)].concat();
     fs::write(&packed, members).unwrap();
     refused(dir.path(), &Limits::default(), &[".gz", "bytes after the expected end"]);
-    // A header that promises more than can be packed into the file.
+    // A header that promises more than the file could unpack to.
     fs::write(&packed, gz(&idx(&[900_000, 28, 28], &[0; 100]))).unwrap();
     refused(dir.path(), &Limits::default(), &["promises 705600000 bytes", "can be packed into it"]);
-    // The file's limit holds for what it unpacks to.
+    // The file limit also applies to the unpacked size.
     fs::write(&packed, gz(&pictures())).unwrap();
     let small = Limits { file_bytes: 1000, ..Limits::default() };
     refused(
@@ -141,7 +142,7 @@ fn bombs_are_refused() {
 fn an_archive_with_an_endless_name_costs_no_memory() {
     let dir = tempfile::tempdir().unwrap();
     let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
-    // An entry of GNU tar that gives the next one's name, with 300 MB of it.
+    // A GNU tar entry that holds the next entry's name, of 300 MB.
     let mut header = tar::Header::new_gnu();
     header.set_path("././@LongLink").unwrap();
     header.set_entry_type(tar::EntryType::GNULongName);
@@ -159,7 +160,7 @@ fn an_archive_with_an_endless_name_costs_no_memory() {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let peak = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
         let kilobytes: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
-        // With the other tests of this process, the bombs' buffers among them.
+        // Includes the other tests in this process, with their large buffers.
         assert!(kilobytes < 200_000, "{kilobytes} kB");
     }
 }

@@ -1,4 +1,4 @@
-//! MNIST in memory: alone in its process, so that nothing else is counted.
+//! MNIST's memory use, in a separate process so that nothing else is counted.
 
 #![cfg(target_os = "linux")]
 
@@ -7,7 +7,7 @@ mod skip;
 
 use ganomaly_data::{Dataset, datasets::Mnist};
 
-/// Kilobytes of a line of /proc/self/status.
+/// The kilobytes in a line of /proc/self/status.
 fn status(key: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find(|l| l.starts_with(key)).unwrap();

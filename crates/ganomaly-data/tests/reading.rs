@@ -1,4 +1,4 @@
-//! Files as they come: plain, packed, in several places, and broken in every way.
+//! Data files: plain, compressed, in several locations, and broken in various ways.
 
 #[path = "../../../tests/skip.rs"]
 mod skip;
@@ -32,7 +32,7 @@ fn labels(n: u32) -> Vec<u8> {
     idx(&[n], &(0..n).map(|i| (i % 10) as u8).collect::<Vec<_>>())
 }
 
-/// A small MNIST: 20 + 10 pictures.
+/// A small MNIST: 20 + 10 images.
 fn write_mnist(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("train-images-idx3-ubyte"), pictures(20)).unwrap();
@@ -57,7 +57,7 @@ fn tar_gz(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, bytes) in entries {
         let mut header = tar::Header::new_gnu();
-        // Written raw, since the builder refuses paths that lead out.
+        // Written directly, because the builder rejects paths that lead outside.
         header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_size(bytes.len() as u64);
         header.set_entry_type(tar::EntryType::Regular);

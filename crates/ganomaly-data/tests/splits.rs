@@ -1,4 +1,4 @@
-//! Splits against the published code's, and their laws.
+//! Splits: compared with the published code's, and their invariants.
 
 use flate2::read::GzDecoder;
 use ganomaly_data::{Purpose, Split, SplitKind, shuffled};

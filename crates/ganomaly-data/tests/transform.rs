@@ -1,4 +1,4 @@
-//! Resizing against Pillow's, normalisation, and batches.
+//! Resizing compared with Pillow, normalisation, and batches.
 
 use candle_core::Device;
 use ganomaly_data::datasets::Synthetic;
@@ -106,7 +106,7 @@ fn impossible_batches_say_why() {
     check(vec![0], colour, "does not fit 1 channels");
 }
 
-/// A data set of somebody else's: five methods, nothing of this crate's insides.
+/// A third-party data set: five methods, and none of this crate's internals.
 struct Stripes;
 
 impl Dataset for Stripes {

@@ -1,4 +1,4 @@
-//! A chain of layers as launches: forward, and the gradients asked for.
+//! A chain of layers as launches: the forward pass and the requested gradients.
 
 use crate::launch::{Buffer, Builder, THREADS};
 use crate::layers::{
@@ -7,12 +7,12 @@ use crate::layers::{
 };
 use ganomaly_model::layers::{LayerKind, MOMENTUM};
 
-/// Sizes of activations: runs, pictures of a run, height, width, channels.
+/// Sizes of activations: runs, images per run, height, width, channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Runs side by side, G.
+    /// Number of runs, G.
     pub runs: usize,
-    /// Pictures of a run.
+    /// Images per run.
     pub n: usize,
     /// Height.
     pub h: usize,
@@ -23,12 +23,12 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Numbers of all runs.
+    /// Elements of all runs.
     pub(crate) fn len(self) -> usize {
         self.runs * self.run_len()
     }
 
-    /// Numbers of one run.
+    /// Elements of one run.
     pub fn run_len(self) -> usize {
         self.rows() * self.c
     }
@@ -43,14 +43,14 @@ impl Extent {
     }
 }
 
-/// Activations: where, and of what size.
+/// Activations: their buffer and size.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbers {
     pub buffer: Buffer,
     pub extent: Extent,
 }
 
-/// Tensors of all runs side by side: where, and how far apart runs are.
+/// Tensors of all runs: their buffer, and the distance between runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Arena {
     pub buffer: Buffer,
@@ -64,31 +64,31 @@ struct Place {
     running: usize,
 }
 
-/// The layers with their places in the arenas.
+/// The layers with their positions in the arenas.
 #[derive(Clone, Debug)]
 pub struct Chain {
     layers: Vec<(LayerKind, Place)>,
-    /// Numbers that the parameters take.
+    /// Elements of the parameters.
     pub parameters: usize,
-    /// Numbers that the running statistics take.
+    /// Elements of the running statistics.
     pub running: usize,
 }
 
-/// What a chain's backward pass needs of its forward pass.
+/// What a chain's backward pass needs from its forward pass.
 #[derive(Debug)]
 pub struct Tape(Vec<Saved>);
 
 #[derive(Clone, Copy, Debug)]
 struct Saved {
-    /// What went into the layer.
+    /// The layer's input.
     x: Numbers,
-    /// What came out.
+    /// The layer's output.
     y: Numbers,
     /// A normalisation's statistics, [G, 2, C].
     statistics: Option<Buffer>,
 }
 
-/// Gradients to compute: where those of the parameters go, and whether they are added to what is there.
+/// Where the parameters' gradients go, and whether they are added to what is there.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     pub gradients: Arena,
@@ -96,7 +96,7 @@ pub struct Target {
 }
 
 impl Chain {
-    /// Lays the tensors of `layers` out from `parameters` and `running` on.
+    /// Lays out the tensors of `layers`, starting at `parameters` and `running`.
     pub fn new(layers: &[LayerKind], parameters: usize, running: usize) -> Self {
         let (mut p, mut r) = (parameters, running);
         let layers = layers
@@ -118,7 +118,7 @@ impl Chain {
         Self { layers, parameters: p - parameters, running: r - running }
     }
 
-    /// The forward pass of training: batch normalisation by each run's own batch.
+    /// The forward pass of training: batch normalisation with each run's own batch.
     pub fn forward(&self, b: &mut Builder, weights: Arena, x: Numbers) -> (Numbers, Tape) {
         let mut tape = Vec::with_capacity(self.layers.len());
         let mut x = x;
@@ -130,7 +130,8 @@ impl Chain {
         (x, Tape(tape))
     }
 
-    /// The forward pass of scoring, by the running statistics or, without them, by each batch's own; nothing is kept.
+    /// The forward pass of scoring, with the running statistics or, without them, each batch's own;
+    /// nothing is kept.
     pub fn infer(
         &self,
         b: &mut Builder,
@@ -151,7 +152,7 @@ impl Chain {
         x
     }
 
-    /// Moves the active runs' running statistics towards those of a training pass.
+    /// Moves the running statistics of active runs towards those of a training pass.
     pub fn track(&self, b: &mut Builder, (running, active): (Arena, Buffer), tape: &Tape) {
         for (&(kind, place), saved) in self.layers.iter().zip(&tape.0) {
             let (LayerKind::BatchNorm { .. }, Some(stats)) = (kind, saved.statistics) else {
@@ -168,7 +169,8 @@ impl Chain {
         }
     }
 
-    /// The input's gradient, borrowed, from that of the output, which is given back; with a target, the parameters' too.
+    /// The gradient of the input (borrowed) from that of the output (released); with a target, also
+    /// those of the parameters.
     pub fn backward(
         &self,
         b: &mut Builder,
@@ -185,7 +187,7 @@ impl Chain {
         dy
     }
 
-    /// The parameters' gradients alone: nothing before the first layer asks for its input's.
+    /// Only the parameters' gradients: the first layer's input gradient is not needed.
     pub fn backward_parameters(
         &self,
         b: &mut Builder,
@@ -205,7 +207,7 @@ impl Chain {
         b.release(dy.buffer);
     }
 
-    /// Gives back all that a tape holds but the chain's input.
+    /// Releases everything that a tape holds except the chain's input.
     pub fn release(b: &mut Builder, tape: Tape) {
         for saved in tape.0 {
             b.release(saved.y.buffer);
@@ -216,7 +218,8 @@ impl Chain {
     }
 }
 
-/// What comes out of a layer, a normalisation's by running statistics or, without them, by its batch's own.
+/// A layer's forward pass; a normalisation uses the running statistics or, without them, those of
+/// its batch.
 fn layer_forward(
     b: &mut Builder,
     weights: Arena,
@@ -246,7 +249,8 @@ fn layer_forward(
     Saved { x, y, statistics }
 }
 
-/// The gradient of a convolution's weight. A normalisation's parameters get theirs on the way to its input's.
+/// The gradient of a convolution's weight. Those of a normalisation's parameters are computed with
+/// its input's.
 fn parameters_backward(
     b: &mut Builder,
     (kind, place): (LayerKind, Place),
@@ -260,7 +264,7 @@ fn parameters_backward(
     }
 }
 
-/// The gradient of a layer's input; that of its output is given back.
+/// The gradient of a layer's input; that of its output is released.
 fn input_backward(
     b: &mut Builder,
     weights: Arena,

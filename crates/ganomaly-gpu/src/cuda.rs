@@ -1,4 +1,5 @@
-//! A program on a card: one stream, every buffer for good, and each list of launches recorded once as a CUDA graph and replayed.
+//! A program on a GPU: one stream, permanent buffers, and each list of launches recorded once as a
+//! CUDA graph and replayed.
 
 #![allow(unsafe_code)]
 
@@ -19,16 +20,16 @@ use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-// SAFETY: plain numbers in C's layout, the same as in the kernels.
+// SAFETY: plain numbers in C layout, the same as in the kernels.
 unsafe impl DeviceRepr for Args {}
 
-/// The oldest driver's CUDA, major and minor. `cuEventElapsedTime_v2` came with it; the driver's
-/// library is searched for a function when it is first called, and cudarc panics where it is not
-/// there.
+/// The CUDA version of the oldest supported driver, major and minor. It introduced
+/// `cuEventElapsedTime_v2`; cudarc looks up a driver function when it is first called, and panics
+/// if it is missing.
 const OLDEST_DRIVER: (i32, i32) = (12, 8);
 
-/// Compiles the kernels to PTX for a compute capability, e.g. (9, 0), once a process. Needs the
-/// run-time compiler's library, but no card.
+/// Compiles the kernels to PTX for a compute capability, e.g. (9, 0), once per process. Needs the
+/// run-time compiler's library, but no GPU.
 pub fn compile(capability: (i32, i32), precision: Precision) -> Result<Ptx> {
     static ALL: Once<((i32, i32), Precision), Ptx> = Once::new();
     ALL.get((capability, precision), || compile_now(capability, precision))
@@ -55,19 +56,19 @@ fn compile_now((major, minor): (i32, i32), precision: Precision) -> Result<Ptx> 
     })
 }
 
-/// An error where the run-time compiler is not there.
+/// Returns an error if the run-time compiler is missing.
 fn check_compiler() -> Result<()> {
-    // SAFETY: opens a library that has no business but to compile.
+    // SAFETY: only opens the compiler's library.
     match unsafe { cudarc::nvrtc::sys::is_culib_present() } {
         true => Ok(()),
         false => Err(Error::NoCompiler("libnvrtc.so")),
     }
 }
 
-/// How many cards the driver knows: none where there is a driver, but no card. An error where there
-/// is no driver, or one too old. Whatever calls the driver asks this first.
+/// The number of GPUs that the driver knows, 0 if it has none. An error if there is no driver, or
+/// it is too old. Everything that calls the driver checks this first.
 pub fn cards() -> Result<usize> {
-    // SAFETY: opens the driver's library.
+    // SAFETY: only opens the driver's library.
     if !unsafe { cudarc::driver::sys::is_culib_present() } {
         return Err(Error::NoDriver("libcuda.so"));
     }
@@ -82,7 +83,7 @@ pub fn cards() -> Result<usize> {
     }
 }
 
-/// Opens a card, or says why it cannot be.
+/// Opens a GPU, or returns why that is impossible.
 fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
     let there = cards()?;
     if ordinal >= there {
@@ -91,28 +92,28 @@ fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
     CudaContext::new(ordinal).map_err(failed("opening the card"))
 }
 
-/// Bytes of a card's memory, free and in all.
+/// A GPU's memory in bytes, free and total.
 fn memory(context: &CudaContext) -> Result<(usize, usize)> {
     let ask = failed("asking for free memory");
-    // Buffers are freed in their stream's order, and their memory is free once the card is behind it.
+    // Buffers are freed in stream order, so their memory becomes free only when the GPU gets there.
     context.synchronize().map_err(&ask)?;
     context.mem_get_info().map_err(&ask)
 }
 
-/// What there is to know about a card before it is used.
+/// Information about a GPU before it is used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     /// Its name.
     pub name: String,
     /// Its compute capability.
     pub capability: (i32, i32),
-    /// MiB of memory, free and in all.
+    /// Memory in MiB, free and total.
     pub memory_mib: (usize, usize),
-    /// The newest CUDA that its driver knows, major and minor.
+    /// The newest CUDA version that its driver supports, major and minor.
     pub driver: (i32, i32),
 }
 
-/// Describes a card.
+/// Describes a GPU.
 pub fn describe(ordinal: usize) -> Result<Description> {
     let context = open(ordinal)?;
     let ask = failed("describing the card");
@@ -125,7 +126,7 @@ pub fn describe(ordinal: usize) -> Result<Description> {
     })
 }
 
-/// The newest CUDA that the driver knows.
+/// The newest CUDA version that the driver supports.
 fn driver_version() -> Result<(i32, i32)> {
     let mut version = 0;
     // SAFETY: writes one number.
@@ -135,7 +136,7 @@ fn driver_version() -> Result<(i32, i32)> {
     Ok((version / 1000, version % 1000 / 10))
 }
 
-/// The CUDA that the run-time compiler is of.
+/// The CUDA version of the run-time compiler.
 fn compiler_version() -> Result<(i32, i32)> {
     let (mut major, mut minor) = (0, 0);
     // SAFETY: writes two numbers.
@@ -156,7 +157,7 @@ fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
     }
 }
 
-/// A program's buffers and kernels on a card.
+/// A program's buffers and kernels on a GPU.
 pub struct Card {
     stream: Arc<CudaStream>,
     module: Arc<CudaModule>,
@@ -169,7 +170,7 @@ pub struct Card {
 pub struct Recording(CudaGraph);
 
 impl Card {
-    /// Compiles the kernels for card `ordinal`, and makes room there for buffers of these sizes, in
+    /// Compiles the kernels for GPU `ordinal`, and allocates buffers of these sizes there, in
     /// four-byte numbers. Every buffer starts as zeros.
     pub fn new(ordinal: usize, buffers: &[usize], precision: Precision) -> Result<Self> {
         let context = open(ordinal)?;
@@ -191,7 +192,7 @@ impl Card {
         if needed > free / MIB {
             return Err(Error::Memory { free: free / MIB, needed });
         }
-        // Others may have taken memory since, and what is free may lie in pieces.
+        // Other processes may have taken memory since, and the free memory may be fragmented.
         let allocate = |error: DriverError| match error {
             DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
                 Error::Memory { free: free / MIB, needed }
@@ -204,7 +205,7 @@ impl Card {
         Ok(Self { stream, module, functions: HashMap::new(), buffers, addresses })
     }
 
-    /// The card's name, and what it can do at most by its own account.
+    /// The GPU's name, and its limits as it reports them.
     pub fn limits(&self, precision: Precision) -> Result<Limits> {
         let context = self.stream.context();
         let ask = |what| {
@@ -215,8 +216,9 @@ impl Card {
         let capability = context.compute_capability().map_err(failed("asking for its limits"))?;
         let clock = 1e3 * ask(Ask::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
         let processors = ask(Ask::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        // Multiplications and additions in a clock of a multiprocessor (CUDA C++ Programming Guide,
-        // arithmetic instructions; NVIDIA H100 white paper). Other tensor cores do others.
+        // Multiply-adds per clock and multiprocessor (CUDA C++ Programming Guide, arithmetic
+        // instructions; NVIDIA H100 white paper). Other generations of tensor cores have other
+        // rates.
         let per_clock = match (precision, capability) {
             (Precision::F32, (7, _) | (8, 0)) => Some(64.0),
             (Precision::F32, _) => Some(128.0),
@@ -229,19 +231,19 @@ impl Card {
         Ok(Limits {
             name: context.name().map_err(failed("asking for its name"))?,
             flops_per_s: per_clock.map(|n| 2.0 * n * processors * clock),
-            // Two transfers a clock.
+            // Two transfers per clock.
             bytes_per_s: 2.0 * memory_clock * bus,
         })
     }
 
-    /// A kernel, loaded when it is first asked for.
+    /// A kernel, loaded on first use.
     fn function(&mut self, name: &'static str) -> Result<CudaFunction> {
         if let Some(function) = self.functions.get(name) {
             return Ok(function.clone());
         }
         let function = self.module.load_function(name).map_err(failed("finding a kernel"))?;
-        // The driver loads a function's code when it is first needed, which must not be while launches are recorded: asked for its
-        // registers, it has to load it now.
+        // The driver loads a function's code when it is first needed, which must not happen while
+        // launches are recorded. Querying its registers makes the driver load it now.
         function.num_regs().map_err(failed("loading a kernel"))?;
         self.functions.insert(name, function.clone());
         Ok(function)
@@ -258,7 +260,8 @@ impl Card {
         let function = self.function(launch.kernel)?;
         let mut builder = self.stream.launch_builder(&function);
         builder.arg(&args);
-        // SAFETY: the program's sizes bound what the kernels touch, as the tests on the host show; the buffers live as long as the card.
+        // SAFETY: the program's sizes bound what the kernels access, as the tests on the host show;
+        // the buffers live as long as the `Card`.
         unsafe { builder.launch(config) }.map_err(failed("launching"))?;
         Ok(())
     }
@@ -286,7 +289,7 @@ impl Machine for Card {
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed("recording"))?;
         let launched = launches.iter().try_for_each(|launch| self.launch(launch));
-        // Ended in any case: a stream that goes on recording is lost.
+        // Ended in any case, because a stream that is still recording is unusable.
         let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
         launched?;
         match graph.map_err(failed("recording"))? {

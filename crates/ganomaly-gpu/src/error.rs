@@ -1,51 +1,52 @@
-//! What can go wrong on a card.
+//! The crate's errors.
 
 use crate::precision::Precision;
 use thiserror::Error;
 
-/// A failure on the way to a card, or on it.
+/// A failure in reaching a GPU, or on it.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The driver's library is not there.
+    /// The driver's library is missing.
     #[error("no NVIDIA driver: {0} is not found. Install the driver, or use device = \"cpu\"")]
     NoDriver(&'static str),
-    /// A program without the part that talks to cards.
+    /// The program was built without CUDA.
     #[error(
         "device = \"{0}\": this program was built without CUDA; build it with `--features cuda`, or use device = \"cpu\""
     )]
     NotBuilt(String),
-    /// A driver without the functions that this program calls.
+    /// A driver that lacks functions this program calls.
     #[error(
         "the NVIDIA driver knows CUDA {}.{}, this program needs {}.{} or later: update the driver, or use \
          device = \"cpu\"",
         driver.0, driver.1, needed.0, needed.1
     )]
     OldDriver {
-        /// The newest CUDA that the driver knows, major and minor.
+        /// The newest CUDA version that the driver supports, major and minor.
         driver: (i32, i32),
-        /// The oldest that will do.
+        /// The oldest version that works.
         needed: (i32, i32),
     },
-    /// There is a driver, but not this card.
+    /// There is a driver, but not this GPU.
     #[error(
         "there is no card {wanted}: the driver knows {there} (cuda:0 is the first). Name another, or use \
          device = \"cpu\""
     )]
     NoCard {
-        /// The card asked for.
+        /// The requested GPU.
         wanted: usize,
-        /// Cards there are.
+        /// Number of GPUs.
         there: usize,
     },
-    /// No compiler for the kernels: NVIDIA's run-time compiler for a card, a C compiler for the host.
+    /// No compiler for the kernels: NVIDIA's run-time compiler for a GPU, a C compiler for the
+    /// host.
     #[error("the kernels cannot be compiled: {0} is not found. {hint}", hint = compiler_hint(.0))]
     NoCompiler(&'static str),
     /// The kernels do not compile.
     #[error("the kernels do not compile for {architecture}:\n{log}")]
     Compile {
-        /// What they were compiled for.
+        /// The target they were compiled for.
         architecture: String,
-        /// What the compiler said.
+        /// The compiler's output.
         log: String,
     },
     /// A compiler whose output the driver cannot read.
@@ -55,60 +56,60 @@ pub enum Error {
         driver.0, driver.1, compiler.0, compiler.1, driver.0, driver.1
     )]
     Version {
-        /// The compiler's, major and minor.
+        /// The compiler's version, major and minor.
         compiler: (i32, i32),
-        /// The newest that the driver knows.
+        /// The newest version that the driver supports.
         driver: (i32, i32),
     },
-    /// A card without the arithmetic asked for.
+    /// A GPU without the requested arithmetic.
     #[error(
         "precision = {:?} needs compute capability 8.0, this card has {capability}: use \"f32\"",
         precision.to_string()
     )]
     Precision {
-        /// What was asked for.
+        /// The requested precision.
         precision: Precision,
-        /// What the card has.
+        /// The GPU's compute capability.
         capability: String,
     },
-    /// The card has too little memory left.
+    /// The GPU has too little free memory.
     #[error(
         "the card has {free} MiB free, but this takes {needed} MiB: use fewer jobs or a smaller batch"
     )]
     Memory {
-        /// MiB free.
+        /// Free memory in MiB.
         free: usize,
-        /// MiB asked for.
+        /// Required memory in MiB.
         needed: usize,
     },
-    /// More than a kernel can take at once.
+    /// More than a kernel can process at once.
     #[error(
         "{0} cannot take so many numbers at once: use fewer jobs, or smaller batches or pictures"
     )]
     TooLarge(&'static str),
-    /// The host cannot stand in for a card.
+    /// The host cannot stand in for a GPU.
     #[error("the kernels cannot run on the host: {0}")]
     Host(String),
-    /// Not one model for each run.
+    /// The number of models is not the number of runs.
     #[error("{models} models for a group of {runs} runs")]
     Runs {
-        /// Models given.
+        /// Number of models given.
         models: usize,
         /// Runs of the group.
         runs: usize,
     },
-    /// Orders that the group was not made for.
+    /// Orders that do not fit the group.
     #[error("a group of {runs} runs takes as many orders, of at most {room} pictures each")]
     Orders {
-        /// Most pictures of an order.
+        /// Maximum number of images in an order.
         room: usize,
         /// Runs of the group.
         runs: usize,
     },
-    /// A test set that the group was not made for.
+    /// A test set that does not fit the group.
     #[error("the group was not made for {0} pictures behind the last whole batch of a test set")]
     Remainder(usize),
-    /// Pictures of another size or number than the group was made for.
+    /// Images whose size or number does not fit the group.
     #[error(
         "{got} bytes of pictures, or their table, where {expected} bytes and 256 numbers a channel are expected"
     )]
@@ -118,20 +119,20 @@ pub enum Error {
         /// Bytes expected.
         expected: usize,
     },
-    /// A batch of another size than the group was made for.
+    /// A batch whose size does not fit the group.
     #[error("a batch of {got} numbers where {expected} are expected")]
     Batch {
-        /// Numbers given.
+        /// Values given.
         got: usize,
-        /// Numbers expected.
+        /// Values expected.
         expected: usize,
     },
-    /// A picture that is not there.
+    /// An image that does not exist.
     #[error("there is no picture {picture} among {there}")]
     Picture {
-        /// The picture asked for.
+        /// The requested image.
         picture: u32,
-        /// Pictures there are.
+        /// Number of images.
         there: usize,
     },
     /// The model's tensors could not be read or written.
@@ -140,12 +141,12 @@ pub enum Error {
     /// The model could not be laid out.
     #[error(transparent)]
     Model(#[from] ganomaly_model::Error),
-    /// The driver refused something.
+    /// A driver call failed.
     #[error("{what} failed on the card: {message}")]
     Driver {
-        /// What was tried.
+        /// What was attempted.
         what: &'static str,
-        /// The driver's words.
+        /// The driver's message.
         message: String,
     },
 }

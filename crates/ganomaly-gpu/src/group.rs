@@ -1,4 +1,4 @@
-//! Runs that train side by side: what a trainer calls.
+//! Runs that train together: the interface for a trainer.
 
 use crate::error::{Error, Result};
 use crate::launch::{Buffer, Launch};
@@ -10,7 +10,7 @@ use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Scores};
 use std::time::Instant;
 
-/// Several runs on one machine. They differ in seed and in the order of their pictures alone.
+/// Several runs on one machine. They differ only in seed and in the order of their images.
 pub struct Group<M: Machine> {
     pub(crate) machine: M,
     pub(crate) program: Program,
@@ -21,18 +21,19 @@ pub struct Group<M: Machine> {
     passes: Vec<Recorded<M::Recording>>,
     /// Steps of each run that its model has not counted yet.
     pub(crate) steps: Vec<usize>,
-    /// How often each run's discriminator has started anew.
+    /// How often each run's discriminator has been re-initialised.
     started_anew: Vec<u32>,
-    /// Where each model's random stream was before it drew what its discriminator would start anew from.
+    /// The position of each model's random stream before it drew the weights for the next
+    /// re-initialisation of its discriminator.
     pub(crate) drawn_from: Vec<u128>,
 }
 
 /// The data set that all runs draw from.
 #[derive(Clone, Copy, Debug)]
 pub struct Pictures<'a> {
-    /// u8 `[P, S, S, C]`, of the size that the network sees.
+    /// u8 `[P, S, S, C]`, in the network's input size.
     pub bytes: &'a [u8],
-    /// `[C, 256]`: the network's number for each byte of a channel.
+    /// `[C, 256]`: the network's input value for each byte of a channel.
     pub table: &'a [f32],
 }
 
@@ -44,20 +45,20 @@ struct Recorded<R> {
     score_batch: R,
 }
 
-/// A run's mean losses over an epoch, under the reference's names.
+/// A run's mean losses over an epoch, with the reference's names.
 pub type Losses = Vec<(&'static str, f64)>;
 
 impl<M: Machine> Group<M> {
-    /// Puts `models`, one a run, and the data set's pictures on the machine that `make` makes for
-    /// buffers of these sizes. Training resumes where the models are: their weights, optimisers and
-    /// random streams.
+    /// Puts `models` (one per run) and the data set's images on the machine that `make` creates for
+    /// buffers of these sizes. Training resumes from the models' state: their weights, optimisers
+    /// and random streams.
     pub fn new(
         models: &mut [Ganomaly],
         pictures: Pictures<'_>,
         size: Size,
         make: impl FnOnce(&[usize]) -> Result<M>,
     ) -> Result<Self> {
-        // There is a score for each picture of a batch, whatever the orders.
+        // There must be room for a score of each image of a batch, whatever the orders.
         let size = Size { order: size.order.max(size.score_batch), ..size };
         let first = models.first().filter(|_| models.len() == size.runs);
         let first = first.ok_or(Error::Runs { models: models.len(), runs: size.runs })?;
@@ -123,7 +124,7 @@ impl<M: Machine> Group<M> {
         self.machine.set(ports.table, pictures.table)
     }
 
-    /// Draws what some runs' discriminators start from the next time they start anew.
+    /// Draws the weights for the next re-initialisation of some runs' discriminators.
     fn renew(&mut self, models: &mut [Ganomaly], which: &[bool]) -> Result<()> {
         let buffer = self.program.ports.netd_fresh;
         let mut numbers = self.machine.get(buffer)?;
@@ -141,7 +142,7 @@ impl<M: Machine> Group<M> {
         self.machine.set(buffer, &vec![0.0; len])
     }
 
-    /// Tells each run its pictures, and puts it at the first of them.
+    /// Sets each run's images, and its position to the first of them.
     fn set_orders(&mut self, orders: &[Vec<u32>]) -> Result<()> {
         let Size { runs, order: room, pictures: there, .. } = self.size;
         if orders.len() != runs || orders.iter().any(|o| o.len() > room) {
@@ -163,9 +164,10 @@ impl<M: Machine> Group<M> {
         self.zero(ports.position)
     }
 
-    /// One epoch: each run takes its pictures in its order, in whole batches; one whose pictures are fewer than the others' learns nothing
-    /// from the last steps. A discriminator that vanishes more than once within an epoch starts from the same weights each time. Returns each run's
-    /// mean losses.
+    /// One epoch: each run takes its images in its order, in whole batches. A run with fewer images
+    /// than the others learns nothing from the last steps. A discriminator whose loss vanishes more
+    /// than once within an epoch gets the same new weights each time. Returns each run's mean
+    /// losses.
     pub fn train(&mut self, models: &mut [Ganomaly], orders: &[Vec<u32>]) -> Result<Vec<Losses>> {
         self.set_orders(orders)?;
         let steps: Vec<usize> = orders.iter().map(|o| o.len() / self.size.batch).collect();
@@ -190,7 +192,7 @@ impl<M: Machine> Group<M> {
         Ok(sums.chunks(LOSS_STRIDE).zip(&steps).map(mean).collect())
     }
 
-    /// Mean losses in the order of the CPU's.
+    /// Mean losses in the same order as on the CPU.
     fn named(&self, sums: &[f32], steps: usize) -> Losses {
         let mean = |at: usize| f64::from(sums[at]) / steps as f64;
         let [adv, con, enc, real, fake] = [0, 1, 2, 3, 4].map(mean);
@@ -206,7 +208,7 @@ impl<M: Machine> Group<M> {
         ]
     }
 
-    /// Scores each run's pictures in its order, in whole batches and what is left of each order behind them.
+    /// Scores each run's images in its order: whole batches, then the remainder.
     pub fn score(&mut self, orders: &[Vec<u32>], mode: BatchNormMode) -> Result<Vec<Scores>> {
         let (batch, room) = (self.size.score_batch, self.size.order);
         let lengths: Vec<usize> = orders.iter().map(Vec::len).collect();
@@ -218,7 +220,8 @@ impl<M: Machine> Group<M> {
         for _ in 0..lengths.iter().map(|len| len / batch).max().unwrap_or(0) {
             self.score_pass(0, mode)?;
         }
-        // What is left behind each run's whole batches; a run with another number of pictures left scores beyond its order, where nothing is kept.
+        // The remainder after each run's whole batches; a run whose remainder has another size
+        // scores beyond its order, where nothing is kept.
         let starts: Vec<usize> = lengths.iter().map(|len| len / batch * batch).collect();
         for which in 1..self.passes.len() {
             let n = self.passes[which].pictures;
@@ -244,7 +247,7 @@ impl<M: Machine> Group<M> {
         Ok(all)
     }
 
-    /// Scores the next pictures of all runs.
+    /// Scores the next images of all runs.
     fn score_pass(&mut self, which: usize, mode: BatchNormMode) -> Result<()> {
         self.machine.replay(&self.passes[which].load)?;
         self.replay_score(which, mode)
@@ -258,7 +261,8 @@ impl<M: Machine> Group<M> {
         })
     }
 
-    /// One step of each run on given pictures, `[G, N, S, S, C]` as the network sees them. Returns each run's losses.
+    /// One step of each run on given images, `[G, N, S, S, C]`, as network input. Returns each
+    /// run's losses.
     pub fn step(&mut self, batches: &[f32]) -> Result<Vec<Losses>> {
         let ports = self.program.ports;
         self.set_batch(batches, self.size.batch)?;
@@ -269,7 +273,8 @@ impl<M: Machine> Group<M> {
         Ok(losses.chunks(LOSS_STRIDE).map(|of_run| self.named(of_run, 1)).collect())
     }
 
-    /// Each run's gradients of its last step, the generator's and the discriminator's, in the order of their `parameters()`.
+    /// Each run's gradients from its last step, the generator's and the discriminator's, in the
+    /// order of their `parameters()`.
     pub fn gradients(&mut self) -> Result<[Vec<Vec<f32>>; 2]> {
         let ports = self.program.ports;
         let mut of = |buffer| {
@@ -280,7 +285,7 @@ impl<M: Machine> Group<M> {
         Ok([of(ports.netg_gradients)?, of(ports.netd_gradients)?])
     }
 
-    /// Each run's scores of given pictures: a whole scoring batch of each, `[G, N, S, S, C]`.
+    /// Each run's scores for given images: one whole scoring batch per run, `[G, N, S, S, C]`.
     pub fn score_batch(&mut self, batches: &[f32], mode: BatchNormMode) -> Result<Vec<Scores>> {
         let Size { runs, score_batch, .. } = self.size;
         self.set_batch(batches, score_batch)?;
@@ -289,7 +294,8 @@ impl<M: Machine> Group<M> {
         self.scores(&vec![score_batch; runs])
     }
 
-    /// Puts each run behind a scoring batch, so that its scores are the first of its order.
+    /// Moves each run's position past one scoring batch, so that its scores are the first of its
+    /// order.
     fn behind_a_batch(&mut self) -> Result<()> {
         let positions = words(&vec![self.size.score_batch; self.size.runs]);
         self.machine.set(self.program.ports.position, &positions)
@@ -304,8 +310,8 @@ impl<M: Machine> Group<M> {
         self.machine.set(self.program.ports.batch, batches)
     }
 
-    /// Seconds of each of `steps` training steps on noise, each done before the next begins. Every
-    /// run learns from them.
+    /// Seconds for each of `steps` training steps on noise, each finished before the next begins.
+    /// All runs learn from them.
     pub fn time_steps(&mut self, steps: usize) -> Result<Vec<f64>> {
         self.set_noise()?;
         self.machine.set(self.program.ports.active, &words(&vec![1; self.size.runs]))?;
@@ -313,17 +319,17 @@ impl<M: Machine> Group<M> {
         self.time(steps, |group| group.machine.replay(&group.step))
     }
 
-    /// Seconds of scoring a batch of noise of each run, `times` times; nothing is read back.
+    /// Seconds for each of `times` scorings of a batch of noise per run; nothing is read back.
     pub fn time_scores(&mut self, times: usize, mode: BatchNormMode) -> Result<Vec<f64>> {
         self.set_noise()?;
         self.behind_a_batch()?;
         self.time(times, |group| group.replay_score(0, mode))
     }
 
-    /// Fills the batch with numbers in [-1, 1]. Zeros would take a card less power than pictures.
+    /// Fills the batch with values in [-1, 1]. Zeros would take less power on a GPU than images.
     fn set_noise(&mut self) -> Result<()> {
         let batch = self.program.ports.batch;
-        // A multiplicative generator is enough for that.
+        // A multiplicative generator is enough for this.
         let noise = |i: usize| (i as u64).wrapping_mul(2_654_435_761) >> 8 & 0xffff;
         let numbers = 0..self.program.buffers[batch.0];
         let numbers: Vec<f32> = numbers.map(|i| noise(i) as f32 / 32768.0 - 1.0).collect();
@@ -345,19 +351,19 @@ impl<M: Machine> Group<M> {
         (0..times).map(&mut one).collect()
     }
 
-    /// What the runs are on.
+    /// The machine that the runs are on.
     pub fn machine(&self) -> &M {
         &self.machine
     }
 
-    /// Every launch of a step with its seconds, one by one.
+    /// Runs each launch of a step separately, and returns it with its seconds.
     pub fn profile_step(&mut self) -> Result<Vec<(Launch, f64)>> {
         let seconds = self.machine.seconds(&self.program.step)?;
         Ok(self.program.step.iter().cloned().zip(seconds).collect())
     }
 }
 
-/// Whole numbers as the buffers hold them.
+/// Integers as the buffers hold them.
 fn words(numbers: &[usize]) -> Vec<f32> {
     numbers.iter().map(|&n| f32::from_bits(u32::try_from(n).unwrap_or(u32::MAX))).collect()
 }

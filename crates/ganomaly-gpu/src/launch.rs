@@ -1,16 +1,16 @@
-//! What a card is asked to do: a list of kernel launches on numbered buffers.
+//! The work for a GPU: a list of kernel launches on numbered buffers.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
-/// Numbers that kernels read and write, by its place among a program's.
+/// A buffer that kernels read and write: its index among the program's buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Buffer(pub usize);
 
 /// Threads of every block.
 pub const THREADS: usize = 256;
 
-/// What a kernel is given: the same struct as in the kernels.
+/// A kernel's arguments: the same struct as in the kernels.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Args {
@@ -25,26 +25,26 @@ pub struct Args {
 /// One kernel on one grid of blocks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
-    /// The kernel's name in the kernels.
+    /// The kernel's name in the source.
     pub kernel: &'static str,
     /// Blocks along each axis.
     pub grid: [usize; 3],
-    /// The kernel's buffers, in its order.
+    /// The kernel's buffers, in order.
     pub buffers: Vec<Buffer>,
-    /// Its sizes, in its order.
+    /// Its sizes, in order.
     pub sizes: Vec<i32>,
-    /// Its factors, in its order.
+    /// Its factors, in order.
     pub factors: Vec<f64>,
-    /// What it has to do at least.
+    /// Its minimum work.
     pub work: Work,
 }
 
-/// What a launch has to do at least: what a card's limits are held against.
+/// The minimum work of a launch, for comparison with a GPU's limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Additions and multiplications of its products.
+    /// Additions and multiplications in its products.
     pub flops: f64,
-    /// Bytes that come from or go to memory, each number once.
+    /// Bytes that it reads from or writes to memory, each value counted once.
     pub bytes: f64,
 }
 
@@ -65,23 +65,24 @@ impl Launch {
     }
 }
 
-/// Writes launches. A buffer that is given back is used again by what comes later.
+/// Builds lists of launches. Released buffers are reused by later launches.
 #[derive(Debug, Default)]
 pub struct Builder {
     /// Four-byte numbers in each buffer.
     buffers: Vec<usize>,
     launches: Vec<Launch>,
-    /// Sizes of spare buffers, and which they are.
+    /// Spare buffers by size.
     spare: BTreeMap<usize, Vec<Buffer>>,
-    /// A kernel whose sizes or grid a card cannot take.
+    /// A kernel whose sizes or grid are too large for a GPU.
     too_large: Option<&'static str>,
 }
 
-/// A kernel's sizes are 32 bits wide, its grid's second and third axes 16 (CUDA's table of technical specifications).
+/// A kernel's sizes are 32 bits wide, the second and third axes of its grid 16 (CUDA's table of
+/// technical specifications).
 const MOST: (usize, usize) = (i32::MAX as usize, 65_535);
 
 impl Builder {
-    /// A buffer of its own for as long as the launches are used.
+    /// A buffer that is never reused.
     pub fn keep(&mut self, len: usize) -> Buffer {
         self.buffers.push(len);
         Buffer(self.buffers.len() - 1)
@@ -89,7 +90,7 @@ impl Builder {
 
     /// A buffer with unspecified contents, until [`Self::release`].
     pub fn borrow(&mut self, len: usize) -> Buffer {
-        // Never more than twice as large as need be.
+        // Never more than twice as large as needed.
         let fit = self.spare.range(len..=2 * len).next().map(|(&size, _)| size);
         let Some(size) = fit else { return self.keep(len) };
         let buffers = self.spare.entry(size).or_default();
@@ -100,7 +101,7 @@ impl Builder {
         buffer.unwrap_or_else(|| self.keep(len))
     }
 
-    /// Gives back a borrowed buffer: what is launched from now on may overwrite it.
+    /// Releases a borrowed buffer: later launches may overwrite it.
     pub fn release(&mut self, buffer: Buffer) {
         self.spare.entry(self.buffers[buffer.0]).or_default().push(buffer);
     }
@@ -118,7 +119,7 @@ impl Builder {
             return;
         }
         let [x, y, z] = grid;
-        // A thread's place among all of the first axis is 32 bits wide, too.
+        // A thread's index along the first axis is also 32 bits wide.
         let threads = x.saturating_mul(THREADS);
         if threads.max(sizes.iter().copied().max().unwrap_or(0)) > MOST.0 || y.max(z) > MOST.1 {
             self.too_large.get_or_insert(kernel);
@@ -133,14 +134,14 @@ impl Builder {
         });
     }
 
-    /// Says what the last launch has to do: operations, and four-byte numbers that it reads or writes.
+    /// Sets the work of the last launch: operations, and four-byte values that it reads or writes.
     pub fn work(&mut self, flops: usize, numbers: usize) {
         if let Some(launch) = self.launches.last_mut() {
             launch.work = Work { flops: flops as f64, bytes: (4 * numbers) as f64 };
         }
     }
 
-    /// Appends a launch with a thread for each of `len` numbers.
+    /// Appends a launch with a thread for each of `len` elements.
     pub fn each(
         &mut self,
         kernel: &'static str,
@@ -153,12 +154,12 @@ impl Builder {
         self.launch(kernel, [len.div_ceil(THREADS), 1, 1], buffers, &sizes, factors);
     }
 
-    /// The launches since the last call; buffers stay.
+    /// Takes the launches since the last call; buffers stay.
     pub fn take_launches(&mut self) -> Vec<Launch> {
         std::mem::take(&mut self.launches)
     }
 
-    /// An error where a kernel was launched on more than it can take.
+    /// Returns an error if a kernel was launched on more than it can process.
     pub fn check(&self) -> Result<()> {
         self.too_large.map_or(Ok(()), |kernel| Err(Error::TooLarge(kernel)))
     }

@@ -1,4 +1,4 @@
-//! One layer alone, for whoever checks it against an oracle.
+//! A single layer, for tests against an oracle.
 
 use crate::chain::{Arena, Chain, Extent, Numbers, Target};
 use crate::launch::{Buffer, Builder, Launch};
@@ -11,13 +11,13 @@ pub struct LayerProgram {
     pub buffers: Vec<usize>,
     /// y from x and the parameters.
     pub forward: Vec<Launch>,
-    /// dx and the parameters' gradients from dy and what the forward pass left.
+    /// dx and the parameters' gradients from dy and what the forward pass saved.
     pub backward: Vec<Launch>,
-    /// What goes in, `[G, N, H, W, C]`.
+    /// The input, `[G, N, H, W, C]`.
     pub x: Buffer,
-    /// What comes out, likewise.
+    /// The output, in the same layout.
     pub y: Buffer,
-    /// Its gradient.
+    /// The output's gradient.
     pub dy: Buffer,
     /// The input's gradient.
     pub dx: Buffer,
@@ -27,12 +27,12 @@ pub struct LayerProgram {
     pub gradients: Buffer,
     /// The output's sizes.
     pub extent: Extent,
-    /// Parameters of one run.
+    /// Number of parameters of one run.
     pub len: usize,
 }
 
 impl LayerProgram {
-    /// Plans `kind` on inputs of such an extent.
+    /// Plans `kind` for inputs of the given extent.
     pub fn new(kind: LayerKind, input: Extent) -> Self {
         let mut b = Builder::default();
         let chain = Chain::new(&[kind], 0, 0);

@@ -7,16 +7,17 @@ use ganomaly_model::layers::LayerKind;
 
 /// Rows that one block of a normalisation sums, as in the kernels.
 pub(crate) const CHUNK: usize = 256;
-/// Channels that it sums.
+/// Channels that one block of a normalisation sums.
 const CHANNELS: usize = 32;
-/// A product's tile: rows, columns.
+/// A product's tile: rows and columns.
 const TILE: (usize, usize) = (128, 64);
-/// Blocks that one run's product should have, so that a card is full: as many as an H200 has multiprocessors.
+/// Blocks that one run's product should have to fill a GPU: the number of multiprocessors of an
+/// H200.
 const BLOCKS: usize = 132;
-/// Inner numbers that are worth a share of their own.
+/// Minimum size of a share of the inner dimension.
 const SHARE: usize = 512;
 
-/// What comes out of a layer.
+/// The extent of a layer's output.
 pub(crate) fn after(kind: LayerKind, x: Extent) -> Extent {
     match kind {
         LayerKind::Conv { conv, transposed, input, output } => {
@@ -31,23 +32,25 @@ pub(crate) fn after(kind: LayerKind, x: Extent) -> Extent {
     }
 }
 
-/// A convolution's sizes as the kernels take them; `x` is its input's end, `y` its output's, also where it runs backward.
+/// A convolution's sizes as the kernels take them; `x` is its input side and `y` its output side,
+/// also when it runs backward.
 fn sizes(conv: Conv2d, x: Extent, y: Extent) -> Vec<usize> {
     vec![x.n, x.h, x.w, x.c, y.h, y.w, y.c, conv.kernel, conv.stride, conv.padding]
 }
 
-/// Shares of a product whose `inner` numbers are cut up because it has few tiles. By the sizes of one run alone, so that a
-/// run's sums do not depend on its neighbours.
+/// The number of shares into which a product with few tiles splits its `inner` dimension. It
+/// depends only on the sizes of one run, so that a run's sums do not depend on the other runs.
 fn shares(tiles: usize, inner: usize) -> usize {
     (BLOCKS / tiles.max(1)).clamp(1, inner.div_ceil(SHARE).max(1))
 }
 
-/// Whether rows of `width` numbers start at multiples of four, from `start` on in parts `distance` apart.
+/// Whether rows of `width` elements start at multiples of four, in parts `distance` apart that
+/// begin at `start`.
 fn aligned(width: usize, (start, distance): (usize, usize)) -> usize {
     usize::from([width, start, distance].iter().all(|n| n.is_multiple_of(4)))
 }
 
-/// `to` from `from`: the convolution, or, transposed, its input's gradient.
+/// `to` from `from`: the convolution or, if transposed, its input gradient.
 pub(crate) fn convolve(
     b: &mut Builder,
     conv: Conv2d,
@@ -56,7 +59,8 @@ pub(crate) fn convolve(
     (weights, start): (Arena, usize),
 ) {
     let (x, y) = if transposed { (to.extent, from.extent) } else { (from.extent, to.extent) };
-    // Backward there is a product for each phase of the pixels; the largest decides, the others' spare blocks have nothing to do.
+    // Backward, there is one product per phase of the pixels. The largest determines the grid;
+    // spare blocks of the others do nothing.
     let phases = if transposed { conv.stride * conv.stride } else { 1 };
     let across = |size: usize| size.div_ceil(conv.stride);
     let (pixels, inner) = if transposed {
@@ -90,12 +94,13 @@ pub(crate) fn convolve(
     }
 }
 
-/// Additions and multiplications of a convolution, forward or either way backward.
+/// Additions and multiplications of a convolution, forward or either gradient.
 fn product(conv: Conv2d, x: Extent, y: Extent) -> usize {
     2 * y.len() * conv.kernel * conv.kernel * x.c
 }
 
-/// Adds up the shares of a product, `len` numbers each, to where (start, distance of runs) says in a buffer.
+/// Adds up the shares of a product, `len` elements each, into a buffer at the given start and
+/// distance between runs.
 fn add_shares(
     b: &mut Builder,
     (parts, shares, len, runs): (Buffer, usize, usize, usize),
@@ -150,7 +155,8 @@ pub(crate) fn batch_statistics(b: &mut Builder, x: Numbers) -> Buffer {
     stats
 }
 
-/// A piecewise linear activation's slope for negative numbers; the networks have no other behind a normalisation.
+/// A piecewise linear activation's slope for negative values; the networks have no others after a
+/// normalisation.
 fn slope(f: Activation) -> f64 {
     f.negative_slope().unwrap_or(1.0)
 }

@@ -29,7 +29,7 @@ pub use program::{LOSS_STRIDE, LOSSES, Optimiser, Pass, Ports, Program, Size};
 /// This crate's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The source of every kernel, in the language that CUDA and C share.
+/// The source of every kernel, valid both as CUDA and as C.
 pub const KERNELS: &str = concat!(
     include_str!("kernels/common.cu"),
     include_str!("kernels/tiles.cu"),

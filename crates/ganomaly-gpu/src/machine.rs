@@ -1,39 +1,40 @@
-//! What a group of runs asks of whatever runs its launches.
+//! The interface between a group of runs and what executes its launches.
 
 use crate::error::Result;
 use crate::launch::{Buffer, Launch};
 
-/// Runs a [`Program`](crate::Program)'s launches on its buffers: a card, or the host where no card is to be had.
+/// Runs a [`Program`](crate::Program)'s launches on its buffers: a GPU, or the host if there is no
+/// GPU.
 pub trait Machine {
-    /// Launches kept ready.
+    /// Prepared launches.
     type Recording;
 
-    /// Writes the first numbers of a buffer.
+    /// Writes the first values of a buffer.
     fn set(&mut self, buffer: Buffer, numbers: &[f32]) -> Result<()>;
 
-    /// Reads a buffer, once all that was asked for before is done.
+    /// Reads a buffer after all earlier work is done.
     fn get(&mut self, buffer: Buffer) -> Result<Vec<f32>>;
 
-    /// Keeps launches ready; nothing runs yet.
+    /// Prepares launches without running them.
     fn record(&mut self, launches: &[Launch]) -> Result<Self::Recording>;
 
-    /// Runs what was recorded, behind all that was asked for before. Need not wait for its end.
+    /// Runs recorded launches after all earlier work. May return before they finish.
     fn replay(&mut self, recording: &Self::Recording) -> Result<()>;
 
-    /// Waits for the end of all that was asked for.
+    /// Waits until all work is done.
     fn wait(&mut self) -> Result<()>;
 
-    /// Runs launches one by one, and says how long each took.
+    /// Runs launches one by one, and returns the seconds that each took.
     fn seconds(&mut self, launches: &[Launch]) -> Result<Vec<f64>>;
 }
 
-/// What a card can do at most.
+/// A GPU's limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// The card's name.
+    /// The GPU's name.
     pub name: String,
-    /// Additions and multiplications of products, where they are known.
+    /// Additions and multiplications in products per second, if known.
     pub flops_per_s: Option<f64>,
-    /// To and from its memory.
+    /// Bytes per second to and from its memory.
     pub bytes_per_s: f64,
 }

@@ -1,9 +1,9 @@
-//! What is made once a process for each key, and then shared.
+//! Values that are made once per process and key, and then shared.
 
 use crate::error::Result;
 use std::sync::{Mutex, PoisonError};
 
-/// Values by their keys, e.g. compiled kernels by precision.
+/// Values by key, e.g. compiled kernels by precision.
 pub(crate) struct Once<K, V>(Mutex<Vec<(K, V)>>);
 
 impl<K: PartialEq, V: Clone> Once<K, V> {
@@ -11,8 +11,8 @@ impl<K: PartialEq, V: Clone> Once<K, V> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// The value of `key`, made where it is not there yet. Who asks meanwhile waits for it. An error
-    /// is not kept: the next one tries again.
+    /// The value of `key`, made if it does not exist yet. Concurrent callers wait for it. An error
+    /// is not kept: the next call tries again.
     pub(crate) fn get(&self, key: K, make: impl FnOnce() -> Result<V>) -> Result<V> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, there)) = all.iter().find(|(k, _)| *k == key) {

@@ -1,23 +1,24 @@
-//! How exactly the products are computed.
+//! The precision of the products.
 
 use ganomaly_kernels::batch_norm::EPS;
 use std::fmt;
 use std::str::FromStr;
 
-/// How a product's operands are rounded before they are multiplied. Weights, activations, gradients and sums are float32 always.
+/// How a product's operands are rounded before they are multiplied. Weights, activations, gradients
+/// and sums are always float32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// Not at all.
+    /// Not rounded.
     #[default]
     F32,
-    /// To 10 bits behind the point, for tensor cores; compute capability 8.0 or later.
+    /// To 10 fraction bits, for tensor cores; needs compute capability 8.0 or later.
     Tf32,
-    /// To 7 bits behind the point, likewise.
+    /// To 7 fraction bits, for tensor cores; needs compute capability 8.0 or later.
     Bf16,
 }
 
 impl Precision {
-    /// What the kernels' compiler is told.
+    /// Options for the kernels' compiler.
     pub(crate) fn defines(self) -> [String; 2] {
         let number = match self {
             Self::F32 => 0,

@@ -1,4 +1,4 @@
-//! All that a card is asked to do for a group of runs, and where the host meets it.
+//! The launches for a group of runs, and the buffers that the host uses.
 
 use crate::chain::{Arena, Chain, Extent, Numbers};
 use crate::error::Result;
@@ -6,29 +6,30 @@ use crate::launch::{Buffer, Builder, Launch};
 use crate::step::Planner;
 use ganomaly_model::ganomaly::Ganomaly;
 
-/// The losses' places in a run's eight numbers.
+/// The losses by their position in a run's eight values.
 pub const LOSSES: [&str; 5] = ["err_g_adv", "err_g_con", "err_g_enc", "err_d_real", "err_d_fake"];
-/// Where `err_d` lies among them.
+/// The position of `err_d` among them.
 pub(crate) const ERR_D: usize = 5;
-/// Numbers kept for a run's losses.
+/// Values kept for a run's losses.
 pub const LOSS_STRIDE: usize = 8;
-/// Parts that a run's losses are summed in, as in the kernels.
+/// Number of parts in which a run's losses are summed, as in the kernels.
 pub(crate) const LOSS_PARTS: usize = 64;
 
-/// The buffers that the host fills or reads, each with all runs' parts side by side.
+/// The buffers that the host fills or reads, each with the parts of all runs in turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
-    /// The data set's pictures, u8 [P, S, S, C], four bytes to a number.
+    /// The data set's images, u8 [P, S, S, C], four bytes per number.
     pub pictures: Buffer,
-    /// Which pictures each run takes, in its order: i32 [G, P'].
+    /// i32 [G, P']: the images that each run takes, in order.
     pub order: Buffer,
-    /// i32 [G]: how many pictures of its order each run has taken.
+    /// i32 [G]: how many images of its order each run has taken.
     pub position: Buffer,
-    /// i32 [G]: how many pictures each run's order has.
+    /// i32 [G]: the number of images in each run's order.
     pub length: Buffer,
-    /// i32 [G]: whether each run learns from the batch: not where it ran over the end of its order.
+    /// i32 [G]: whether each run learns from the batch, which it does not after the end of its
+    /// order.
     pub active: Buffer,
-    /// [C, 256]: what each byte of a channel stands for.
+    /// [C, 256]: the value for each byte of a channel.
     pub table: Buffer,
     /// The batch, [G, N, S, S, C].
     pub batch: Buffer,
@@ -36,7 +37,7 @@ pub struct Ports {
     pub losses: Buffer,
     /// f64 [G, 5, 64]: sums of parts of each loss.
     pub loss_parts: Buffer,
-    /// The losses of all steps since it was last zeroed, added up.
+    /// The sums of the losses of all steps since it was last zeroed.
     pub loss_sums: Buffer,
     /// The generator's parameters, [G, P].
     pub netg: Buffer,
@@ -46,11 +47,11 @@ pub struct Ports {
     pub netg_running: Buffer,
     /// The discriminator's.
     pub netd_running: Buffer,
-    /// What a discriminator that starts anew starts from.
+    /// The weights for a re-initialisation of the discriminator.
     pub netd_fresh: Buffer,
-    /// i32 [G]: how often each has.
+    /// i32 [G]: how often each discriminator has been re-initialised.
     pub started_anew: Buffer,
-    /// Gradients, [G, P].
+    /// The generator's gradients, [G, P].
     pub netg_gradients: Buffer,
     /// The discriminator's.
     pub netd_gradients: Buffer,
@@ -63,19 +64,19 @@ pub struct Ports {
 pub struct Program {
     /// Four-byte numbers in each buffer.
     pub buffers: Vec<usize>,
-    /// Fills the training batch from the data set, and moves the positions on.
+    /// Fills the training batch from the data set, and advances the positions.
     pub load: Vec<Launch>,
-    /// One training step on it.
+    /// One training step on that batch.
     pub step: Vec<Launch>,
     /// Scoring a whole batch, then each remainder of a test set.
     pub passes: Vec<Pass>,
-    /// Where the host meets them.
+    /// The buffers that the host uses.
     pub ports: Ports,
     /// The generator's optimiser and the discriminator's. All zero before the first step.
     pub optimisers: [Optimiser; 2],
 }
 
-/// Where an Adam keeps what it remembers.
+/// The buffers of an Adam optimiser's state.
 #[derive(Clone, Copy, Debug)]
 pub struct Optimiser {
     /// First moments, [G, P].
@@ -86,37 +87,37 @@ pub struct Optimiser {
     pub clock: Buffer,
 }
 
-/// What is done with so many pictures of each run.
+/// Loading and scoring of a number of images per run.
 #[derive(Debug)]
 pub struct Pass {
-    /// Pictures of each run.
+    /// Images per run.
     pub pictures: usize,
-    /// Fills the batch from the data set and moves the position on.
+    /// Fills the batch from the data set and advances the positions.
     pub load: Vec<Launch>,
-    /// Scores of the batch, batch normalisation by running statistics.
+    /// Scores the batch, with batch normalisation by running statistics.
     pub score_running: Vec<Launch>,
-    /// The same by the batch's own statistics.
+    /// The same with the batch's own statistics.
     pub score_batch: Vec<Launch>,
 }
 
-/// How many of what a [`Program`] is made for.
+/// The sizes that a [`Program`] is made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Runs side by side; their configs differ in seed and data alone.
+    /// Number of runs; their configs differ only in seed and data.
     pub runs: usize,
-    /// Pictures in a training batch.
+    /// Images in a training batch.
     pub batch: usize,
-    /// Pictures in a scoring batch.
+    /// Images in a scoring batch.
     pub score_batch: usize,
-    /// Pictures in the data set.
+    /// Images in the data set.
     pub pictures: usize,
-    /// Most pictures in a run's order.
+    /// Maximum number of images in a run's order.
     pub order: usize,
-    /// Pictures of the runs' test sets behind their last whole batches, each number once.
+    /// Sizes of the remainders of the runs' test sets after their last whole batches, each once.
     pub remainders: Vec<usize>,
 }
 
-/// The four chains with their places in the arenas.
+/// The chains with their positions in the arenas.
 pub(crate) struct Chains {
     pub(crate) encoder1: Chain,
     pub(crate) decoder: Chain,

@@ -1,4 +1,5 @@
-//! A training step of several GANomaly runs at once, and their scoring, as launches: the order is that of `ganomaly-model`'s `step.rs`.
+//! A training step of several GANomaly runs at once, and their scoring, as launches, in the order
+//! of `ganomaly-model`'s `step.rs`.
 
 use crate::chain::{Arena, Chain, Extent, Numbers, Target};
 use crate::launch::{Buffer, Builder, THREADS};
@@ -6,7 +7,7 @@ use crate::program::{Chains, ERR_D, LOSS_PARTS, Optimiser, Pass, Ports};
 use ganomaly_kernels::AdamConfig;
 use ganomaly_model::ganomaly::{Adversarial, GanomalyConfig, REINIT_BELOW};
 
-/// Writes the launches of a step and of scoring.
+/// Builds the launches of a step and of scoring.
 pub(crate) struct Planner<'a> {
     pub(crate) config: &'a GanomalyConfig,
     pub(crate) chains: &'a Chains,
@@ -21,7 +22,7 @@ pub(crate) struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Returns what must be zero before the first step.
+    /// Plans a step. Returns the optimisers' state, which must be zero before the first step.
     pub(crate) fn step(&self, b: &mut Builder) -> [Optimiser; 2] {
         let (config, c, x) = (self.config, self.chains, self.x);
         let (netg, netd) = (self.netg, self.netd);
@@ -57,7 +58,8 @@ impl Planner<'_> {
         let adversarial = c.features.backward(b, netd, &features_fake, d_feat_fake, None);
         self.absolute(b, (fake, x), (d_fake, adversarial), 1, config.w_con);
         let d_latent_i = c.decoder.backward(b, netg, &decoder, d_fake, Some(target));
-        // z meets the encoder term directly, too, as the reference does not detach it.
+        // z also receives a direct gradient from the encoder term, because the reference does not
+        // detach it.
         let (len, run_len) = (latent_i.extent.len(), latent_i.extent.run_len());
         let buffers = [latent_i.buffer, latent_o.buffer, d_latent_i.buffer];
         b.each("add_squared_gradient", len, &buffers, &[run_len], &[config.w_enc]);
@@ -100,7 +102,7 @@ impl Planner<'_> {
         self.update(b)
     }
 
-    /// Both optimisers' step, and the discriminator's fresh start where its loss has vanished.
+    /// Steps both optimisers, and re-initialises the discriminator if its loss has vanished.
     fn update(&self, b: &mut Builder) -> [Optimiser; 2] {
         let (config, runs) = (self.config, self.x.extent.runs);
         let Ports { netd_fresh, losses, started_anew, active, .. } = self.ports;
@@ -132,7 +134,8 @@ impl Planner<'_> {
         optimisers
     }
 
-    /// Fills the batch with `n` pictures of each run, whose order has room for `order`, and moves on.
+    /// Fills the batch with `n` images per run, whose order has room for `order`, and advances the
+    /// positions.
     pub(crate) fn load(&self, b: &mut Builder, n: usize, order: usize) -> Extent {
         let (extent, ports) = (Extent { n, ..self.x.extent }, self.ports);
         b.launch(
@@ -146,7 +149,7 @@ impl Planner<'_> {
         extent
     }
 
-    /// Loading and scoring `n` pictures of each run.
+    /// Loading and scoring of `n` images per run.
     pub(crate) fn pass(&self, b: &mut Builder, n: usize, order: usize) -> Pass {
         let extent = self.load(b, n, order);
         let load = b.take_launches();
@@ -181,7 +184,7 @@ impl Planner<'_> {
         }
     }
 
-    /// mean((one − other)²), and its gradient for `one`, borrowed.
+    /// mean((one − other)²), and its gradient with respect to `one`, borrowed.
     fn squared(
         &self,
         b: &mut Builder,
@@ -195,7 +198,8 @@ impl Planner<'_> {
         to
     }
 
-    /// mean|one − other|; its gradient for `one` and the second of `sum` are added to the first, and the second is given back.
+    /// mean|one − other|. Its gradient with respect to `one` and the second of `sum` are added to
+    /// the first of `sum`; the second is released.
     fn absolute(
         &self,
         b: &mut Builder,
@@ -209,7 +213,7 @@ impl Planner<'_> {
         b.release(sum.1.buffer);
     }
 
-    /// BCE(sigmoid(logit), target), and its gradient for the logit, borrowed.
+    /// BCE(sigmoid(logit), target), and its gradient with respect to the logit, borrowed.
     fn cross_entropy(
         &self,
         b: &mut Builder,
@@ -224,7 +228,7 @@ impl Planner<'_> {
         to
     }
 
-    /// A loss over `of`, which touches so many numbers for each of its own.
+    /// A loss over `of`, which accesses `touched` values per element.
     fn loss(
         &self,
         b: &mut Builder,

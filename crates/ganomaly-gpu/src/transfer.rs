@@ -1,4 +1,4 @@
-//! Which of a model's tensors lie where on a machine, and the way back.
+//! Where a model's tensors are on a machine, and how they get back.
 
 use crate::error::{Error, Result};
 use crate::group::Group;
@@ -10,7 +10,7 @@ use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_model::{Detector, NamedTensors};
 
 impl<M: Machine> Group<M> {
-    /// Brings weights, running statistics and the count of batches back into `models`.
+    /// Copies weights, running statistics and batch counts back into `models`.
     pub fn download(&mut self, models: &[Ganomaly]) -> Result<()> {
         self.bring_back(arenas(&self.program), models)?;
         for (model, steps) in models.iter().zip(&mut self.steps) {
@@ -19,8 +19,9 @@ impl<M: Machine> Group<M> {
         Ok(())
     }
 
-    /// Brings everything back into `models`, and returns what each run's training goes on from: a group made of models that
-    /// [load](Detector::load_training_state) it gives the same numbers as this one, to the bit.
+    /// Copies everything back into `models`, and returns each run's training state: a group made
+    /// from models that have [loaded](Detector::load_training_state) these states gives
+    /// bit-identical results.
     pub fn training_states(&mut self, models: &mut [Ganomaly]) -> Result<Vec<NamedTensors>> {
         self.download(models)?;
         self.bring_back(moments(&self.program), models)?;
@@ -33,7 +34,8 @@ impl<M: Machine> Group<M> {
         let mut states = Vec::new();
         for (run, model) in models.iter_mut().enumerate() {
             model.set_optimiser_steps([steps_g[run], steps_d[run]]);
-            // Whoever goes on from here draws the weights of a fresh start again; this group has them.
+            // Resuming from here draws the weights for a re-initialisation again; this group
+            // already has them.
             let drawn = model.random_position();
             model.set_random_position(self.drawn_from[run]);
             let state = model.training_state();
@@ -62,7 +64,7 @@ impl<M: Machine> Group<M> {
 /// Some of a model's tensors.
 pub(crate) type Tensors = fn(&Ganomaly) -> Vec<Tensor>;
 
-/// The buffers that hold all runs' tensors, and which tensors of a model they are.
+/// The buffers that hold all runs' tensors, and which tensors of a model they hold.
 pub(crate) fn arenas(program: &Program) -> [(Buffer, Tensors); 4] {
     let ports = program.ports;
     [
@@ -73,7 +75,7 @@ pub(crate) fn arenas(program: &Program) -> [(Buffer, Tensors); 4] {
     ]
 }
 
-/// The buffers that hold both optimisers' moments, likewise.
+/// The buffers that hold both optimisers' moments, and which moments they hold.
 pub(crate) fn moments(program: &Program) -> [(Buffer, Tensors); 4] {
     let [g, d] = program.optimisers;
     [

@@ -1,5 +1,5 @@
-//! The kernels' own source on the host: what a card would do, line by line, where there is none. Slow, and the same numbers but for
-//! the order in which a card's arithmetic units round.
+//! Runs the kernels' source on the host: what a GPU would do, line by line, without one. Slow; the
+//! results differ only by how a GPU's arithmetic units round.
 
 #![allow(unsafe_code)]
 
@@ -17,14 +17,14 @@ use std::time::Instant;
 
 type Kernel = unsafe extern "C" fn(Args, i32, i32, i32);
 
-/// The kernels compiled by the C compiler (`CC`, else `cc`), and buffers in the host's memory.
+/// The kernels compiled by the C compiler (`CC`, else `cc`), with buffers in host memory.
 pub struct Twin {
     library: Arc<Library>,
-    /// Every buffer's numbers.
+    /// The contents of every buffer.
     pub buffers: Vec<Vec<f32>>,
 }
 
-/// Compiles the kernels, once a process.
+/// Compiles the kernels, once per process.
 fn compiled(precision: Precision) -> Result<Arc<Library>> {
     static ALL: Once<Precision, Arc<Library>> = Once::new();
     ALL.get(precision, || compile(precision).map(Arc::new))
@@ -53,13 +53,15 @@ fn compile(precision: Precision) -> Result<Library> {
 }
 
 impl Twin {
-    /// Compiles the kernels. Every buffer starts as NaN, so that what is read before it has been written shows.
+    /// Compiles the kernels. Every buffer starts as NaN, so that a read before the first write
+    /// becomes visible.
     pub fn new(buffers: &[usize], precision: Precision) -> Result<Self> {
         let buffers = buffers.iter().map(|&len| vec![f32::NAN; len]).collect();
         Ok(Self { library: compiled(precision)?, buffers })
     }
 
-    /// Runs launches, the last block of each first: the order of blocks must not matter.
+    /// Runs launches, each from its last block to its first, because the order of blocks must not
+    /// matter.
     pub fn run(&mut self, launches: &[Launch]) -> Result<()> {
         let mut kernels: HashMap<&str, Kernel> = HashMap::new();
         let addresses: Vec<u64> = self.buffers.iter_mut().map(|b| b.as_mut_ptr() as u64).collect();
@@ -79,7 +81,8 @@ impl Twin {
             for z in (0..z).rev() {
                 for y in (0..y).rev() {
                     for x in (0..x).rev() {
-                        // SAFETY: the program's sizes bound what a kernel touches, and the buffers have those sizes.
+                        // SAFETY: the program's sizes bound what a kernel accesses, and the buffers
+                        // have those sizes.
                         unsafe { kernel(args, x as i32, y as i32, z as i32) };
                     }
                 }

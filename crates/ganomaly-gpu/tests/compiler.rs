@@ -1,4 +1,4 @@
-//! The kernels for real cards, where the run-time compiler is at hand; no card is needed for that.
+//! Compiles the kernels for real GPUs if the run-time compiler is available; no GPU is needed.
 
 #![cfg(feature = "cuda")]
 

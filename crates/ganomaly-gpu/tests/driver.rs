@@ -1,5 +1,5 @@
-//! What is asked of the driver, and said where it is not what it should be: a stand-in for its
-//! library, without a card behind it, takes its place in a process of its own.
+//! Which driver calls are made, and what is reported if the driver is unsuitable: a stand-in for
+//! its library, without a GPU, takes its place in a separate process.
 
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
@@ -10,8 +10,8 @@ use ganomaly_gpu::Precision;
 use ganomaly_gpu::cuda::{Card, cards, describe};
 use std::process::Command;
 
-/// Names what the stand-in is to say: the CUDA that it knows, `cuInit`'s result, and how many cards
-/// there are. Memory is free only once the card has been waited for.
+/// Sets what the stand-in reports: its CUDA version, `cuInit`'s result, and the number of GPUs.
+/// Memory is free only after a synchronisation.
 const ASKED: &str = "GANOMALY_STAND_IN_DRIVER";
 
 const SOURCE: &str = "
@@ -46,7 +46,7 @@ int cuCtxSynchronize(void) { waited = 1; return 0; }
 int cuMemGetInfo_v2(size_t *free, size_t *all) { *all = (size_t)3 << 30; *free = waited << 30; return 0; }
 ";
 
-/// In the process with the stand-in: what becomes of every way to a card.
+/// In the process with the stand-in: the result of every way to reach a GPU.
 #[test]
 fn in_a_process_of_its_own() {
     if std::env::var_os(ASKED).is_some() {
@@ -81,7 +81,8 @@ fn a_driver_is_asked_in_order_and_what_it_lacks_is_said() {
         assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
         text
     };
-    // 100: no device; 34: a toolkit's stub of the library; 803: not the kernel's driver.
+    // 100: no device; 34: a toolkit's stub of the library; 803: driver and kernel module do not
+    // match.
     for (driver, words) in [
         ("13000 100 0", &["cards: 0\n", "describe: there is no card 0: the driver knows 0"][..]),
         ("13000 0 0", &["cards: 0\n", "new: there is no card 0: the driver knows 0"]),

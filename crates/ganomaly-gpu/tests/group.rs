@@ -1,4 +1,4 @@
-//! Epochs of a group on the host, and on a card where there is one, against the CPU's loop.
+//! Epochs of a group on the host, and on a GPU if there is one, against the CPU's loop.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn bytes() -> Vec<u8> {
     (0..SIZE.pictures * side * side).map(|i| (i * i % 251) as u8).collect()
 }
 
-/// Pictures `[N, 1, S, S]` in [-1, 1].
+/// Images `[N, 1, S, S]` in [-1, 1].
 fn batch(indices: &[u32]) -> Tensor {
     let side = config().isize;
     let pixels = bytes();
@@ -39,7 +39,7 @@ fn batch(indices: &[u32]) -> Tensor {
     Tensor::from_vec(numbers, (indices.len(), 1, side, side), &Device::Cpu).unwrap()
 }
 
-/// A group on the machine of this number, if there is one.
+/// A group on the machine with this index, if it exists.
 fn make(models: &mut [Ganomaly], which: usize) -> Result<Group<Anywhere>> {
     make_of(models, size(), which)
 }
@@ -52,7 +52,7 @@ fn make_of(models: &mut [Ganomaly], size: Size, which: usize) -> Result<Group<An
     })
 }
 
-/// None where there is no such machine.
+/// `None` if there is no such machine.
 fn group(models: &mut [Ganomaly], which: usize) -> Option<Group<Anywhere>> {
     match make(models, which) {
         Err(Error::NoCompiler(_)) => None,
@@ -71,12 +71,12 @@ fn epochs_and_scores_are_those_of_the_cpu() {
 
 fn epochs_and_scores_on(which: usize) {
     let mut models = models();
-    // The group's own models, which draw as the CPU's do.
+    // The group's own models, which draw the same random numbers as the CPU's.
     let mut twins = self::models();
     let Some(mut group) = group(&mut twins, which) else { return };
     let limits = group.machine().limits();
     for epoch in 0..2u32 {
-        // Two, three and one whole batches: the runs do not end their epochs together.
+        // Two, three and one whole batches, so that the runs' epochs end at different steps.
         let order = |run: u32, len: u32| (0..len).map(|i| (i * 2 + run + epoch) % 9).collect();
         let orders: [Vec<u32>; 3] = [order(0, 8), order(1, 12), order(2, 7)];
         let losses = group.train(&mut twins, &orders).unwrap();
@@ -90,7 +90,7 @@ fn epochs_and_scores_on(which: usize) {
             }
         }
     }
-    // Whole batches of 4 and remainders of 2, none and 1.
+    // Whole batches of 4 and remainders of 2, 0 and 1.
     let orders =
         [vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 0], vec![8, 7, 6, 5, 4, 3, 2, 1], vec![4, 5, 6, 7, 0]];
     for mode in [BatchNormMode::Running, BatchNormMode::Batch] {
@@ -106,7 +106,7 @@ fn epochs_and_scores_on(which: usize) {
             check("scores", &column(scores), &column(&expected), limits.scores);
         }
     }
-    // What comes back are the weights that the CPU has.
+    // The downloaded weights are those of the CPU.
     group.download(&twins).unwrap();
     for (ours, theirs) in twins.iter().zip(&models) {
         let (ours, theirs) = (ours.state().unwrap(), theirs.state().unwrap());
@@ -116,7 +116,7 @@ fn epochs_and_scores_on(which: usize) {
     }
 }
 
-/// A group may be made for shorter orders than a batch; a batch that is given has all its scores.
+/// A group may be made for orders shorter than a batch; a given batch still gets all its scores.
 #[test]
 fn a_given_batch_is_scored_whole_whatever_the_orders() {
     (0..2).for_each(given_batch_on);
@@ -156,7 +156,7 @@ fn wrong_orders_are_errors() {
     assert_eq!(unequal.as_deref(), Some("1 models for a group of 3 runs"));
 }
 
-/// A second group that goes on from a first one's training states takes the same steps, even if its runs are fewer.
+/// A second group that resumes from the training states of the first takes the same steps.
 #[test]
 fn a_group_goes_on_from_training_states_to_the_bit() {
     let fresh =

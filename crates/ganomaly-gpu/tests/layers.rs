@@ -1,5 +1,5 @@
-//! Every layer's forward pass and gradients, in every precision, against the CPU's oracle in float64; on the host by the kernels' own source, and on a card where
-//! there is one.
+//! Every layer's forward pass and gradients, in every precision, against the CPU's oracle in
+//! float64: on the host with the kernels' source, and on a GPU if there is one.
 
 mod common;
 
@@ -12,7 +12,7 @@ use ganomaly_model::layers::LayerKind;
 
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
 
-/// Numbers in [-1, 1] without a pattern that a wrong index would keep.
+/// Values in [-1, 1] without a pattern that could hide a wrong index.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -24,7 +24,7 @@ fn noise(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// What a precision makes of an operand: its formats' definition, ties away from zero or to even.
+/// An operand rounded to a precision by the format's definition, ties away from zero or to even.
 fn rounded(precision: Precision, x: f32) -> f32 {
     let at = |bits: i32, even: bool| {
         let unit = 2f64.powi(x.abs().log2().floor() as i32 - bits);
@@ -48,7 +48,7 @@ fn shape(e: Extent) -> [usize; 4] {
     [e.n, e.h, e.w, e.c]
 }
 
-/// y, dx and the parameters' gradient of one run by the oracle.
+/// y, dx and the parameters' gradient of one run, from the oracle.
 type Oracle = fn(LayerKind, &Tensor, &Tensor, &[f32]) -> Result<[Vec<f32>; 3]>;
 
 fn check_layer(
@@ -119,8 +119,8 @@ fn convolution(kind: LayerKind, x: &Tensor, dy: &Tensor, w: &[f32]) -> Result<[V
     })
 }
 
-/// Numbers of channels that are whole fours and others, one share and several, tiles with and without remainders, every convolution of
-/// the networks and some that are not.
+/// Channel counts that are multiples of four and others, one share and several, tiles with and
+/// without remainders, every convolution of the networks and some others.
 #[test]
 fn convolutions_in_every_precision() -> Result<()> {
     let down = Conv2d { kernel: 4, stride: 2, padding: 1 };
@@ -189,7 +189,7 @@ fn activations() -> Result<()> {
 
 #[test]
 fn operands_are_rounded_as_their_formats_say() {
-    // One unit and a half, ties; one bit below them; numbers that the format holds.
+    // Ties, in both directions, and a value that the format represents exactly.
     let tie = 1.0 + 2f32.powi(-11);
     assert_eq!(rounded(Precision::Tf32, tie), 1.0 + 2f32.powi(-10));
     assert_eq!(rounded(Precision::Tf32, -tie), -1.0 - 2f32.powi(-10));

@@ -1,4 +1,5 @@
-//! The whole program on the host, by the kernels' own source, and on a card where there is one, against the CPU's step.
+//! The whole program on the host, with the kernels' source, and on a GPU if there is one, against
+//! the CPU's step.
 
 mod common;
 
@@ -10,7 +11,7 @@ use ganomaly_model::ganomaly::{Adversarial, Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Detector};
 use std::collections::HashMap;
 
-/// Every run's part of a buffer.
+/// Each run's part of a buffer.
 fn parts(buffer: &[f32], runs: usize) -> Vec<&[f32]> {
     buffer.chunks(buffer.len() / runs).collect()
 }
@@ -18,11 +19,11 @@ fn parts(buffer: &[f32], runs: usize) -> Vec<&[f32]> {
 const SIZE: Size =
     Size { runs: 2, batch: 5, score_batch: 5, pictures: 7, order: 10, remainders: Vec::new() };
 
-/// Of the first run's weights: some for which no rectifier's input comes within float32's rounding of
-/// its kink in these steps, where it might fall on either side.
+/// The seed of the first run's weights, chosen so that in these steps no rectifier's input is
+/// within float32 rounding error of its kink, where it might fall on either side.
 const FIRST_SEED: u64 = 2;
 
-/// In float64, so that a difference is the kernels' own.
+/// In float64, so that any difference comes from the kernels.
 fn models(config: GanomalyConfig) -> Vec<Ganomaly> {
     let model = |seed| Ganomaly::with_dtype(config.clone(), seed, DType::F64).unwrap();
     (FIRST_SEED..FIRST_SEED + SIZE.runs as u64).map(model).collect()
@@ -51,7 +52,7 @@ fn upload(host: &mut Anywhere, program: &Program, models: &[Ganomaly]) {
     }
 }
 
-/// Pictures in [-1, 1], `[N, C, S, S]`, other ones for each run and step.
+/// Images in [-1, 1], `[N, C, S, S]`, different for each run and step.
 fn batch(config: &GanomalyConfig, seed: u64) -> Result<Tensor> {
     let side = config.isize;
     let numbers: Vec<f32> = (0..SIZE.batch * config.nc * side * side)
@@ -60,8 +61,8 @@ fn batch(config: &GanomalyConfig, seed: u64) -> Result<Tensor> {
     Tensor::from_vec(numbers, (SIZE.batch, config.nc, side, side), &Device::Cpu)
 }
 
-/// Where a rectifier's input lies within float32's rounding of its kink, a gradient may take the other
-/// side; `of_gradients` says whether that is to be expected of the host, too.
+/// If a rectifier's input is within float32 rounding error of its kink, a gradient may take the
+/// other side; `of_gradients` is the limit that allows for this on the host.
 fn check_steps(config: GanomalyConfig, of_gradients: f64) -> Result<()> {
     let program = Program::new(&models(config.clone())[0], &SIZE).unwrap();
     let mut hosts = machines(&program.buffers, Precision::F32);
@@ -130,7 +131,7 @@ fn check_steps_on(
             );
         }
     }
-    // Scores by the very weights that the program has now.
+    // Scores with the weights that the program has now.
     fill(host, ports.position, SIZE.runs, SIZE.batch as u32);
     host.run(&program.passes[0].score_running);
     for (run, model) in models.iter().enumerate() {
@@ -182,7 +183,7 @@ fn with_colours_extra_layers_and_cross_entropy_too() -> Result<()> {
     check_steps(config, 1e-3)
 }
 
-/// Runs do not know of each other: the bits are those of each run alone.
+/// Runs are independent: the bits are those of each run alone.
 #[test]
 fn a_group_computes_what_each_run_computes_alone() -> Result<()> {
     let models = models(config());

@@ -1,4 +1,5 @@
-//! Each convolution of the 32×32 network at batch 64, forward and both gradients, and the passes around it.
+//! Each convolution of the 32×32 network at batch 64, forward and both gradients, and the passes
+//! around it.
 //!
 //!     cargo bench -p ganomaly-kernels
 

@@ -7,15 +7,15 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Numbers a thread handles at a time: large enough to hide the cost of sharing work out.
+/// Values that a thread handles at a time: enough to hide the cost of distributing the work.
 pub(crate) const BLOCK: usize = 1 << 14;
 
-/// An activation function that a convolution or a batch normalisation ends in.
+/// The activation function after a convolution or batch normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `y = x`.
     Identity,
-    /// `y = x` for positive x, `slope · x` otherwise. A slope of 0 is ReLU. The slope lies in [0, 1).
+    /// `y = x` for positive x, `slope · x` otherwise. A slope of 0 is ReLU. The slope is in [0, 1).
     LeakyRelu(f64),
     /// `y = tanh(x)`, in (-1, 1).
     Tanh,
@@ -25,7 +25,7 @@ impl Activation {
     /// Rectified linear unit.
     pub const RELU: Self = Self::LeakyRelu(0.0);
 
-    /// Applies the function to each number.
+    /// Applies the function to each element.
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
         if self == Self::Identity {
             return Ok(x.clone());
@@ -40,7 +40,7 @@ impl Activation {
         })
     }
 
-    /// The gradient of the input from that of the output, by the output `y = f(x)` alone.
+    /// The gradient of the input from that of the output. Needs only the output, `y = f(x)`.
     pub fn backward(self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
         if self == Self::Identity {
             return Ok(grad.clone());
@@ -57,7 +57,7 @@ impl Activation {
         })
     }
 
-    /// What an input on the negative side is multiplied by; none for an activation that is not piecewise linear.
+    /// The factor for negative inputs; `None` if the activation is not piecewise linear.
     pub fn negative_slope(self) -> Option<f64> {
         match self {
             Self::Identity => Some(1.0),

@@ -1,4 +1,4 @@
-//! Adam (Kingma & Ba, 2015) as `torch.optim.Adam` computes it, one fused pass over each parameter.
+//! Adam (Kingma & Ba, 2015) as in `torch.optim.Adam`: one fused pass over each parameter.
 
 use crate::activation::BLOCK;
 use crate::cpu::vectorised;
@@ -6,7 +6,7 @@ use crate::storage::{Real, dispatch, read, update};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// Adam's settings. The default is the published code's: 2e-4, β 0.5 and 0.999.
+/// Adam's settings. The defaults are the published code's: learning rate 2e-4, β 0.5 and 0.999.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamConfig {
     /// Learning rate.
@@ -25,7 +25,7 @@ impl Default for AdamConfig {
     }
 }
 
-/// The optimiser of a list of parameters, which it changes in place.
+/// The optimiser for a list of parameters, which it updates in place.
 #[derive(Debug)]
 pub struct Adam {
     config: AdamConfig,
@@ -41,8 +41,8 @@ struct Slot {
 }
 
 impl Adam {
-    /// Starts with zero moments. The parameters are contiguous `f32` or `f64` tensors; they share
-    /// their numbers with the caller's.
+    /// Starts with zero moments. The parameters are contiguous `f32` or `f64` tensors that share
+    /// their storage with the caller's.
     pub fn new(parameters: Vec<Tensor>, config: AdamConfig) -> Result<Self> {
         let slots = parameters
             .into_iter()
@@ -56,7 +56,7 @@ impl Adam {
         self.steps
     }
 
-    /// Goes on as if so many steps had been taken.
+    /// Sets the number of steps taken so far.
     pub fn set_steps(&mut self, steps: u64) {
         self.steps = steps;
     }
@@ -66,19 +66,20 @@ impl Adam {
         self.config.lr
     }
 
-    /// Changes the learning rate; moments and steps stay.
+    /// Changes the learning rate; moments and step count stay.
     pub fn set_lr(&mut self, lr: f64) {
         self.config.lr = lr;
     }
 
-    /// The first moments and the second ones, each in the order of the parameters; they share their numbers with the optimiser.
+    /// The first and the second moments, each in parameter order. They share their storage with the
+    /// optimiser.
     pub fn moments(&self) -> [Vec<Tensor>; 2] {
         let first = self.slots.iter().map(|slot| slot.first.clone());
         let second = self.slots.iter().map(|slot| slot.second.clone());
         [first.collect(), second.collect()]
     }
 
-    /// Takes one step along `gradients`, one for each parameter, in the order of the parameters.
+    /// Takes one step along `gradients`: one per parameter, in parameter order.
     pub fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
         if gradients.len() != self.slots.len() {
             bail!("{} gradients for {} parameters", gradients.len(), self.slots.len());

@@ -1,8 +1,8 @@
-//! Batch normalisation over channels with the activation that follows it, in one pass each way.
+//! Batch normalisation over channels with the activation that follows, one pass in each direction.
 //!
-//! `x` is `[..., C]`; statistics are taken over everything but the channels. Sums within a block of
-//! rows run in the tensor's type, and blocks are merged in float64 in a fixed order (Chan et al., 1979), so the
-//! result neither loses precision in large batches nor depends on the number of threads.
+//! `x` is `[..., C]`; statistics are taken over all axes but the last. Sums within a block of rows
+//! use the tensor's type, and blocks are merged in float64 in a fixed order (Chan et al., 1979). So
+//! the result neither loses precision in large batches nor depends on the number of threads.
 
 use crate::activation::Activation;
 use crate::cpu::vectorised;
@@ -24,7 +24,7 @@ pub struct BatchStats {
     pub mean: Vec<f64>,
     /// `[C]` biased variances (divided by the count).
     pub variance: Vec<f64>,
-    /// Numbers in each channel.
+    /// Elements in each channel.
     pub count: usize,
 }
 
@@ -36,7 +36,7 @@ impl BatchStats {
     }
 
     /// Moves running estimates towards this batch: `r ← (1 − momentum)·r + momentum·b`, with the
-    /// unbiased variance, as `torch.nn.BatchNorm2d` does it. Both tensors are `[C]`.
+    /// unbiased variance, as in `torch.nn.BatchNorm2d`. Both tensors are `[C]`.
     pub fn update_running(&self, mean: &Tensor, variance: &Tensor, momentum: f64) -> Result<()> {
         let unbias = self.count as f64 / (self.count.max(2) - 1) as f64;
         let move_towards = |running: &Tensor, batch: &[f64], scale: f64| -> Result<()> {
@@ -51,7 +51,7 @@ impl BatchStats {
     }
 }
 
-/// `f(scale · x + shift)` with one scale and shift a channel: batch normalisation with given
+/// `f(scale · x + shift)` with one scale and shift per channel: batch normalisation with given
 /// statistics. `scale` and `shift` are `[C]`.
 pub fn affine(x: &Tensor, scale: &[f64], shift: &[f64], f: Activation) -> Result<Tensor> {
     let channels = channels(x)?;
@@ -63,7 +63,8 @@ pub fn affine(x: &Tensor, scale: &[f64], shift: &[f64], f: Activation) -> Result
     if linear == f { Ok(y) } else { f.forward(&y) }
 }
 
-/// Scale and shift of [`affine`] for the given statistics and learnt `weight` and `bias`, all `[C]`.
+/// Scale and shift for [`affine`] from the given statistics and learnt `weight` and `bias`, all
+/// `[C]`.
 pub fn scale_and_shift(
     mean: &[f64],
     variance: &[f64],
@@ -86,8 +87,9 @@ pub struct Gradients {
     pub bias: Tensor,
 }
 
-/// The gradients from `x`, its batch statistics, the learnt `weight` and `bias` (`[C]`), and the gradient of `y`.
-/// The activation must be piecewise linear: its slope is taken from the normalised input.
+/// Computes the gradients from `x`, its batch statistics, the learnt `weight` and `bias` (`[C]`),
+/// and the gradient of `y`. The activation must be piecewise linear: its slope is taken from the
+/// normalised input.
 pub fn backward(
     x: &Tensor,
     stats: &BatchStats,
@@ -126,14 +128,14 @@ pub fn backward(
     })
 }
 
-/// What both passes of the gradient need of each channel.
+/// What both gradient passes need per channel.
 #[derive(Clone, Copy)]
 struct Pass<'a, T> {
     rows: Rows<'a, T>,
     mean: &'a [T],
 }
 
-/// Per channel: the sums of g and of g·(x − mean), g being the gradient before the activation.
+/// Per channel: the sums of g and of g·(x − mean), where g is the gradient before the activation.
 type Sums<T> = (Vec<T>, Vec<T>);
 
 impl<T: Real> Pass<'_, T> {
@@ -159,7 +161,7 @@ impl<T: Real> Pass<'_, T> {
         (sum, dot)
     }
 
-    /// Down the rows of a block, with the sums in registers.
+    /// Sums down the rows of a block, in registers.
     #[inline(always)]
     fn add_column<V: Vector<T>>(&self, x: &[T], dy: &[T], sums: &mut Sums<T>, at: usize) {
         let c = self.rows.channels;
@@ -186,7 +188,7 @@ impl<T: Real> Pass<'_, T> {
                 },
             );
         };
-        // SAFETY: x and dy are equally long, and the blocks cover dx.
+        // SAFETY: x and dy have the same length, and the blocks cover dx.
         unsafe { filled(x.len().min(dy.len()), fill) }
     }
 

@@ -1,8 +1,8 @@
 //! Two-dimensional convolution and its two gradients.
 //!
-//! Pictures are taken a tile at a time, small enough for a core's cache: their patches are laid out
-//! as rows ([`Shape::rows_from_pictures`]), and a matrix product does the rest. A transposed convolution is
-//! the same three products with the roles changed: its forward pass is the input gradient.
+//! Images are processed in tiles that fit a core's cache: their patches are laid out as rows
+//! ([`Shape::rows_from_pictures`]), and a matrix product does the rest. A transposed convolution is
+//! the same three products with the roles swapped: its forward pass is the input gradient.
 
 use crate::fold::{Channels, Fold, apply};
 use crate::gemm::{Threads, View, matmul};
@@ -29,7 +29,7 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Side of the output for an input of side `size`, or an error where the kernel does not fit.
+    /// Side of the output for an input of side `size`, or an error if the kernel does not fit.
     pub fn output_size(self, size: usize) -> Result<usize> {
         let padded = size + 2 * self.padding;
         if self.kernel == 0 || self.stride == 0 || padded < self.kernel {
@@ -46,7 +46,8 @@ impl Conv2d {
         }
     }
 
-    /// Multiply-adds of the forward pass over n pictures of h × w, or of either gradient, in the way that is chosen for these sizes.
+    /// Multiply-adds of the forward pass over n images of h × w, or of either gradient, with the
+    /// method chosen for these sizes.
     pub fn multiply_adds(
         self,
         (n, h, w): (usize, usize, usize),
@@ -61,8 +62,9 @@ impl Conv2d {
         self.forward_folded(x, w, None)
     }
 
-    /// [`Self::forward`] and, where there is a fold, `f(scale · y + shift)` for each of the O channels of `y`, applied while `y` is
-    /// still in the cache: batch normalisation by given statistics folded into the convolution.
+    /// [`Self::forward`], then `f(scale · y + shift)` for each of the O channels of `y` if a fold
+    /// is given. It is applied while `y` is still in the cache: batch normalisation by given
+    /// statistics, folded into the convolution.
     pub fn forward_folded(self, x: &Tensor, w: &Tensor, fold: Option<&Fold<'_>>) -> Result<Tensor> {
         let (n, h, wd, i) = x.dims4()?;
         let s = self.shape((n, h, wd), (i, w.dim(3)?), w)?;
@@ -79,7 +81,8 @@ impl Conv2d {
         self.backward_input_folded(dy, w, size, None)
     }
 
-    /// [`Self::backward_input`], a transposed convolution's forward pass, with a fold over its I channels.
+    /// [`Self::backward_input`] (a transposed convolution's forward pass) with a fold over its I
+    /// channels.
     pub fn backward_input_folded(
         self,
         dy: &Tensor,
@@ -125,7 +128,7 @@ impl Conv2d {
     }
 }
 
-/// Every size of one call.
+/// All sizes of one call.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub conv: Conv2d,
@@ -138,9 +141,10 @@ pub(crate) struct Shape {
     pub ow: usize,
 }
 
-/// Numbers in a tile's rows: 2 MB of f32, so that rows and weights stay in a core's cache.
+/// Elements in a tile's rows: 2 MB of f32, so that rows and weights stay in a core's cache.
 const TILE: usize = 1 << 19;
-/// Pieces in which a weight gradient is summed; fixed, so that the sum is the same on any machine.
+/// Number of partial sums of a weight gradient; fixed, so that the result is the same on any
+/// machine.
 const PARTIAL_SUMS: usize = 8;
 
 impl Shape {
@@ -152,22 +156,22 @@ impl Shape {
         Ok(())
     }
 
-    /// Patches of one picture.
+    /// Patches in one image.
     pub fn patches(self) -> usize {
         self.oh * self.ow
     }
 
-    /// Numbers in one patch.
+    /// Elements in one patch.
     fn patch(self) -> usize {
         self.conv.kernel * self.conv.kernel * self.i
     }
 
-    /// Numbers in one input picture.
+    /// Elements in one input image.
     pub fn picture(self) -> usize {
         self.h * self.w * self.i
     }
 
-    /// Whether a picture is exactly one patch, as in the last convolution of an encoder.
+    /// Whether an image is exactly one patch, as in the last convolution of an encoder.
     fn is_one_patch(self) -> bool {
         self.patches() == 1
             && self.conv.padding == 0
@@ -175,12 +179,12 @@ impl Shape {
             && self.w == self.h
     }
 
-    /// Who multiplies a tile: all threads together where there is only one.
+    /// Threads for a tile's product: all of them if there is only one tile.
     fn threads(self) -> Threads {
         if self.n <= self.tile() { Threads::All } else { Threads::One }
     }
 
-    /// Pictures in a tile.
+    /// Images in a tile.
     fn tile(self) -> usize {
         (TILE / (self.patches() * self.patch()).max(1)).clamp(1, self.n.div_ceil(4).max(1))
     }
@@ -216,7 +220,8 @@ impl Shape {
         y
     }
 
-    /// Few results, each a long sum: the sums are cut, as there are too few results to share out.
+    /// Few results, each a long sum: the sums are split, because there are too few results to
+    /// distribute over threads.
     fn forward_one_patch<T: Real>(self, x: &[T], w: &[T]) -> Vec<T> {
         let (n, patch, o) = (self.n, self.patch(), self.o);
         let step = patch.div_ceil(PARTIAL_SUMS);
@@ -297,7 +302,7 @@ impl Shape {
         add_all(sums)
     }
 
-    /// Lays out each patch as a row: `rows[(n, y, x), (ky, kx, i)]`, zeros where the patch hangs over the edge.
+    /// Lays out each patch as a row: `rows[(n, y, x), (ky, kx, i)]`, with zeros outside the image.
     fn rows_from_pictures<T: Real>(self, pictures: &[T], rows: &mut [T]) {
         let segment = self.conv.kernel * self.i;
         self.for_each_segment(rows.len() / self.patch(), |at, source, (low, high)| {
@@ -325,9 +330,10 @@ impl Shape {
         });
     }
 
-    /// Visits each kernel row of each patch, which in channels-last order is one contiguous run of K·I numbers. Calls back
-    /// with its place in the rows, the place in the pictures where its inside part starts (none
-    /// where it lies wholly outside), and which part of the run is inside.
+    /// Visits each kernel row of each patch, which in channels-last order is one contiguous run of
+    /// K·I values. Calls back with the run's position in the rows, the position in the images where
+    /// its inside part starts (`None` if it is completely outside), and which part of the run is
+    /// inside.
     #[inline(always)]
     fn for_each_segment(
         self,
@@ -358,7 +364,7 @@ impl Shape {
     }
 }
 
-/// The sum of equally long vectors, first to last, whatever the number of threads.
+/// The sum of vectors of equal length, added first to last for any number of threads.
 fn add_all<T: Real>(sums: Vec<Vec<T>>) -> Vec<T> {
     let mut sums = sums.into_iter();
     let mut total = sums.next().unwrap_or_default();

@@ -1,16 +1,17 @@
-//! What the processor can do, asked once, and code compiled for it.
+//! CPU feature detection, done once, and code compiled for each instruction set.
 //!
-//! Kernels are compiled three times: for AVX-512, for AVX2 with FMA, and portably. Plain loops over channels are wrapped in
-//! [`vectorised!`], which leaves the choice of instructions to the compiler; the hot kernels name their registers through
-//! [`Vector`](crate::simd::Vector) and take the instruction set as a type, which [`for_level!`] binds.
+//! Kernels are compiled three times: for AVX-512, for AVX2 with FMA, and portably. Plain loops over
+//! channels are wrapped in [`vectorised!`], which leaves the choice of instructions to the
+//! compiler. The hot kernels use registers explicitly through [`Vector`](crate::simd::Vector) and
+//! take the instruction set as a type, which [`for_level!`] binds.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A set of instructions that the kernels are compiled for.
+/// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Whatever the target has.
+    /// Only what the compilation target guarantees.
     Portable = 1,
     /// AVX2 and FMA.
     Avx2 = 2,
@@ -28,10 +29,10 @@ impl fmt::Display for Level {
     }
 }
 
-/// The level in use; 0 before the first question.
+/// The level in use; 0 until it is first needed.
 static LEVEL: AtomicU8 = AtomicU8::new(0);
 
-/// The level in use: the best that the processor has, unless [`set_level`] chose another.
+/// The level in use: the best that the CPU supports, unless [`set_level`] chose another.
 pub fn level() -> Level {
     match LEVEL.load(Ordering::Relaxed) {
         1 => Level::Portable,
@@ -45,7 +46,7 @@ pub fn level() -> Level {
     }
 }
 
-/// The best level that the processor has.
+/// The best level that the CPU supports.
 pub fn best() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
@@ -61,15 +62,16 @@ pub fn best() -> Level {
     Level::Portable
 }
 
-/// Uses this level from now on in the whole process, or the best one where the processor lacks it; returns what is now in use. For tests and
-/// comparisons: results of different levels differ by rounding.
+/// Sets the level for the whole process, or the best one if the CPU does not support it; returns
+/// the level now in use. For tests and comparisons: results of different levels differ by rounding.
 pub fn set_level(wanted: Level) -> Level {
     let level = wanted.min(best());
     LEVEL.store(level as u8, Ordering::Relaxed);
     level
 }
 
-/// Evaluates an expression with `$i` bound to the type of the instruction set in use. The expression is compiled for each of them.
+/// Evaluates an expression with `$i` bound to the type of the instruction set in use. The
+/// expression is compiled for each set.
 macro_rules! for_level {
     ($i:ident => $body:expr) => {
         match $crate::cpu::level() {
@@ -92,8 +94,9 @@ macro_rules! for_level {
 }
 pub(crate) use for_level;
 
-/// Evaluates an expression compiled for the level in use. What it calls is compiled for it only where it is inlined. A macro, so that
-/// each level has a closure of its own: one that several functions call would not be inlined into any.
+/// Evaluates an expression compiled for the level in use. A function that it calls is compiled for
+/// that level only if it is inlined. This is a macro so that each level has its own closure: a
+/// closure shared by several functions would not be inlined into any.
 macro_rules! vectorised {
     ($body:expr) => {
         $crate::cpu::for_level!(I => <I as $crate::simd::Instructions>::vectorise(|| $body))

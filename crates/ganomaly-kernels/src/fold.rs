@@ -1,4 +1,4 @@
-//! What follows a convolution, folded into it.
+//! Folds what follows a convolution into it.
 
 use crate::activation::Activation;
 use crate::rows::{AffineInPlace, Rows, convert};
@@ -6,7 +6,8 @@ use crate::simd;
 use crate::storage::Real;
 use candle_core::{Result, bail};
 
-/// Batch normalisation by given statistics and the activation behind it, for folding into a convolution.
+/// Batch normalisation by given statistics and the activation after it, for folding into a
+/// convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Fold<'a> {
     /// `[C]`, see [`batch_norm::scale_and_shift`](crate::batch_norm::scale_and_shift).
@@ -17,7 +18,7 @@ pub struct Fold<'a> {
     pub activation: Activation,
 }
 
-/// A [`Fold`] in the tensor's type.
+/// A [`Fold`] in the tensor's element type.
 pub(crate) struct Channels<T> {
     slope: T,
     scale: Vec<T>,
@@ -45,7 +46,7 @@ impl<T: Real> Channels<T> {
     }
 }
 
-/// Applies what is folded into a convolution to some of its output.
+/// Applies a fold to part of a convolution's output.
 pub(crate) fn apply<T: Real>(fold: Option<Rows<'_, T>>, y: &mut [T]) {
     if let Some(rows) = fold {
         simd::run(AffineInPlace { rows, y });

@@ -1,9 +1,10 @@
-//! Matrix products on slices, through the `gemm` crate (which picks AVX-512, AVX2 or portable code at run time).
+//! Matrix products on slices, through the `gemm` crate (which picks AVX-512, AVX2 or portable code
+//! at run time).
 
 use crate::storage::Real;
 use std::ops::Range;
 
-/// A matrix inside a slice: element (r, c) lies at `start + r * row + c * col`.
+/// A matrix inside a slice: element (r, c) is at `start + r * row + c * col`.
 #[derive(Clone, Copy)]
 pub(crate) struct View {
     pub start: usize,
@@ -30,18 +31,19 @@ impl View {
     }
 }
 
-/// Whether a product may use every thread, or runs inside a piece of work that is already parallel.
-/// The sums are the same either way: only rows and columns of the result are shared out.
+/// Whether a product may use all threads, or runs inside work that is already parallel. The sums
+/// are the same either way: only rows and columns of the result are distributed.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Threads {
     One,
     All,
 }
 
-/// `dst = a · b`, or `dst += a · b` with `accumulate`; `a` is m × k, `b` is k × n, `dst` row-major m × n.
+/// `dst = a · b`, or `dst += a · b` with `accumulate`; `a` is m × k, `b` is k × n, `dst` row-major
+/// m × n.
 ///
 /// # Panics
-/// If a view does not fit its slice; callers have checked shapes by then.
+/// If a view does not fit its slice; callers check shapes first.
 #[allow(clippy::too_many_arguments, unsafe_code)]
 pub(crate) fn matmul<T: Real>(
     (m, n, k): (usize, usize, usize),
@@ -60,7 +62,7 @@ pub(crate) fn matmul<T: Real>(
         Threads::All => gemm::Parallelism::Rayon(0),
     };
     // SAFETY: the three assertions above bound every element that gemm touches, `dst` is borrowed
-    // mutably and so overlaps neither factor, and T is f32 or f64, both known to gemm.
+    // mutably and so overlaps neither factor, and T is f32 or f64, which gemm supports.
     unsafe {
         gemm::gemm(
             m,

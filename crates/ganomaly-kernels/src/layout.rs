@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-/// `[N, C, H, W]` to `[N, H, W, C]`, contiguous. With one channel nothing is copied.
+/// `[N, C, H, W]` to `[N, H, W, C]`, contiguous. Copies nothing if there is one channel.
 pub fn nhwc_from_nchw(x: &Tensor) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
     if c == 1 {
@@ -12,7 +12,7 @@ pub fn nhwc_from_nchw(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// `[N, H, W, C]` to `[N, C, H, W]`, contiguous. With one channel nothing is copied.
+/// `[N, H, W, C]` to `[N, C, H, W]`, contiguous. Copies nothing if there is one channel.
 pub fn nchw_from_nhwc(x: &Tensor) -> Result<Tensor> {
     let (n, h, w, c) = x.dims4()?;
     if c == 1 {
@@ -24,7 +24,7 @@ pub fn nchw_from_nhwc(x: &Tensor) -> Result<Tensor> {
 
 /// A convolution's weight from PyTorch's `[O, I, K, K]` to `[K, K, I, O]`. A transposed
 /// convolution's `[in, out, K, K]` is the weight of the convolution whose input gradient it is, so
-/// the same conversion serves both.
+/// the same conversion works for both.
 pub fn kernel_from_oikk(w: &Tensor) -> Result<Tensor> {
     w.permute((2, 3, 1, 0))?.contiguous()
 }

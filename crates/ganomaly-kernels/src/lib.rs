@@ -1,25 +1,25 @@
 #![doc = include_str!("../README.md")]
 //!
-//! # How it is meant
+//! # Design
 //!
 //! The operations are ordinary functions. A forward function returns what its gradient needs; a
-//! gradient function returns exactly the gradients asked for, so that a training step computes
-//! nothing that it throws away. [`Conv2d`], [`batch_norm`], [`activation`], [`loss`] and [`Adam`]
-//! together are all that GANomaly and its relatives need.
+//! gradient function returns exactly the requested gradients, so a training step computes nothing
+//! that it discards. [`Conv2d`], [`batch_norm`], [`activation`], [`loss`] and [`Adam`] together are
+//! all that GANomaly and its variants need.
 //!
 //! # Layout
 //!
 //! Activations are channels-last, `[N, H, W, C]`, and convolution weights `[K, K, I, O]`: every
 //! inner loop then runs over contiguous channels, and a convolution is a few large matrix products
-//! over contiguous copies. [`layout`] converts from and to the `[N, C, H, W]` and `[O, I, K, K]` that
-//! candle and PyTorch use.
+//! over contiguous copies. [`layout`] converts from and to candle's and PyTorch's `[N, C, H, W]`
+//! and `[O, I, K, K]`.
 //!
 //! # Guarantees
 //!
-//! * `f32` and `f64` run the very same code.
-//! * The result does not depend on the number of threads: work is cut into pieces by shape alone,
-//!   and partial sums are added in a fixed order.
-//! * Inputs of the wrong shape, type or device are errors, never panics.
+//! * `f32` and `f64` run the same code.
+//! * The result does not depend on the number of threads: work is divided by shape alone, and
+//!   partial sums are added in a fixed order.
+//! * Inputs of the wrong shape, type or device result in errors, never panics.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

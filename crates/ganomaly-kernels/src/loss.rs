@@ -1,6 +1,6 @@
-//! The losses of a reconstruction GAN: each gives its mean and, on demand, its gradient.
+//! The losses of a reconstruction GAN: for each, its mean and its gradient.
 //!
-//! Sums run in blocks of a fixed size that are added in order, in float64.
+//! Sums are taken in blocks of a fixed size, which are added in order, in float64.
 
 use crate::activation::{BLOCK, map, zip_map};
 use crate::cpu::vectorised;
@@ -8,29 +8,29 @@ use crate::storage::{Real, dispatch, read, tensor};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// mean((a − b)²) over all numbers, `torch.nn.functional.mse_loss`.
+/// mean((a − b)²) over all elements, `torch.nn.functional.mse_loss`.
 pub fn mean_squared(a: &Tensor, b: &Tensor) -> Result<f64> {
     mean(a, b, |d| d * d)
 }
 
-/// The gradient of `weight ·` [`mean_squared`] for `a`; that for `b` is its negative.
+/// The gradient of `weight ·` [`mean_squared`] with respect to `a`; for `b` it is the negative.
 pub fn mean_squared_grad(a: &Tensor, b: &Tensor, weight: f64) -> Result<Tensor> {
     let scale = 2.0 * weight / count(a, b)? as f64;
     difference(a, b, |d| d * scale)
 }
 
-/// mean|a − b| over all numbers, `torch.nn.functional.l1_loss`.
+/// mean|a − b| over all elements, `torch.nn.functional.l1_loss`.
 pub fn mean_absolute(a: &Tensor, b: &Tensor) -> Result<f64> {
     mean(a, b, f64::abs)
 }
 
-/// The gradient of `weight ·` [`mean_absolute`] for `a`, 0 where both are equal.
+/// The gradient of `weight ·` [`mean_absolute`] with respect to `a`, 0 where both are equal.
 pub fn mean_absolute_grad(a: &Tensor, b: &Tensor, weight: f64) -> Result<Tensor> {
     let scale = weight / count(a, b)? as f64;
     difference(a, b, |d| if d == 0.0 { 0.0 } else { scale.copysign(d) })
 }
 
-/// The sigmoid of each number, in (0, 1).
+/// The sigmoid of each element, in (0, 1).
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     dispatch!(x, T => {
         let y = read(x, |x: &[T]| map(x, |v| T::one() / (T::one() + (-v).exp())))?;
@@ -38,8 +38,8 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// The mean binary cross-entropy of predictions in [0, 1] against one target, 0 or 1, with each logarithm
-/// held above −100, as `torch.nn.BCELoss` does it.
+/// The mean binary cross-entropy of predictions in [0, 1] against one target, 0 or 1, with each
+/// logarithm clamped at −100, as in `torch.nn.BCELoss`.
 pub fn binary_cross_entropy(prediction: &Tensor, target: bool) -> Result<f64> {
     count(prediction, prediction)?;
     dispatch!(prediction, T => read(prediction, |p: &[T]| {
@@ -51,8 +51,8 @@ pub fn binary_cross_entropy(prediction: &Tensor, target: bool) -> Result<f64> {
     }))
 }
 
-/// The gradient of `weight ·` [`binary_cross_entropy`] for the logits whose sigmoid `prediction` is:
-/// `BCELoss`'s (p − t) / max(p(1 − p), 1e-12) times the sigmoid's p(1 − p).
+/// The gradient of `weight ·` [`binary_cross_entropy`] with respect to the logits, whose sigmoid is
+/// `prediction`: `BCELoss`'s (p − t) / max(p(1 − p), 1e-12) times the sigmoid's p(1 − p).
 pub fn binary_cross_entropy_grad(prediction: &Tensor, target: bool, weight: f64) -> Result<Tensor> {
     let scale = weight / prediction.elem_count().max(1) as f64;
     let t = if target { 1.0 } else { 0.0 };
@@ -66,7 +66,7 @@ pub fn binary_cross_entropy_grad(prediction: &Tensor, target: bool, weight: f64)
     })
 }
 
-/// For each picture (first axis) the means of |a − b| and of (a − b)² over its numbers.
+/// For each image (first axis), the means of |a − b| and of (a − b)² over its elements.
 pub fn picture_errors(a: &Tensor, b: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
     let pictures = a.dim(0)?;
     let each = count(a, b)? / pictures.max(1);
@@ -82,7 +82,7 @@ pub fn picture_errors(a: &Tensor, b: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
     }))?)
 }
 
-/// `a + b`, for gradients that meet.
+/// `a + b`, for gradients that flow together.
 pub fn sum_of(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     count(a, b)?;
     dispatch!(a, T => {
@@ -112,7 +112,7 @@ fn mean(a: &Tensor, b: &Tensor, f: impl Fn(f64) -> f64 + Sync) -> Result<f64> {
     }))?)
 }
 
-/// Σ f(a − b), in eight sums side by side that are added up at the end.
+/// Σ f(a − b), in eight parallel sums that are added at the end.
 #[inline(always)]
 fn block_sum<T: Real>(a: &[T], b: &[T], f: impl Fn(f64) -> f64) -> f64 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());

@@ -1,5 +1,5 @@
-//! Products with few rows, as one image or a few give them. The weights outweigh everything else there, so each thread
-//! takes some of them and reads those once.
+//! Products with few rows, as for one or a few images. Reading the weights dominates here, so each
+//! thread takes some of them and reads those once.
 
 use crate::cpu::{self, Level, for_level};
 use crate::product::{Piece, Product};
@@ -7,25 +7,26 @@ use crate::simd::{Instructions, LANES};
 use crate::storage::{Real, Shared, with_buffer};
 use rayon::prelude::*;
 
-/// Rows up to which these are faster than the general product.
+/// Up to this many rows, these are faster than the general product.
 const ROWS_MAX: usize = 64;
 
-/// Whether [`product`] takes these sizes.
+/// Whether [`product`] supports these sizes.
 pub(crate) fn suits(m: usize, n: usize) -> bool {
     m <= ROWS_MAX && n.is_multiple_of(LANES)
 }
 
-/// `y = rows · w` for few rows, some columns of `w` on each thread. n is a multiple of [`LANES`].
+/// `y = rows · w` for few rows; each thread takes some columns of `w`. n is a multiple of
+/// [`LANES`].
 #[allow(unsafe_code)]
 pub(crate) fn product<T: Real>((m, n, k): (usize, usize, usize), y: &mut [T], rows: &[T], w: &[T]) {
     let panel = for_level!(I => I::panel::<T>());
-    // SAFETY: tasks differ in their columns of `y`.
+    // SAFETY: tasks write different columns of `y`.
     let y = unsafe { Shared::from_slice(y) };
     (0..n.div_ceil(panel)).into_par_iter().for_each(|task| {
         let (first, width) = (task * panel, panel.min(n - task * panel));
         with_buffer(k * width + m * width, |buffer| {
             let (columns, c) = buffer.split_at_mut(k * width);
-            // Side by side, so that each block of rows reads them in order.
+            // Contiguous, so that each block of rows reads them in order.
             for (to, from) in columns.chunks_exact_mut(width).zip(w.chunks_exact(n)) {
                 to.copy_from_slice(&from[first..first + width]);
             }
@@ -48,13 +49,15 @@ pub(crate) fn product<T: Real>((m, n, k): (usize, usize, usize), y: &mut [T], ro
     });
 }
 
-/// Whether [`product_transposed`] is faster than the general product and sums alike. That one picks its
-/// instructions itself, whatever the level, and cuts longer sums.
+/// Whether [`product_transposed`] is faster than the general product and sums in the same order.
+/// The general product picks its instructions itself, regardless of the level, and splits longer
+/// sums.
 pub(crate) fn suits_transposed(m: usize, k: usize) -> bool {
     cpu::level() > Level::Portable && (LANES / 2..=ROWS_MAX).contains(&m) && k <= 512
 }
 
-/// `rows = dy · wᵀ` for few rows, likewise: as `rowsᵀ = w · dyᵀ`, some rows of `w` on each thread. `w` is n × k.
+/// `rows = dy · wᵀ` for few rows, computed as `rowsᵀ = w · dyᵀ`; each thread takes some rows of
+/// `w`. `w` is n × k.
 #[allow(unsafe_code)]
 pub(crate) fn product_transposed<T: Real>(
     (m, n, k): (usize, usize, usize),
@@ -62,7 +65,7 @@ pub(crate) fn product_transposed<T: Real>(
     dy: &[T],
     w: &[T],
 ) {
-    /// Rows of `w` in a task.
+    /// Rows of `w` per task.
     const ROWS: usize = 96;
     let width = m.next_multiple_of(LANES);
     let mut turned = vec![T::zero(); k * width];
@@ -71,7 +74,7 @@ pub(crate) fn product_transposed<T: Real>(
             *to = dy;
         }
     }
-    // SAFETY: tasks differ in their columns of `rows`.
+    // SAFETY: tasks write different columns of `rows`.
     let rows = unsafe { Shared::from_slice(rows) };
     w.par_chunks(ROWS * k).enumerate().for_each(|(task, w)| {
         let (first, len) = (task * ROWS, w.len() / k);

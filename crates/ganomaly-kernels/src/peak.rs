@@ -1,18 +1,19 @@
-//! How fast this processor multiplies at best: what a training step cannot beat.
+//! This CPU's peak multiply-add rate: the upper bound for a training step.
 
 use crate::cpu::for_level;
 use crate::simd::{Instructions, Kernel, Register, Vector};
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Sums side by side: enough to hide an addition's latency, few enough for the registers of every level.
+/// Parallel sums: enough to hide an addition's latency, few enough for the registers of every
+/// level.
 const SUMS: usize = 12;
-/// Additions to each sum in one go.
+/// Additions to each sum per attempt.
 const ROUNDS: usize = 1 << 20;
 /// Attempts, of which the fastest counts.
 const ATTEMPTS: usize = 5;
 
-/// f32 multiply-adds a second of all threads together, in registers alone.
+/// f32 multiply-adds per second of all threads together, using registers only.
 pub fn multiply_adds_per_second() -> f64 {
     let attempt = |_| {
         let rates = rayon::broadcast(|_| {
@@ -25,7 +26,7 @@ pub fn multiply_adds_per_second() -> f64 {
     (0..ATTEMPTS).map(attempt).fold(0.0, f64::max)
 }
 
-/// Multiplies and adds in registers; returns how many numbers one holds.
+/// Multiplies and adds in registers; returns the number of lanes.
 struct Peak;
 
 impl Kernel for Peak {

@@ -1,12 +1,13 @@
-//! Matrix products whose factors already lie as the registers want them: nothing is copied on the way.
+//! Matrix products whose factors are already in register order, so nothing is copied.
 //!
-//! The transformed pictures and weights of [`winograd`](crate::winograd) are written once and multiplied at once; a general
-//! product would first copy both factors, which took a quarter of its time here.
+//! The transformed images and weights of [`winograd`](crate::winograd) are written once and
+//! multiplied immediately. A general product would first copy both factors, which took a quarter of
+//! its time here.
 
 use crate::simd::Vector;
 use crate::storage::Real;
 
-/// A stretch of the inner dimension: where it starts in both factors, and its length.
+/// A section of the inner dimension: where it starts in both factors, and its length.
 #[derive(Clone, Copy)]
 pub(crate) struct Piece {
     pub a: usize,
@@ -18,12 +19,12 @@ pub(crate) struct Piece {
 pub(crate) struct Product<'a, T> {
     pub m: usize,
     pub n: usize,
-    /// The inner dimension, in one or more stretches.
+    /// The inner dimension, in one or more sections.
     pub pieces: &'a [Piece],
     pub a: &'a [T],
     /// Distances between rows and between columns of `a`.
     pub a_strides: (usize, usize),
-    /// Rows of so many numbers as a block has columns; one such panel after another.
+    /// Panels, one after another. Each row of a panel is as long as a block is wide.
     pub b: &'a [T],
     /// Distances between rows of a panel, and between panels.
     pub b_strides: (usize, usize),
@@ -34,10 +35,10 @@ pub(crate) struct Product<'a, T> {
 }
 
 impl<T: Real> Product<'_, T> {
-    /// Computes it in blocks of `ROWS` rows and `VECTORS` registers.
+    /// Computes the product in blocks of `ROWS` rows and `VECTORS` registers.
     ///
     /// # Panics
-    /// If a factor is shorter than its sizes say; callers have checked shapes by then.
+    /// If a factor is shorter than its sizes say; callers check shapes first.
     #[inline(always)]
     #[allow(unsafe_code)]
     pub fn run<V: Vector<T>, const ROWS: usize, const VECTORS: usize>(mut self) {
@@ -46,7 +47,7 @@ impl<T: Real> Product<'_, T> {
         for from in (0..self.n).step_by(width) {
             let (panel, to) = (from / width * self.b_strides.1, from);
             if self.n - from >= width {
-                // SAFETY: `check` has bounded every place that is read or written.
+                // SAFETY: `check` has bounded every index that is read or written.
                 unsafe { self.columns::<V, ROWS, VECTORS>(panel, to) };
             } else {
                 for more in (0..self.n - from).step_by(V::LANES) {
@@ -76,7 +77,7 @@ impl<T: Real> Product<'_, T> {
         assert!(end <= self.c.len(), "the product does not fit its destination");
     }
 
-    /// One panel's columns, all rows.
+    /// All rows of one panel's columns.
     #[inline(always)]
     #[allow(unsafe_code)]
     unsafe fn columns<V: Vector<T>, const ROWS: usize, const VECTORS: usize>(
@@ -84,13 +85,14 @@ impl<T: Real> Product<'_, T> {
         panel: usize,
         to: usize,
     ) {
-        // Blocks of nearly equal height: a low one would wait for its few sums, each the next addition's factor.
+        // Blocks of nearly equal height: a low block has few sums and would wait for each
+        // addition's result.
         let blocks = self.m.div_ceil(ROWS);
         let (height, higher) = (self.m / blocks.max(1), self.m % blocks.max(1));
         let mut row = 0;
         for block in 0..blocks {
             let height = height + usize::from(block < higher);
-            // SAFETY, of each call: the caller's, and the rows are below `m`.
+            // SAFETY (each call): as the caller promises, and the rows are below `m`.
             unsafe {
                 match height {
                     1 => self.block::<V, 1, VECTORS>(row, panel, to),
@@ -107,7 +109,8 @@ impl<T: Real> Product<'_, T> {
         }
     }
 
-    /// `ROWS` rows of `VECTORS` registers: sums that stay in registers over the whole inner dimension.
+    /// `ROWS` rows of `VECTORS` registers: sums that stay in registers over the whole inner
+    /// dimension.
     #[inline(always)]
     #[allow(unsafe_code)]
     unsafe fn block<V: Vector<T>, const ROWS: usize, const VECTORS: usize>(
@@ -118,7 +121,7 @@ impl<T: Real> Product<'_, T> {
     ) {
         let (a_row, a_column) = self.a_strides;
         let mut sums = [[V::splat(T::zero()); VECTORS]; ROWS];
-        // SAFETY, of the whole block: `check` has bounded all places, and `c` is borrowed mutably.
+        // SAFETY (whole block): `check` has bounded all indices, and `c` is borrowed mutably.
         unsafe {
             for piece in self.pieces {
                 let mut a = self.a.as_ptr().add(piece.a + row * a_row);

@@ -1,11 +1,11 @@
-//! The oracle: every convolution as naive loops in float64, straight from its definition. Slow, and
-//! used by tests alone.
+//! The oracle: every convolution as naive float64 loops, straight from its definition. Slow; for
+//! tests only.
 
 use crate::Conv2d;
 use candle_core::{DType, Device, Result, Tensor};
 
-/// Calls back with the flat places in x `[N, H, W, I]`, w `[K, K, I, O]` and y `[N, H', W', O]` of each product that
-/// a convolution sums.
+/// Calls back with the flat indices into x `[N, H, W, I]`, w `[K, K, I, O]` and y `[N, H', W', O]`
+/// of each product that a convolution sums.
 fn for_each_product(
     conv: Conv2d,
     (n, h, wd, i): (usize, usize, usize, usize),

@@ -5,10 +5,10 @@ use crate::storage::{Real, filled};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Numbers in a block of rows that one thread handles at a time.
+/// Elements in a block of rows that one thread handles at a time.
 const BLOCK: usize = 1 << 15;
 
-/// What a pass over the rows needs of each channel.
+/// What a pass over the rows needs per channel.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a, T> {
     pub channels: usize,
@@ -39,12 +39,12 @@ impl<T: Real> Rows<'_, T> {
                 simd::run(Affine { rows: *self, x, y });
             });
         };
-        // SAFETY: the blocks cover y, and each is written wholly.
+        // SAFETY: the blocks cover y, and each is written completely.
         unsafe { filled(x.len(), fill) }
     }
 }
 
-/// [`Rows::affine`] in place, for numbers that are still in the cache.
+/// [`Rows::affine`] in place, for values that are still in the cache.
 pub(crate) struct AffineInPlace<'a, T> {
     pub rows: Rows<'a, T>,
     pub y: &'a mut [T],

@@ -1,4 +1,4 @@
-//! Registers of neighbouring numbers, for the kernels whose speed hangs on what stays in them.
+//! SIMD registers, for the kernels whose speed depends on what stays in them.
 
 use crate::cpu::for_level;
 use crate::product::Product;
@@ -8,23 +8,24 @@ use std::mem::MaybeUninit;
 /// A multiple of every register's lanes.
 pub(crate) const LANES: usize = 16;
 
-/// One register of neighbouring numbers. Only a [`Kernel`] that the same set runs may use one.
+/// One register of adjacent values. It may be used only in a [`Kernel`] run by the same instruction
+/// set.
 pub(crate) trait Vector<T>: Copy {
-    /// Numbers in it.
+    /// Values in a register.
     const LANES: usize;
     fn splat(x: T) -> Self;
-    /// The numbers from `at` on.
+    /// Reads values starting at `at`.
     fn load(from: &[T], at: usize) -> Self;
-    /// Writes the numbers from `at` on.
+    /// Writes the values starting at `at`.
     fn store(self, to: &mut [T], at: usize);
-    /// Writes numbers that may not have been written before.
+    /// As [`Self::store`], to memory that may be uninitialised.
     fn write(self, to: &mut [MaybeUninit<T>], at: usize);
     /// # Safety
-    /// `from` is readable for [`Self::LANES`] numbers.
+    /// `from` is readable for [`Self::LANES`] values.
     #[allow(unsafe_code)]
     unsafe fn load_at(from: *const T) -> Self;
     /// # Safety
-    /// `to` is writable for [`Self::LANES`] numbers.
+    /// `to` is writable for [`Self::LANES`] values.
     #[allow(unsafe_code)]
     unsafe fn store_at(self, to: *mut T);
     fn plus(self, other: Self) -> Self;
@@ -32,11 +33,12 @@ pub(crate) trait Vector<T>: Copy {
     fn times(self, other: Self) -> Self;
     /// `yes` where this is above zero, `no` elsewhere.
     fn where_positive(self, yes: Self, no: Self) -> Self;
-    /// `self · factor + addend`, rounded once where the processor can.
+    /// `self · factor + addend`, rounded once if the CPU supports it.
     fn fma(self, factor: Self, addend: Self) -> Self;
 }
 
-/// A set of instructions. Its types are bound by [`for_level!`](crate::cpu::for_level), which asks the processor, and nowhere else.
+/// An instruction set. Its types are bound only by [`for_level!`](crate::cpu::for_level), which
+/// checks the CPU.
 pub(crate) trait Instructions: Copy + Send + Sync + 'static {
     type F32: Vector<f32>;
     type F64: Vector<f64>;
@@ -44,19 +46,19 @@ pub(crate) trait Instructions: Copy + Send + Sync + 'static {
     /// Runs a kernel compiled for these instructions.
     fn run<K: Kernel>(kernel: K) -> K::Output;
 
-    /// Runs a plain loop compiled for these instructions, as far as the compiler inlines it. Not for code that names
-    /// registers: a closure of such code is not inlined.
+    /// Runs a plain loop compiled for these instructions, as far as the compiler inlines it. Not
+    /// for code that uses registers explicitly: such a closure is not inlined.
     fn vectorise<R>(f: impl FnOnce() -> R) -> R;
 
     /// Runs a matrix product in blocks that fit this set's registers.
     fn multiply<T: Real>(product: Product<'_, T>);
 
-    /// Columns of a packed factor that lie side by side: those of one block.
+    /// Adjacent columns of a packed factor: those of one block.
     fn panel<T: Real>() -> usize;
 }
 
-/// Code on registers. All that it calls must be marked `#[inline(always)]` down to the registers themselves: what
-/// is not inlined is compiled without the instructions.
+/// Code on registers. Everything it calls, down to the registers themselves, must be
+/// `#[inline(always)]`: what is not inlined is compiled without the instructions.
 pub(crate) trait Kernel {
     type Output;
     fn run<I: Instructions>(self) -> Self::Output;
@@ -67,8 +69,9 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     for_level!(I => I::run(kernel))
 }
 
-/// Calls a method, generic in its register, for all of so many numbers: with whole registers, then with single numbers for the rest. Its
-/// last argument is the place of the register's first number. For use in a [`Kernel`]: the method is `#[inline(always)]`.
+/// Calls a method that is generic in its register for `$len` values: with whole registers, then
+/// with single values for the rest. Its last argument is the index of the register's first value.
+/// For use in a [`Kernel`]: the method is `#[inline(always)]`.
 macro_rules! each_register {
     ($i:ty, $t:ty, $len:expr => $($path:ident).+ ($($argument:expr),*)) => {{
         let (len, lanes) = ($len, $crate::simd::Register::<$i, $t>::LANES);
@@ -83,7 +86,7 @@ macro_rules! each_register {
 }
 pub(crate) use each_register;
 
-/// The register of a number type in an instruction set.
+/// The register type of an element type in an instruction set.
 pub(crate) type Register<I, T> = <T as Real>::Register<I>;
 
 macro_rules! instructions {
@@ -102,14 +105,14 @@ macro_rules! instructions {
                 fn with_features<K: Kernel>(kernel: K) -> K::Output {
                     kernel.run::<$name>()
                 }
-                // SAFETY: this type is bound only where the processor has the features.
+                // SAFETY: this type is bound only if the CPU has the features.
                 unsafe { with_features(kernel) }
             }
 
             #[inline(always)]
             #[allow(unsafe_code)]
             fn vectorise<R>(f: impl FnOnce() -> R) -> R {
-                // In the caller's unit of compilation, so that `f`, called from here alone, is inlined.
+                // In the caller's compilation unit, so that `f`, called only from here, is inlined.
                 #[inline]
                 #[target_feature(enable = $features)]
                 fn with_features<R>(f: impl FnOnce() -> R) -> R {
@@ -136,10 +139,10 @@ macro_rules! instructions {
     };
 }
 
-/// Implements [`Vector`] by intrinsics.
+/// Implements [`Vector`] with intrinsics.
 macro_rules! vector {
     ($v:ty, $t:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $positive:tt) => {
-        // SAFETY, of every block below: the processor has the instructions, by the contract of [`Vector`].
+        // SAFETY (every block below): the CPU has the instructions, by the contract of [`Vector`].
         #[allow(unsafe_code)]
         impl Vector<$t> for $v {
             const LANES: usize = $lanes;
@@ -150,7 +153,7 @@ macro_rules! vector {
             #[inline(always)]
             fn load(from: &[$t], at: usize) -> Self {
                 let from = &from[at..at + $lanes];
-                // SAFETY: the slice has as many numbers as the register.
+                // SAFETY: the slice is as long as the register.
                 unsafe { $load(from.as_ptr()) }
             }
             #[inline(always)]
@@ -167,12 +170,12 @@ macro_rules! vector {
             }
             #[inline(always)]
             unsafe fn load_at(from: *const $t) -> Self {
-                // SAFETY: the caller's.
+                // SAFETY: as the caller promises.
                 unsafe { $load(from) }
             }
             #[inline(always)]
             unsafe fn store_at(self, to: *mut $t) {
-                // SAFETY: the caller's.
+                // SAFETY: as the caller promises.
                 unsafe { $store(to, self) }
             }
             #[inline(always)]
@@ -216,7 +219,8 @@ mod x86 {
         Avx2, __m256, __m256d, 6 by 2, "avx2,fma"
     );
 
-    // No closures: what holds registers must be inlined. AVX-512 compares into a mask, AVX2 into a register.
+    // No closures: code that holds registers must be inlined. AVX-512 compares into a mask, AVX2
+    // into a register.
     macro_rules! where_positive {
         ([$zero:ident $compare:ident mask $blend:ident], $sign:expr, $yes:expr, $no:expr) => {
             $blend($compare::<_CMP_GT_OQ>($sign, $zero()), $no, $yes)
@@ -236,7 +240,7 @@ mod x86 {
     vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd, [_mm256_setzero_pd _mm256_cmp_pd _mm256_blendv_pd]);
 }
 
-/// Whatever the target has.
+/// Only what the compilation target guarantees.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
@@ -285,7 +289,7 @@ impl<T: Real, const N: usize> Vector<T> for [T; N] {
     #[inline(always)]
     #[allow(unsafe_code)]
     unsafe fn load_at(from: *const T) -> Self {
-        // SAFETY: the caller's; an array has no stricter alignment than its numbers.
+        // SAFETY: as the caller promises; an array has the alignment of its elements.
         unsafe { from.cast::<Self>().read() }
     }
     #[inline(always)]

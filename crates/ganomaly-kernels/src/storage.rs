@@ -1,4 +1,4 @@
-//! From tensors to slices and back: the only place that knows how candle stores numbers on the CPU.
+//! From tensors to slices and back: the only module that knows how candle stores data on the CPU.
 
 use crate::simd::{Instructions, Vector};
 use candle_core::{
@@ -10,14 +10,14 @@ use std::mem::MaybeUninit;
 use std::ops::{Neg, Range};
 use std::sync::{Mutex, PoisonError};
 
-/// A float type that the kernels run in.
+/// A float type that the kernels support.
 pub(crate) trait Real: WithDType + Neg<Output = Self> + Default {
-    /// Its register in an instruction set.
+    /// Its register type in an instruction set.
     type Register<I: Instructions>: Vector<Self>;
     fn sqrt(self) -> Self;
-    /// Buffers that nobody uses now.
+    /// Buffers that are not in use.
     fn spare_buffers() -> &'static Mutex<Vec<Vec<Self>>>;
-    /// Mutable access to the numbers, which candle offers by enum variant only.
+    /// Mutable access to the data, which candle offers by enum variant only.
     fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
 
@@ -44,13 +44,13 @@ macro_rules! real {
 real!(f32, F32);
 real!(f64, F64);
 
-/// Lends a buffer with unspecified contents, one that an earlier call has used where there is one: a training step
-/// asks for the same sizes again and again, and fresh memory costs more than the arithmetic on it.
+/// Lends a buffer with unspecified contents, reusing an earlier one if possible: a training step
+/// asks for the same sizes repeatedly, and fresh memory costs more than the arithmetic on it.
 pub(crate) fn with_buffer<T: Real, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     let spare = || T::spare_buffers().lock().unwrap_or_else(PoisonError::into_inner);
     let mut buffer = {
         let mut spare = spare();
-        // The smallest that suffices, else the largest, which then grows.
+        // The smallest that is large enough, else the largest, which then grows.
         let fits = |b: &&(usize, usize)| b.1 >= len;
         let sizes: Vec<(usize, usize)> = spare.iter().map(Vec::len).enumerate().collect();
         let best = sizes.iter().filter(fits).min_by_key(|b| b.1);
@@ -66,10 +66,10 @@ pub(crate) fn with_buffer<T: Real, R>(len: usize, f: impl FnOnce(&mut [T]) -> R)
     result
 }
 
-/// A vector of `len` numbers that `fill` writes, with no pass that zeroes them first.
+/// A vector of `len` values that `fill` writes, without zeroing them first.
 ///
 /// # Safety
-/// `fill` must write every number.
+/// `fill` must write every value.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn filled<T: Real>(
     len: usize,
@@ -77,12 +77,12 @@ pub(crate) unsafe fn filled<T: Real>(
 ) -> Vec<T> {
     let mut numbers = Vec::with_capacity(len);
     fill(&mut numbers.spare_capacity_mut()[..len]);
-    // SAFETY: the capacity is there, and `fill` has written all of it, as the caller promises.
+    // SAFETY: the capacity suffices, and `fill` has written all of it, as the caller promises.
     unsafe { numbers.set_len(len) };
     numbers
 }
 
-/// Numbers that several tasks write at once, each its own. Whoever makes one promises that they do.
+/// Data that several tasks write at once, each its own part, as the creator promises.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a, T> {
     start: *mut T,
@@ -90,7 +90,7 @@ pub(crate) struct Shared<'a, T> {
     numbers: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: no two tasks are at the same place, by the promise made to `new`.
+// SAFETY: no two tasks use the same index, by the promise made to `new`.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 // SAFETY: as above.
@@ -100,8 +100,8 @@ unsafe impl<T: Send> Send for Shared<'_, T> {}
 #[allow(unsafe_code)]
 impl<'a, T: Real> Shared<'a, T> {
     /// # Safety
-    /// No place is used by two tasks at once, none is used while a [`Self::part`] that holds it is, and none is added to before it
-    /// has been written.
+    /// No index is used by two tasks at once, or while a [`Self::part`] that holds it is in use,
+    /// and nothing is added to an index before it has been written.
     pub unsafe fn new(numbers: &'a mut [MaybeUninit<T>]) -> Self {
         Self { start: numbers.as_mut_ptr().cast(), len: numbers.len(), numbers: PhantomData }
     }
@@ -115,26 +115,26 @@ impl<'a, T: Real> Shared<'a, T> {
     #[inline(always)]
     pub fn write<V: Vector<T>>(self, numbers: V, at: usize) {
         assert!(V::LANES <= self.len && at <= self.len - V::LANES);
-        // SAFETY: the places exist, and nobody else is there.
+        // SAFETY: the range is in bounds, and no other task uses it.
         unsafe { numbers.store_at(self.start.add(at)) }
     }
 
     #[inline(always)]
     pub fn add<V: Vector<T>>(self, numbers: V, at: usize) {
         assert!(V::LANES <= self.len && at <= self.len - V::LANES);
-        // SAFETY: as above, and they have been written.
+        // SAFETY: as above, and the values have been written.
         unsafe { numbers.plus(V::load_at(self.start.add(at))).store_at(self.start.add(at)) }
     }
 
-    /// Some of the numbers.
+    /// A part of the data.
     pub fn part(self, places: Range<usize>) -> &'a mut [MaybeUninit<T>] {
         assert!(places.start <= places.end && places.end <= self.len);
-        // SAFETY: the places exist, and nobody else is there.
+        // SAFETY: the range is in bounds, and no other task uses it.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(places.start).cast(), places.len()) }
     }
 }
 
-/// Runs the body with `$t` bound to the Rust type of the tensor's numbers.
+/// Runs the body with `$t` bound to the Rust type of the tensor's elements.
 macro_rules! dispatch {
     ($tensor:expr, $t:ident => $body:expr) => {
         match $tensor.dtype() {
@@ -160,7 +160,7 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
-/// Lends the numbers of a contiguous CPU tensor.
+/// Lends the data of a contiguous CPU tensor.
 pub(crate) fn read<T: Real, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
@@ -176,12 +176,12 @@ fn contiguous<'a, T>(data: &'a [T], layout: &Layout) -> Result<&'a [T]> {
     }
 }
 
-/// Wraps numbers as a CPU tensor; nothing is copied.
+/// Wraps a vector as a CPU tensor without copying.
 pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(data, shape.into(), &Device::Cpu)
 }
 
-/// Lends the numbers of a contiguous CPU tensor for change in place.
+/// Lends the data of a contiguous CPU tensor for modification in place.
 pub(crate) fn update<T: Real, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
     let op = Update { f: Cell::new(Some(f)), result: Cell::new(None), element: PhantomData };
     tensor.inplace_op1(&op)?;
@@ -193,7 +193,7 @@ pub(crate) fn update<T: Real, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> R)
     }
 }
 
-/// A closure as a candle operation: the way in which candle lends storage for change.
+/// A closure as a candle operation, which is how candle lends storage mutably.
 struct Update<T, F, R> {
     f: Cell<Option<F>>,
     result: Cell<Option<R>>,

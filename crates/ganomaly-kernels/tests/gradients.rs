@@ -1,4 +1,5 @@
-//! Every kernel against the naive oracle, candle's own operations, finite differences and itself on other numbers of threads.
+//! Every kernel against the naive oracle, candle's own operations, finite differences, and itself
+//! with other thread counts.
 
 mod common;
 
@@ -26,7 +27,8 @@ fn convolutions_equal_candles() -> Result<()> {
     check(layout::nchw_from_nhwc(&conv.forward(&xs, &ws)?)?, &y);
     check(layout::nchw_from_nhwc(&conv.backward_input(&ds, &ws, (8, 8))?)?, grads.get(&x).unwrap());
     check(layout::oikk_from_kernel(&conv.backward_weight(&xs, &ds)?)?, grads.get(&w).unwrap());
-    // A transposed convolution is the input gradient: PyTorch's [in, out, K, K] weight as [O, I, K, K].
+    // A transposed convolution is the input gradient: PyTorch's [in, out, K, K] weight as
+    // [O, I, K, K].
     let transposed = dy.conv_transpose2d(&w, 1, 0, 2, 1)?;
     let size = conv.transposed_size(4)?;
     assert_eq!(size, 8);
@@ -205,7 +207,7 @@ fn wrong_shapes_are_errors_that_say_so() {
 #[test]
 fn what_is_folded_into_a_convolution_equals_its_own_pass() -> Result<()> {
     let conv = Conv2d { kernel: 4, stride: 2, padding: 1 };
-    // Direct, one picture, tiles of 2, tiles of 4; then a picture that is one patch.
+    // Direct, one image, tiles of 2, tiles of 4; then an image that is one patch.
     for (conv, [n, s, i], o) in [
         (conv, [5, 8, 3], 7),
         (conv, [1, 8, 16], 32),

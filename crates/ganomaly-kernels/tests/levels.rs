@@ -1,4 +1,5 @@
-//! Every instruction set that this processor has, on the same checks. A binary of its own, as the level is the whole process's.
+//! The same checks for every instruction set of this CPU. A separate binary, because the level is
+//! set for the whole process.
 
 mod common;
 #[path = "../../../tests/skip.rs"]
@@ -22,7 +23,8 @@ fn check_convolution(conv: Conv2d, [n, h, w, i]: [usize; 4], o: usize) -> Result
     check_finite_differences(&k, &dk, |k| dot(&conv.forward(&x, k)?, &dy))
 }
 
-/// Batch-norm and rectifier in float32 against float64, with channels that fill no register.
+/// Batch normalisation and rectifier in float32 against float64, including channel counts that do
+/// not fill a register.
 fn check_batch_norm(shape: &[usize]) -> Result<()> {
     let c = shape[shape.len() - 1];
     let (x, dy) = (random(shape, 4), random(shape, 5));
@@ -61,7 +63,7 @@ fn every_level_computes_the_same() -> Result<()> {
             continue;
         }
         check_convolutions()?;
-        // 1 picture and 1 channel; 3 channels; 5 pictures; channels that fill no register; both minimal filters.
+        // 1 image and 1 channel; 3 channels; 5 images; channels that do not fill a register.
         for (shape, o) in
             [([1, 4, 4, 1], 1), ([2, 6, 6, 3], 5), ([5, 4, 4, 2], 3), ([1, 4, 6, 17], 2)]
         {

@@ -1,4 +1,4 @@
-//! Every measure of a small list of scores.
+//! Every metric for a small list of scores.
 
 use ganomaly_metrics::{BootstrapOptions, bootstrap_auroc, evaluate};
 

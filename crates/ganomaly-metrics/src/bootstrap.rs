@@ -1,14 +1,15 @@
-//! How far an AUROC would move with other test images.
+//! How much an AUROC would vary with other test images.
 //!
-//! Every image gets a random weight, exponentially distributed with mean 1, and the AUROC is taken
-//! with these weights: a resample (the Bayesian bootstrap). The weight depends on the seed, the
-//! resample's number and the image's number alone. So an image has the same weight in every list of
-//! scores that holds it, whichever run made the list, as a normal image or as an anomaly, and
-//! differences and averages over runs are resampled jointly.
+//! Every image gets a random weight, exponentially distributed with mean 1, and the AUROC is
+//! computed with these weights: a resample (the Bayesian bootstrap). The weight depends only on the
+//! seed, the number of the resample and the number of the image. So an image has the same weight in
+//! every list of scores that contains it, from any run, as a normal image or as an anomaly.
+//! Differences and averages over runs are therefore resampled jointly.
 //!
-//! Weights of few images vary too little. With m images of the rarer kind every resample's distance
-//! from the AUROC is therefore stretched by t/z · √((m + 1) / (m − 1)), Student's quantile over the
-//! normal one and what is missing of the variance: by 6 % with 40 images, by 0.2 % with 1,000.
+//! With few images, resamples vary too little. With m images of the rarer kind, the distance of
+//! every resample from the AUROC is therefore stretched by t/z · √((m + 1) / (m − 1)): Student's
+//! quantile over the normal one, times a correction for the missing variance. That is 6 % with 40
+//! images and 0.2 % with 1,000.
 
 use crate::ranking::{Group, Ranking, check_finite};
 use crate::{Error, Result, roc};
@@ -16,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use std::sync::LazyLock;
 
-/// How the bootstrap is run.
+/// Settings of the bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BootstrapOptions {
-    /// Resamples drawn, at least 1.
+    /// Number of resamples, at least 1.
     pub resamples: usize,
-    /// Share of the resampled values that the interval holds, in (0, 1).
+    /// Share of the resampled values in the interval, in (0, 1).
     pub level: f64,
     /// Seed of the weights.
     pub seed: u64,
@@ -33,7 +34,7 @@ impl Default for BootstrapOptions {
     }
 }
 
-/// An interval, in the unit of what it is of.
+/// An interval, in the unit of the estimated value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Lower end.
@@ -42,8 +43,8 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The percentile interval of the AUROC, the images weighted at random. It covers the choice of
-/// test images, not the training's randomness.
+/// The percentile interval of the AUROC over random weights of the images. It covers the choice of
+/// test images, not the randomness of training.
 pub fn bootstrap_auroc(
     scores: &[f64],
     anomalous: &[bool],
@@ -54,19 +55,19 @@ pub fn bootstrap_auroc(
     percentile_interval(&aurocs.resampled[0], options.level)
 }
 
-/// The AUROCs of several lists of scores of the same images, resampled.
+/// The AUROCs of several lists of scores for the same images, with resamples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResampledAurocs {
-    /// Each list's AUROC on the images as they are, in [0, 1].
+    /// The unweighted AUROC of each list, in [0, 1].
     pub aurocs: Vec<f64>,
     /// For each list, the AUROC of each resample.
     pub resampled: Vec<Vec<f64>>,
 }
 
-/// Weights test images at random, `options.resamples` times, and takes every list's AUROC with each
-/// weighting. `images` are the images' numbers in their data set, as many as scores; resamples of
-/// other calls with the same seed give an image the same weights. `options.level` is that of the
-/// interval that they are for.
+/// Weights the test images at random, `options.resamples` times, and computes every list's AUROC
+/// with each weighting. `images` are the numbers of the images in their data set, one per score;
+/// other calls with the same seed give an image the same weights. `options.level` is the level of
+/// the interval that the resamples are for.
 pub fn resampled_aurocs(
     lists: &[&[f64]],
     anomalous: &[bool],
@@ -79,7 +80,7 @@ pub fn resampled_aurocs(
     }
     let rankings: Vec<Ranking> =
         lists.iter().map(|scores| Ranking::new(scores, anomalous)).collect::<Result<_>>()?;
-    // Where each image stands in each list's groups of equal scores.
+    // The group of equal scores that each image belongs to, for each list.
     let places: Vec<Vec<u32>> = rankings.iter().zip(lists).map(|(r, s)| r.places(s)).collect();
     let rarer = rankings.first().map_or(0, |r| r.normal.min(r.anomalous));
     let stretch = stretch(rarer, options.level)?;
@@ -119,7 +120,8 @@ fn stretch(rarer: usize, level: f64) -> Result<f64> {
     Ok(student.inverse_cdf(q) / z * ((m + 1.0) / (m - 1.0)).sqrt())
 }
 
-/// The interval that holds the share `level` of resampled values, an equal share left out at either end.
+/// The interval that contains the share `level` of the resampled values, with equal shares left out
+/// at both ends.
 pub fn percentile_interval(resampled: &[f64], level: f64) -> Result<Interval> {
     check_finite(resampled)?;
     BootstrapOptions { level, ..Default::default() }.check()?;
@@ -141,19 +143,18 @@ impl BootstrapOptions {
     }
 }
 
-/// Number of different weights; an image's is one of them.
+/// Number of different weights.
 const WEIGHTS: usize = 1 << 12;
-/// What stands for a weight of 1. Weights are whole numbers, so that sums of them are exact in any
-/// order.
+/// Represents a weight of 1. Weights are integers, so that their sums are exact in any order.
 const ONE: f64 = 65536.0;
 
-/// The exponential distribution's quantiles in the middle of 4096 equal parts, none of them 0.
+/// The exponential distribution's quantiles at the centres of 4096 equal parts; none is 0.
 static QUANTILES: LazyLock<Vec<usize>> = LazyLock::new(|| {
     let quantile = |part: usize| -((part as f64 + 0.5) / WEIGHTS as f64).ln();
     (0..WEIGHTS).map(|part| (quantile(part) * ONE).round() as usize).collect()
 });
 
-/// An image's weight in the resample of that key.
+/// An image's weight in the resample with the given key.
 fn weight_of(key: u64, image: u32) -> usize {
     QUANTILES[(mix(key ^ u64::from(image)) >> 52) as usize]
 }
@@ -166,7 +167,7 @@ fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// NumPy's default quantile: linear between the two nearest of the sorted values.
+/// NumPy's default quantile: linear interpolation between the two nearest sorted values.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);

@@ -1,16 +1,16 @@
-//! Input that has no answer.
+//! Errors for input without a defined result.
 
-/// The crate's result.
+/// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a measure is undefined for the input.
+/// Why a metric is undefined for the input.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No scores at all.
+    /// No scores were given.
     #[error("there are no scores")]
     Empty,
-    /// As many labels as scores are needed.
+    /// The number of labels differs from the number of scores.
     #[error("{scores} scores, but {labels} labels")]
     LengthMismatch {
         /// Number of scores.
@@ -18,15 +18,15 @@ pub enum Error {
         /// Number of labels.
         labels: usize,
     },
-    /// As many images' numbers as labels are needed.
+    /// The number of image numbers differs from the number of labels.
     #[error("{images} numbers of images, but {labels} labels")]
     Images {
-        /// Number of images' numbers.
+        /// Number of image numbers.
         images: usize,
         /// Number of labels.
         labels: usize,
     },
-    /// Paired lists are equally long.
+    /// Paired lists of different lengths.
     #[error("{a} values against {b}: paired lists are equally long")]
     Unpaired {
         /// Length of the first list.
@@ -34,7 +34,7 @@ pub enum Error {
         /// Length of the second.
         b: usize,
     },
-    /// A NaN or an infinity.
+    /// A score that is NaN or infinite.
     #[error("score {index} is {value}: scores must be finite")]
     NonFinite {
         /// Its position.
@@ -50,7 +50,7 @@ pub enum Error {
         /// Which kind they are.
         anomalous: bool,
     },
-    /// Equal numbers cannot be spread over [0, 1].
+    /// All scores are equal and cannot be scaled to [0, 1].
     #[error("all scores are equal ({value}): they cannot be scaled to [0, 1]")]
     Constant {
         /// The value.

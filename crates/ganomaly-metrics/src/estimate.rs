@@ -1,14 +1,15 @@
-//! A mean over runs, and how far it would move with other test images and with other trainings.
+//! A mean over runs, and how much it would vary with other test images and other trainings.
 
 use crate::ranking::check_finite;
 use crate::{Error, Interval, Result, mean_std, percentile_interval};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-/// Seeds that an interval over trainings needs: two would give one thirteen deviations wide.
+/// Minimum number of seeds for an interval over trainings: with two it would be thirteen standard
+/// deviations wide.
 const SEEDS: usize = 3;
 
-/// What a run adds to a mean: its AUROC, or a difference of AUROCs.
+/// A run's contribution to a mean: its AUROC, or a difference of AUROCs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunValue<'a> {
     /// The run's class.
@@ -17,47 +18,47 @@ pub struct RunValue<'a> {
     pub seed: u64,
     /// The value.
     pub value: f64,
-    /// The value in each resample of the test images; empty where the scores are not there.
+    /// The value in each resample of the test images; empty if the scores are not available.
     pub resampled: Vec<f64>,
 }
 
-/// A mean over runs: over each class's runs, then over the classes.
+/// A mean over the runs of each class, then over classes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The mean.
     pub value: f64,
-    /// Its interval over test images: where it would lie with other images of the same kind, the
-    /// trained weights as they are. The images are resampled jointly for all runs. None where a
-    /// run's scores are not there.
+    /// Its confidence interval over test images: other images of the same kind, the same trained
+    /// weights. The images are resampled jointly for all runs. `None` if a run's scores are not
+    /// available.
     pub over_images: Option<Interval>,
-    /// How it varies over trainings.
+    /// How it varies between trainings.
     pub over_trainings: OverTrainings,
 }
 
-/// How a mean over runs varies from one training to the next.
+/// How a mean over runs varies between trainings.
 ///
-/// A seed's trainings share the seed, so the seed is what is drawn: the values are the means over
-/// classes of each seed that has every class.
+/// Trainings with the same seed are not independent, so the seed is the sampling unit: the values
+/// are the means over classes for each seed that has every class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OverTrainings {
-    /// Runs behind the mean.
+    /// Number of runs in the mean.
     pub runs: usize,
-    /// Seeds that have every class.
+    /// Number of seeds that have every class.
     pub seeds: usize,
-    /// Sample standard deviation over these seeds of the mean over classes; none with fewer than
-    /// two.
+    /// Sample standard deviation, over these seeds, of the mean over classes; `None` with fewer
+    /// than two.
     pub std: Option<f64>,
-    /// Student's t interval of the mean over these seeds; none with fewer than three.
+    /// Student's t interval of the mean over these seeds; `None` with fewer than three.
     pub interval: Option<Interval>,
 }
 
-/// The mean of at least one run's value with its two kinds of uncertainty, both intervals of the
-/// given level, in (0, 1).
+/// The mean of the values of one or more runs with its two kinds of uncertainty. Both intervals
+/// have the given level, in (0, 1).
 pub fn estimate(values: &[RunValue<'_>], level: f64) -> Result<Estimate> {
     let classes = distinct(values.iter().map(|v| v.class));
     let all: Vec<f64> = values.iter().map(|v| v.value).collect();
     check_finite(&all)?;
-    // Each class weighs the same, and within it each run.
+    // Each class has the same weight, and within a class each run.
     let shares: Vec<f64> = values
         .iter()
         .map(|v| {

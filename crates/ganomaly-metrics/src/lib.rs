@@ -1,11 +1,12 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Scores in, numbers out: the measures of anomaly detection.
+//! Scores in, numbers out: metrics for anomaly detection.
 //!
-//! Every function takes `scores` (higher is more anomalous, any finite numbers) and `anomalous` (true for
-//! anomalies), equally long, with at least one of each kind; anything else is an [`Error`] that says so.
-//! Paired comparisons take two equally long lists of values instead.
-//! Definitions are scikit-learn's: a picture counts as detected where its score is at or above the threshold.
+//! Every function takes `scores` (higher is more anomalous, any finite numbers) and `anomalous`
+//! (true for anomalies), of equal length, with at least one of each kind; anything else results in
+//! an [`Error`] that says so. Paired comparisons take two lists of values of equal length instead.
+//! Definitions are scikit-learn's: an image counts as detected if its score is at or above the
+//! threshold.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

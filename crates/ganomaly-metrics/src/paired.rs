@@ -1,25 +1,27 @@
-//! How large a paired difference is.
+//! Effect sizes of paired differences.
 
 use crate::wilcoxon::{differences, wilcoxon_signed_rank};
 use crate::{Result, mean_std};
 use serde::{Deserialize, Serialize};
 
-/// The differences of two paired lists, first minus second, in the values' own unit.
+/// The differences of two paired lists, first minus second, in the unit of the values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairedEffect {
-    /// Pairs.
+    /// Number of pairs.
     pub count: usize,
     /// Mean difference.
     pub mean: f64,
-    /// Sample standard deviation of the differences; none for a single pair.
+    /// Sample standard deviation of the differences; `None` for a single pair.
     pub std: Option<f64>,
-    /// Hodges-Lehmann estimate: the median of the means of all pairs of differences, each with itself included.
+    /// Hodges-Lehmann estimate: the median of the means of all pairs of differences, including each
+    /// with itself.
     pub pseudo_median: f64,
-    /// Matched-pairs rank-biserial correlation in [-1, 1]: (W⁺ − W⁻) / (W⁺ + W⁻) of the Wilcoxon test; 0 where no pair differs.
+    /// Matched-pairs rank-biserial correlation in [-1, 1]: (W⁺ − W⁻) / (W⁺ + W⁻) of the Wilcoxon
+    /// test; 0 if no pair differs.
     pub rank_biserial: f64,
 }
 
-/// The effect of `a` over `b`: of the differences `a[i] - b[i]`.
+/// The effect of `a` over `b`, from the differences `a[i] - b[i]`.
 pub fn paired_effect(a: &[f64], b: &[f64]) -> Result<PairedEffect> {
     let differences = differences(a, b)?;
     let summary = mean_std(&differences)?;

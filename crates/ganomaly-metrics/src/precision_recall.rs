@@ -4,8 +4,8 @@ use crate::Result;
 use crate::ranking::Ranking;
 use serde::Serialize;
 
-/// A precision-recall curve, one point a distinct score, from the lowest threshold to the highest, then (recall 0, precision 1), as
-/// scikit-learn's `precision_recall_curve`.
+/// A precision-recall curve with one point per distinct score, from the lowest threshold to the
+/// highest, then (recall 0, precision 1), as in scikit-learn's `precision_recall_curve`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PrecisionRecallCurve {
     /// Share of anomalies among the scores at or above the threshold.
@@ -34,7 +34,8 @@ pub(crate) fn curve(ranking: &Ranking) -> PrecisionRecallCurve {
     PrecisionRecallCurve { precision, recall, thresholds }
 }
 
-/// Average precision (AUPRC): the precision at each recall, weighted by the rise in recall, with no interpolation. In (0, 1].
+/// Average precision (AUPRC): the precision at each recall, weighted by the increase in recall,
+/// without interpolation. In (0, 1].
 pub fn average_precision(scores: &[f64], anomalous: &[bool]) -> Result<f64> {
     Ok(average(&Ranking::new(scores, anomalous)?))
 }

@@ -1,8 +1,8 @@
-//! Scores sorted once, ties together: what every curve is made from.
+//! Scores sorted once with ties grouped: the basis of every curve.
 
 use crate::{Error, Result};
 
-/// How many normal and anomalous scores share one value.
+/// The numbers of normal and anomalous scores that share one value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Group {
     pub score: f64,
@@ -32,7 +32,7 @@ impl Ranking {
         order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         let mut groups: Vec<Group> = Vec::new();
         for i in order {
-            // Compared by value: 0 and −0 are one score.
+            // Compared by value: 0 and −0 are the same score.
             if groups.last().is_none_or(|g| g.score != scores[i]) {
                 groups.push(Group { score: scores[i], normal: 0, anomalous: 0 });
             }
@@ -53,7 +53,8 @@ impl Ranking {
         scores.iter().map(place).collect()
     }
 
-    /// After each group, highest scores first: the group's score, and the counts of normal and anomalous scores at or above it.
+    /// After each group, highest scores first: the group's score, and the counts of normal and
+    /// anomalous scores at or above it.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, usize, usize)> {
         self.groups.iter().scan((0, 0), |(normal, anomalous), g| {
             *normal += g.normal;
@@ -63,7 +64,7 @@ impl Ranking {
     }
 }
 
-/// Refuses an empty slice, NaN and infinities.
+/// Rejects an empty slice, NaN and infinities.
 pub(crate) fn check_finite(scores: &[f64]) -> Result<()> {
     if scores.is_empty() {
         return Err(Error::Empty);

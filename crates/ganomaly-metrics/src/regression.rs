@@ -8,11 +8,11 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// One coefficient of a [`LinearFit`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Coefficient {
-    /// The estimate: by how much the response rises with one unit of the predictor, the others held.
+    /// The estimate: the change of the response per unit of the predictor, with the others fixed.
     pub value: f64,
     /// Its standard error.
     pub standard_error: f64,
-    /// Its interval by Student's t with as many degrees of freedom as the fit has.
+    /// Its confidence interval by Student's t with the fit's degrees of freedom.
     pub interval: Interval,
     /// Two-sided p value of the hypothesis that it is zero.
     pub p: f64,
@@ -29,8 +29,9 @@ pub struct LinearFit {
     pub degrees_of_freedom: usize,
 }
 
-/// Ordinary least squares of `y` on the predictors (one row an observation, the intercept not among them), with intervals of the given level.
-/// There must be more observations than coefficients, and no predictor may be constant or a combination of others.
+/// Ordinary least squares of `y` on the predictors (one row per observation, without the
+/// intercept), with confidence intervals of the given level. There must be more observations than
+/// coefficients, and no predictor may be constant or a linear combination of others.
 pub fn linear_regression(rows: &[Vec<f64>], y: &[f64], level: f64) -> Result<LinearFit> {
     if rows.len() != y.len() {
         return Err(Error::Unpaired { a: rows.len(), b: y.len() });
@@ -84,7 +85,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// By Gauss and Jordan with row pivots; none where the matrix is singular to rounding.
+/// Gauss-Jordan elimination with row pivots; `None` if the matrix is singular to rounding.
 fn inverse(mut m: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
     let n = m.len();
     let scale = m.iter().flatten().fold(0.0, |high: f64, v| high.max(v.abs()));

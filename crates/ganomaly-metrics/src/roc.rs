@@ -4,7 +4,7 @@ use crate::Result;
 use crate::ranking::{Group, Ranking};
 use serde::Serialize;
 
-/// A ROC curve from (0, 0) to (1, 1), one point a distinct score, as scikit-learn's
+/// A ROC curve from (0, 0) to (1, 1) with one point per distinct score, as in scikit-learn's
 /// `roc_curve(..., drop_intermediate=False)`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RocCurve {
@@ -16,7 +16,7 @@ pub struct RocCurve {
     pub thresholds: Vec<f64>,
 }
 
-/// The ROC curve of scores of which `anomalous` tells the anomalies.
+/// The ROC curve of scores, where `anomalous` marks the anomalies.
 pub fn roc_curve(scores: &[f64], anomalous: &[bool]) -> Result<RocCurve> {
     Ok(curve(&Ranking::new(scores, anomalous)?))
 }
@@ -31,18 +31,21 @@ pub(crate) fn curve(ranking: &Ranking) -> RocCurve {
     roc
 }
 
-/// Area under the ROC curve: the probability that an anomaly scores above a normal picture, ties counted half. In [0, 1], 0.5 for chance.
+/// Area under the ROC curve: the probability that an anomaly scores above a normal image, with ties
+/// counted as half. In [0, 1], 0.5 for chance.
 pub fn auroc(scores: &[f64], anomalous: &[bool]) -> Result<f64> {
     let ranking = Ranking::new(scores, anomalous)?;
     Ok(area(ranking.groups.iter().copied()))
 }
 
-/// The area from groups, highest scores first. Counts are integers below 2⁵³ / 2, so the sum is exact.
+/// The area from groups, highest scores first. Counts are integers below 2⁵³ / 2, so the sum is
+/// exact.
 pub(crate) fn area(groups: impl Iterator<Item = Group>) -> f64 {
     let (mut above, mut normal, mut twice_wins) = (0u64, 0u64, 0u128);
     for g in groups {
         let (n, a) = (g.normal as u64, g.anomalous as u64);
-        // Every normal score of this group loses to the anomalies above and ties with those beside it.
+        // Every normal score of this group loses to the anomalies above and ties with those in the
+        // group.
         twice_wins += u128::from(n) * u128::from(2 * above + a);
         above += a;
         normal += n;

@@ -1,10 +1,10 @@
-//! Everything about one list of scores, and averages over several.
+//! All metrics for one list of scores, and averages over several.
 
 use crate::ranking::{Ranking, check_finite};
 use crate::{Error, Result, f1_at, precision_recall, roc, threshold};
 use serde::{Deserialize, Serialize};
 
-/// The measures of one list of scores.
+/// The metrics for one list of scores.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AnomalyMetrics {
     /// Area under the ROC curve.
@@ -13,19 +13,20 @@ pub struct AnomalyMetrics {
     pub auprc: f64,
     /// Equal error rate.
     pub eer: f64,
-    /// F1 at threshold 0.2 of the scores scaled to [0, 1], as the published code takes it. None where all scores are equal.
+    /// F1 at threshold 0.2 of the scores scaled to [0, 1], as in the published code. `None` if all
+    /// scores are equal.
     pub f1_at_0_2_of_minmax: Option<f64>,
     /// Best F1 over all thresholds.
     pub best_f1: f64,
-    /// The lowest threshold that reaches it, in the scores' own units.
+    /// The lowest threshold that reaches it, in the unit of the scores.
     pub best_f1_threshold: f64,
-    /// Share of normal pictures flagged where 95 % of the anomalies are.
+    /// Share of normal images flagged when 95 % of the anomalies are.
     pub fpr_at_95_tpr: f64,
-    /// Share of anomalies found where 5 % of the normal pictures are flagged.
+    /// Share of anomalies found when 5 % of the normal images are flagged.
     pub tpr_at_5_fpr: f64,
 }
 
-/// All measures at once.
+/// Computes all metrics.
 pub fn evaluate(scores: &[f64], anomalous: &[bool]) -> Result<AnomalyMetrics> {
     let ranking = Ranking::new(scores, anomalous)?;
     let curve = roc::curve(&ranking);
@@ -47,7 +48,8 @@ pub fn evaluate(scores: &[f64], anomalous: &[bool]) -> Result<AnomalyMetrics> {
     })
 }
 
-/// Scores moved and stretched to [0, 1]. Equal scores are an error: the published code divides by zero there.
+/// Scores shifted and scaled to [0, 1]. If all scores are equal, this is an error: the published
+/// code divides by zero there.
 pub fn min_max_scale(scores: &[f64]) -> Result<Vec<f64>> {
     check_finite(scores)?;
     let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
@@ -65,9 +67,9 @@ pub fn min_max_scale(scores: &[f64]) -> Result<Vec<f64>> {
 pub struct MeanStd {
     /// The mean.
     pub mean: f64,
-    /// The standard deviation with n − 1 in the denominator; none for a single value.
+    /// The standard deviation with n − 1 in the denominator; `None` for a single value.
     pub std: Option<f64>,
-    /// How many values.
+    /// Number of values.
     pub count: usize,
 }
 

@@ -1,12 +1,12 @@
-//! Measures at one threshold.
+//! Metrics at one threshold.
 
 use crate::ranking::{Ranking, check_finite};
 use crate::roc::{self, RocCurve};
 use crate::{Error, Result, precision_recall};
 use serde::Serialize;
 
-/// The rate at which the share of normal pictures flagged equals the share of anomalies missed, found on the
-/// straight lines between the ROC curve's points. In [0, 1].
+/// The rate at which the share of normal images flagged equals the share of anomalies missed, by
+/// linear interpolation between the points of the ROC curve. In [0, 1].
 pub fn equal_error_rate(scores: &[f64], anomalous: &[bool]) -> Result<f64> {
     Ok(eer(&roc::curve(&Ranking::new(scores, anomalous)?)))
 }
@@ -25,7 +25,7 @@ pub(crate) fn eer(curve: &RocCurve) -> f64 {
     1.0
 }
 
-/// F1 where scores at or above `threshold` are taken as anomalous; 0 where nothing is detected.
+/// F1 when scores at or above `threshold` count as anomalous; 0 if nothing is detected.
 pub fn f1_at(scores: &[f64], anomalous: &[bool], threshold: f64) -> Result<f64> {
     check_finite(scores)?;
     if scores.len() != anomalous.len() {
@@ -48,7 +48,8 @@ pub struct BestF1 {
     pub threshold: f64,
 }
 
-/// The best F1 over all scores as thresholds. It is chosen on the labels it is measured on, so it is an upper bound, not a performance.
+/// The best F1 over all scores as thresholds. The threshold is chosen on the same labels, so this
+/// is an upper bound, not a performance estimate.
 pub fn best_f1(scores: &[f64], anomalous: &[bool]) -> Result<BestF1> {
     Ok(best(&Ranking::new(scores, anomalous)?))
 }
@@ -65,7 +66,8 @@ pub(crate) fn best(ranking: &Ranking) -> BestF1 {
     best
 }
 
-/// The least share of normal pictures flagged at which at least `tpr` of the anomalies are. `tpr` is in [0, 1].
+/// The lowest share of normal images flagged when at least `tpr` of the anomalies are. `tpr` is in
+/// [0, 1].
 pub fn fpr_at_tpr(scores: &[f64], anomalous: &[bool], tpr: f64) -> Result<f64> {
     check_rate(tpr)?;
     Ok(lowest_fpr(&roc::curve(&Ranking::new(scores, anomalous)?), tpr))
@@ -75,7 +77,8 @@ pub(crate) fn lowest_fpr(curve: &RocCurve, tpr: f64) -> f64 {
     curve.tpr.iter().position(|&t| t >= tpr).map_or(1.0, |i| curve.fpr[i])
 }
 
-/// The greatest share of anomalies found while at most `fpr` of the normal pictures are flagged. `fpr` is in [0, 1].
+/// The highest share of anomalies found when at most `fpr` of the normal images are flagged. `fpr`
+/// is in [0, 1].
 pub fn tpr_at_fpr(scores: &[f64], anomalous: &[bool], fpr: f64) -> Result<f64> {
     check_rate(fpr)?;
     Ok(highest_tpr(&roc::curve(&Ranking::new(scores, anomalous)?), fpr))

@@ -5,9 +5,10 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
-/// Up to so many pairs the p value is exact where no difference is zero and no two are equally large.
+/// Up to this many pairs, the p value is exact if no difference is zero and no two have the same
+/// size.
 const EXACT: usize = 50;
-/// Up to so many pairs it is exact all the same.
+/// Up to this many pairs, it is exact even with zeros and ties.
 const EXACT_WITH_TIES: usize = 13;
 
 /// How the p value was computed.
@@ -16,11 +17,12 @@ const EXACT_WITH_TIES: usize = 13;
 pub enum WilcoxonMethod {
     /// From the distribution over all assignments of signs to the ranks.
     Exact,
-    /// From a normal distribution, its variance corrected for ties, without a continuity correction.
+    /// From a normal distribution with its variance corrected for ties, without a continuity
+    /// correction.
     Normal,
 }
 
-/// The two-sided test of whether paired differences lie around zero.
+/// The two-sided test of whether paired differences are symmetric around zero.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wilcoxon {
     /// The smaller of the sums of the ranks of positive and of negative differences.
@@ -29,17 +31,18 @@ pub struct Wilcoxon {
     pub positive: f64,
     /// Sum of the ranks of the differences in favour of the second list.
     pub negative: f64,
-    /// Two-sided p value, in (0, 1]; 1 where all differences are zero.
+    /// Two-sided p value, in (0, 1]; 1 if all differences are zero.
     pub p: f64,
-    /// Pairs that differ.
+    /// Number of pairs that differ.
     pub count: usize,
     /// How p was computed.
     pub method: WilcoxonMethod,
 }
 
-/// Tests the differences `a[i] - b[i]`. The conventions are those of SciPy's `wilcoxon(a, b)` with its defaults: `zero_method="wilcox"`
-/// (pairs that do not differ are left out), average ranks for ties, `method="auto"` (exact up to 50 pairs, with zeros or ties up to 13;
-/// beyond, a normal approximation), `correction=False`.
+/// Tests the differences `a[i] - b[i]`. The conventions are those of SciPy's `wilcoxon(a, b)` with
+/// its defaults: `zero_method="wilcox"` (pairs that do not differ are left out), average ranks for
+/// ties, `method="auto"` (exact up to 50 pairs, or 13 with zeros or ties; otherwise a normal
+/// approximation), `correction=False`.
 pub fn wilcoxon_signed_rank(a: &[f64], b: &[f64]) -> Result<Wilcoxon> {
     let all = differences(a, b)?;
     let nonzero: Vec<f64> = all.iter().copied().filter(|&d| d != 0.0).collect();
@@ -83,9 +86,9 @@ pub(crate) fn differences(a: &[f64], b: &[f64]) -> Result<Vec<f64>> {
 }
 
 struct Ranks {
-    /// Twice each difference's rank by size, average ranks for ties: whole numbers.
+    /// Twice the rank of each difference by size, with average ranks for ties, so integers.
     twice: Vec<u64>,
-    /// Sizes of the groups of equal size, single ones left out.
+    /// Sizes of the groups of ties, without single values.
     ties: Vec<f64>,
 }
 
@@ -106,11 +109,12 @@ fn twice_ranks(differences: &[f64]) -> Ranks {
     ranks
 }
 
-/// Twice the share of all assignments of signs whose sum of positive ranks is at most `statistic`; all ranks doubled. The
-/// distribution is symmetric, so that this is twice the smaller tail.
+/// Twice the share of all assignments of signs whose sum of positive ranks is at most `statistic`;
+/// all ranks are doubled. The distribution is symmetric, so this is twice the smaller tail.
 fn exact_p(ranks: &[u64], statistic: u64) -> f64 {
     let total: u64 = ranks.iter().sum();
-    // ways[s]: in how many ways ranks sum to s. At most 2⁵⁰ in all: exact in a double.
+    // ways[s]: the number of ways in which ranks sum to s. At most 2⁵⁰ in total, so exact in a
+    // double.
     let mut ways = vec![0.0; total as usize + 1];
     ways[0] = 1.0;
     for &rank in ranks {

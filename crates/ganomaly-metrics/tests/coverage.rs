@@ -1,7 +1,7 @@
-//! How often a 95 % interval holds the true value, on scores whose true AUROC is known. Beside each
-//! kind of interval stands the obvious other way.
+//! How often a 95 % interval contains the true value, on scores whose true AUROC is known. Each
+//! kind of interval is compared with its obvious alternative.
 //!
-//! The full table, of which otherwise a few hundred repetitions are checked:
+//! The full table (otherwise only a few hundred repetitions are checked):
 //! `GANOMALY_SLOW=1 cargo test --release -p ganomaly-metrics --test coverage -- --nocapture`
 
 use ganomaly_metrics::*;
@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use statrs::distribution::{ContinuousCDF, Normal};
 
-/// Classes of the data set; each is the anomaly of some runs, all others are normal there.
+/// Classes of the data set; each is the anomaly in some runs, where all others are normal.
 const CLASSES: [&str; 4] = ["a", "b", "c", "d"];
 const LEVEL: f64 = 0.95;
 
@@ -30,14 +30,14 @@ fn mean_of_classes(of: impl Fn(usize) -> f64) -> f64 {
     (0..CLASSES.len()).map(of).sum::<f64>() / CLASSES.len() as f64
 }
 
-/// By how much the anomalies of a class lie above the normal images of another, in deviations of a
-/// score.
+/// How far the anomalies of a class score above the normal images of another, in standard
+/// deviations of a score.
 fn shift(protocol: usize, anomaly: usize, other: usize) -> f64 {
     [1.8, 1.4, 2.6, 1.0][anomaly] - 0.3 * ((anomaly + other) % 3) as f64
         + [0.0, 0.3][protocol] * (anomaly as f64 - 1.0)
 }
 
-/// The true AUROC of a class: the images are drawn from the classes in equal parts.
+/// The true AUROC of a class: all classes are equally frequent.
 fn truth(protocol: usize, anomaly: usize) -> f64 {
     let of = |other| Normal::standard().cdf(shift(protocol, anomaly, other) / 2f64.sqrt());
     (0..CLASSES.len()).filter(|&other| other != anomaly).map(of).sum::<f64>()
@@ -53,9 +53,9 @@ struct Run {
     images: Vec<u32>,
 }
 
-/// Runs of every class and seed on a fresh draw of images. An image's scores go together over runs:
-/// a part over all, a part over the seeds of a class, for each protocol by itself. A seed tests on
-/// all anomalies, and on half of the normal images, which it draws.
+/// Runs of every class and seed on a new sample of images. An image's scores are correlated between
+/// runs: one component is common to all runs, one to the seeds of a class, separately for each
+/// protocol. A seed tests on all anomalies and on a random half of the normal images.
 fn runs(images: usize, seeds: u64, rng: &mut ChaCha8Rng) -> Vec<Run> {
     let class: Vec<usize> = (0..images).map(|_| rng.random_range(0..CLASSES.len())).collect();
     let hard = normals(rng, images);
@@ -86,8 +86,8 @@ fn runs(images: usize, seeds: u64, rng: &mut ChaCha8Rng) -> Vec<Run> {
     all
 }
 
-/// Each run's AUROC under the first protocol, and its gap to the second, resampled jointly or each
-/// run by itself.
+/// Each run's AUROC under the first protocol, and its difference to the second, resampled jointly
+/// or separately for each run.
 fn values(runs: &[Run], joint: bool) -> [Vec<RunValue<'static>>; 2] {
     let resample = |(number, run): (usize, &Run)| {
         let seed = if joint { 0 } else { number as u64 };
@@ -116,7 +116,7 @@ fn holds(interval: Interval, truth: f64) -> bool {
     interval.low <= truth && truth <= interval.high
 }
 
-/// For each interval that `ask` makes, the share of repetitions in which it holds the truth.
+/// For each interval that `ask` computes, the share of repetitions in which it contains the truth.
 fn shares(repetitions: u64, ask: impl Fn(&mut ChaCha8Rng) -> Vec<bool> + Sync) -> Vec<f64> {
     let threads = 2;
     let part = |thread: u64| -> Vec<Vec<bool>> {
@@ -133,8 +133,8 @@ fn shares(repetitions: u64, ask: impl Fn(&mut ChaCha8Rng) -> Vec<bool> + Sync) -
     (0..all[0].len()).map(|at| count(at) as f64 / repetitions as f64).collect()
 }
 
-/// Prints a row of the table, and checks it: 93 to 97 %, and two standard errors of the repetitions
-/// more.
+/// Prints a row of the table and checks it: 93 to 97 %, widened by two standard errors of the
+/// repetitions.
 fn check(what: &str, other: &str, repetitions: u64, share: f64, other_share: f64) {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     println!("| {what} | {} | {other} | {} |", percent(share), percent(other_share));
@@ -155,7 +155,7 @@ fn intervals_over_images_hold_the_truth() {
             let gap = mean_of_classes(|class| truth(0, class) - truth(1, class));
             let mut answers = Vec::new();
             for [aurocs, gaps] in [values(&runs, true), values(&runs, false)] {
-                // The runs of class b stand at 3, 4 and 5.
+                // The runs of class b are at 3, 4 and 5.
                 for (values, truth) in [
                     (&aurocs[3..4], of_class),
                     (&aurocs[3..6], of_class),
@@ -180,7 +180,8 @@ fn intervals_over_images_hold_the_truth() {
             let what = format!("over test images: {name}; {} anomalies a run", images / 4);
             check(&what, "each run resampled by itself", repetitions, found[at], found[at + 5]);
         }
-        // What this is for: without joint resampling an average looks far more certain than it is.
+        // The point of this: without joint resampling, an average looks far more certain than it
+        // is.
         assert!(found[6] < 0.9 && found[8] < 0.92, "{found:?}");
     }
 }
@@ -188,8 +189,8 @@ fn intervals_over_images_hold_the_truth() {
 #[test]
 fn intervals_over_trainings_hold_the_truth() {
     let repetitions = if slow() { 20_000 } else { 600 };
-    // The images stay; a training moves the anomalies of its class by what its seed and itself
-    // draw.
+    // The images are fixed; a training shifts the anomalies of its class by a random amount per
+    // seed and per run.
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let images = runs(160, 1, &mut rng);
     let after = |setting: usize, class: usize, moved: f64| {
@@ -199,7 +200,7 @@ fn intervals_over_trainings_hold_the_truth() {
         auroc(&scores, &run.anomalous).unwrap()
     };
     let (by_seed, by_run) = (0.3, 0.2);
-    // The mean over all trainings, in the middle of 1000 equal parts of what a training draws.
+    // The mean over all trainings, at the centres of 1000 equal parts of a training's distribution.
     let expected = |setting: usize| {
         let deviation = f64::hypot(by_seed, by_run);
         let quantile = |part: u32| Normal::standard().inverse_cdf((f64::from(part) + 0.5) / 1000.0);

@@ -1,4 +1,5 @@
-//! scikit-learn's values (tests/golden/metrics.json names the versions), laws, and input that has no answer.
+//! scikit-learn's values (tests/golden/metrics.json names the versions), invariants, and input
+//! without a defined result.
 
 use ganomaly_metrics::*;
 
@@ -115,7 +116,7 @@ fn bootstrap_is_seeded_holds_the_value_and_narrows_with_more_pictures() {
     assert!(interval.low < area && area < interval.high);
     let (scores, anomalous) = case(256);
     let narrow = bootstrap_auroc(&scores, &anomalous, options).unwrap();
-    // Sixteen times as many pictures: about a quarter of the width.
+    // Sixteen times as many images: about a quarter of the width.
     let ratio = (narrow.high - narrow.low) / (interval.high - interval.low);
     assert!((0.15..0.4).contains(&ratio), "{ratio}");
 }
@@ -150,7 +151,7 @@ fn input_without_an_answer_is_an_error_that_says_so() {
         bootstrap_auroc(&[1.0, 2.0], &both, none),
         "0 resamples at level 0.95: use at least 1, and a level in (0, 1)",
     );
-    // Equal scores do have an AUROC: chance.
+    // Equal scores have an AUROC: chance.
     assert_eq!(auroc(&[2.0, 2.0], &both).unwrap(), 0.5);
     assert_eq!(evaluate(&[2.0, 2.0], &both).unwrap().f1_at_0_2_of_minmax, None);
 }

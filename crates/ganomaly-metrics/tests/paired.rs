@@ -1,4 +1,5 @@
-//! SciPy's values for paired comparisons (tools/golden/paired.py made tests/golden/paired.json), and laws.
+//! SciPy's values for paired comparisons (tools/golden/paired.py wrote tests/golden/paired.json),
+//! and invariants.
 
 use ganomaly_metrics::*;
 use serde::Deserialize;
@@ -84,7 +85,7 @@ fn effects_equal_scipys() {
     }
 }
 
-/// NumPy's intervals draw the images with replacement; here they are weighted.
+/// NumPy's intervals resample the images with replacement; here the images are weighted.
 #[test]
 fn auroc_differences_are_close_to_numpys() {
     let options = BootstrapOptions { resamples: 20_000, level: 0.95, seed: 1 };
@@ -129,19 +130,18 @@ fn pairing_is_what_makes_a_difference_certain() {
     let Difference { a, labels, .. } = golden().auroc_differences.remove(0);
     let anomalous: Vec<bool> = labels.iter().map(|&l| l == 1).collect();
     let options = BootstrapOptions::default();
-    // The same list twice: no draw of pictures can part them.
     let images: Vec<u32> = (0..a.len() as u32).collect();
-    // The same list twice: no weights can part them.
+    // The same list twice: no weights can separate them.
     let resampled = resampled_aurocs(&[&a, &a], &anomalous, &images, options).unwrap();
     assert_eq!(resampled.resampled[0].len(), 1000);
     assert_eq!(resampled.resampled[0], resampled.resampled[1]);
-    // Nor do they depend on the order of the images, or on which others there are.
+    // The resamples do not depend on the order of the images.
     let turned = |list: &[f64]| list.iter().rev().copied().collect::<Vec<_>>();
     let labels: Vec<bool> = anomalous.iter().rev().copied().collect();
     let numbers: Vec<u32> = images.iter().rev().copied().collect();
     let other = resampled_aurocs(&[&turned(&a)], &labels, &numbers, options).unwrap();
     assert_eq!(resampled.resampled[0], other.resampled[0]);
-    // Alone, the list's AUROC is as uncertain as its own bootstrap says.
+    // The list's own bootstrap gives the same interval.
     let alone = bootstrap_auroc(&a, &anomalous, options).unwrap();
     assert_eq!(percentile_interval(&resampled.resampled[0], 0.95).unwrap(), alone);
 }

@@ -1,4 +1,4 @@
-//! Trains a small GANomaly on level stripes and scores level and upright ones.
+//! Trains a small GANomaly on horizontal stripes, then scores horizontal and vertical ones.
 //!
 //!     cargo run --release -p ganomaly-model --example stripes
 
@@ -8,7 +8,7 @@ use ganomaly_model::{BatchNormMode, Detector, Result};
 
 const SIDE: usize = 16;
 
-/// `[count, 1, 16, 16]` in [-1, 1]: stripes of several widths, each shifted otherwise.
+/// `[count, 1, 16, 16]` in [-1, 1]: stripes of several widths, each with its own shift.
 fn stripes(count: usize, upright: bool) -> Result<Tensor> {
     let mut pixels = Vec::with_capacity(count * SIDE * SIDE);
     for i in 0..count {

@@ -1,4 +1,4 @@
-//! What every detector can do; the runner knows detectors by this trait alone.
+//! The interface of every detector. The runner uses detectors only through this trait.
 
 use crate::Result;
 use candle_core::Tensor;
@@ -6,22 +6,25 @@ use candle_core::Tensor;
 /// Which statistics batch normalisation uses while scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BatchNormMode {
-    /// The running estimates of training: a picture's score does not depend on its neighbours.
+    /// The running estimates from training: an image's score does not depend on the rest of the
+    /// batch.
     Running,
-    /// The scored batch's own, as the published code does it: a picture's score depends on the batch it is in.
+    /// The statistics of the scored batch, as in the published code: an image's score depends on
+    /// the batch it is in.
     Batch,
 }
 
-/// Anomaly scores of a batch, one number a picture; higher is more anomalous, all are ≥ 0.
+/// Anomaly scores of a batch, one per image; higher is more anomalous, all are ≥ 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores {
     /// Mean squared difference of the two latent vectors: the published code's score.
     pub l2: Vec<f64>,
     /// Mean absolute difference of the two latent vectors: the paper's score (equation 5).
     pub l1: Vec<f64>,
-    /// Mean absolute difference of picture and reconstruction: the contextual error.
+    /// Mean absolute difference of image and reconstruction: the contextual error.
     pub con: Vec<f64>,
-    /// Further scores by name, from whoever knows more than the batch; a detector gives none.
+    /// Further scores by name, added by callers that know more than the batch; a detector returns
+    /// none.
     pub further: Vec<(String, Vec<f64>)>,
 }
 
@@ -33,7 +36,7 @@ impl Scores {
         own.into_iter().chain(further).map(|(name, column)| (name, column.as_slice())).collect()
     }
 
-    /// [`Self::columns`] back: what is neither `l2`, `l1` nor `con` is a further score.
+    /// The inverse of [`Self::columns`]: what is not `l2`, `l1` or `con` is a further score.
     pub fn of_columns(columns: impl IntoIterator<Item = (String, Vec<f64>)>) -> Self {
         let mut scores = Self::default();
         for (name, column) in columns {
@@ -51,35 +54,38 @@ impl Scores {
 /// Tensors by name, in a fixed order.
 pub type NamedTensors = Vec<(String, Tensor)>;
 
-/// A network that learns what is normal and scores what is not.
+/// A network that learns normal data and scores anomalies.
 ///
 /// Batches are `[N, C, S, S]` in the normalised units of the data set's transform.
 pub trait Detector: Send {
-    /// Learns from one batch of normal pictures and returns the step's losses by name.
+    /// Trains on one batch of normal images and returns the step's losses by name.
     fn train_step(&mut self, x: &Tensor) -> Result<Vec<(&'static str, f64)>>;
 
-    /// Scores a batch. Nothing is learnt: running statistics stay as they are in both modes.
+    /// Scores a batch. Nothing is learnt, and running statistics do not change in either mode.
     fn score(&self, x: &Tensor, mode: BatchNormMode) -> Result<Scores>;
 
-    /// The code that the detector gives each picture of a batch under running statistics, `[N, D]`.
+    /// The latent code of each image of a batch under running statistics, `[N, D]`.
     fn code(&self, x: &Tensor) -> Result<Tensor>;
 
-    /// The reconstruction of each picture, `[N, C, S, S]`, in the units of `x`.
+    /// The reconstruction of each image, `[N, C, S, S]`, in the units of `x`.
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor>;
 
-    /// All weights and running statistics, in the published code's names and PyTorch's shapes.
+    /// All weights and running statistics, with the published code's names and PyTorch's shapes.
     fn state(&self) -> Result<NamedTensors>;
 
-    /// Replaces all weights and running statistics. Every name must be there with its shape, and no other.
+    /// Replaces all weights and running statistics. Every name must be present with its shape, and
+    /// no others.
     fn load_state(&mut self, state: &NamedTensors) -> Result<()>;
 
-    /// All that training goes on from: [`Self::state`], and what the optimisers and random streams remember. Copies, in a fixed order.
+    /// Everything needed to resume training: [`Self::state`] and the state of optimisers and random
+    /// streams. Copies, in a fixed order.
     fn training_state(&self) -> Result<NamedTensors>;
 
-    /// Goes on from what [`Self::training_state`] gave, on a detector made with the same settings and seed: every later step then gives the same numbers, to
-    /// the bit. Where a name or shape is wrong nothing is changed.
+    /// Restores what [`Self::training_state`] returned, on a detector made with the same settings
+    /// and seed: every later step then gives bit-identical results. If a name or shape is wrong,
+    /// nothing is changed.
     fn load_training_state(&mut self, state: &NamedTensors) -> Result<()>;
 
-    /// Trains with another learning rate from now on.
+    /// Sets the learning rate for the following steps.
     fn set_learning_rate(&mut self, lr: f64);
 }

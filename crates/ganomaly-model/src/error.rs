@@ -1,9 +1,9 @@
-//! What can go wrong in a model.
+//! The crate's errors.
 
-/// The crate's result.
+/// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error that says what was wrong and what would be right.
+/// An error that says what was wrong and what is expected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,10 +14,10 @@ pub enum Error {
         setting: &'static str,
         /// The value given.
         value: String,
-        /// Which values work.
+        /// Which values are valid.
         wanted: String,
     },
-    /// A batch whose shape the network cannot take.
+    /// A batch whose shape does not fit the network.
     #[error(
         "a batch of shape {got:?} was given, but this network takes [N, {channels}, {size}, {size}]"
     )]
@@ -26,13 +26,13 @@ pub enum Error {
         got: Vec<usize>,
         /// Channels of the network.
         channels: usize,
-        /// Side of the network's pictures.
+        /// Side of the network's images.
         size: usize,
     },
     /// Weights that do not fit the network.
     #[error("{0}")]
     Weights(String),
-    /// An error of a tensor operation or of reading a tensor file.
+    /// An error from a tensor operation or from reading a tensor file.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }

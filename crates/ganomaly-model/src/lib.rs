@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! [`Detector`] is what every detector can do; [`ganomaly::Ganomaly`] is the paper's.
+//! [`Detector`] is the interface of every detector; [`ganomaly::Ganomaly`] is the paper's.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

@@ -1,12 +1,13 @@
-//! Seeded random streams: candle's CPU generator takes no seed, so every random number here is ours.
+//! Seeded random streams. Candle's CPU generator cannot be seeded, so none of its random numbers
+//! are used.
 
 use candle_core::{DType, Device, Result, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// The generator of one purpose. Generators of different purposes never share a number, whatever
-/// the seed: the purpose is a part of ChaCha's key, as in `ganomaly_data::Purpose`.
+/// The generator for one purpose. Generators for different purposes are independent streams for
+/// every seed: the purpose is part of ChaCha's key, as in `ganomaly_data::Purpose`.
 pub fn stream(seed: u64, purpose: &[u8; 8]) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -14,7 +15,7 @@ pub fn stream(seed: u64, purpose: &[u8; 8]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// Fills a new tensor with draws from N(mean, std²).
+/// A new tensor of draws from N(mean, std²).
 pub fn normal(
     rng: &mut ChaCha8Rng,
     (mean, std): (f64, f64),
@@ -24,7 +25,8 @@ pub fn normal(
     let draws = (0..shape.iter().product())
         .map(|_| {
             let z: f64 = StandardNormal.sample(rng);
-            // Rounded to f32 first, so that a float64 network starts where a float32 one does.
+            // Rounded to f32 first, so that a float64 network starts from the same weights as a
+            // float32 one.
             f64::from((mean + std * z) as f32)
         })
         .collect::<Vec<f64>>();

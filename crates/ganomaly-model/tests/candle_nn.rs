@@ -1,4 +1,5 @@
-//! One step against the same network built from candle-nn's layers and differentiated by candle's autograd.
+//! One step against the same network built from candle-nn's layers and differentiated by candle's
+//! autograd.
 
 use candle_core::{DType, Tensor, Var};
 use candle_nn::{
@@ -11,7 +12,7 @@ use ganomaly_model::{Detector, random};
 
 type Result<T> = candle_core::Result<T>;
 
-/// A network's learnt tensors as variables of autograd, in the order of the weights' file.
+/// A network's learnt tensors as autograd variables, in the order of the weights file.
 struct Twin(Vec<(String, Var)>);
 
 impl Twin {
@@ -27,8 +28,9 @@ impl Twin {
         self.0.iter().filter(move |(name, _)| name.starts_with(prefix))
     }
 
-    /// The chain of that name on `[N, C, H, W]`, batch-norm by the batch's statistics. The kind of each layer is read off
-    /// its tensors: a kernel of four sides of four halves or doubles the picture except from or to a single point.
+    /// The chain of that name on `[N, C, H, W]`, with batch normalisation by the batch's
+    /// statistics. The kind of each layer follows from its tensors: a 4×4 kernel halves or doubles
+    /// the image, except from or to a single point.
     fn chain(&self, prefix: &str, x: &Tensor) -> Result<Tensor> {
         let decodes = prefix.contains("decoder");
         let mut x = x.clone();
@@ -74,7 +76,8 @@ impl Twin {
         Ok(x)
     }
 
-    /// `err_g` and `err_d` of a batch, the discriminator's with the reconstruction detached, as in the reference.
+    /// `err_g` and `err_d` of a batch, the discriminator's with the reconstruction detached, as in
+    /// the reference.
     fn losses(&self, config: &GanomalyConfig, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let latent_i = self.chain("netg.encoder1", x)?;
         let fake = self.chain("netg.decoder", &latent_i)?;

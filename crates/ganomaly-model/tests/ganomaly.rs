@@ -1,4 +1,5 @@
-//! GANomaly without goldens: its gradients by finite differences, its laws, its files, and what it refuses.
+//! GANomaly without golden files: gradients by finite differences, invariants, files, and rejected
+//! input.
 
 use candle_core::{DType, Device, Tensor};
 use ganomaly_model::ganomaly::{Adversarial, Ganomaly, GanomalyConfig};
@@ -17,7 +18,8 @@ fn numbers(t: &Tensor) -> Vec<f64> {
     t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
-/// The step's gradients against central differences of its losses, along each parameter's own gradient.
+/// The step's gradients against central differences of its losses, along each parameter's own
+/// gradient.
 #[test]
 fn gradients_equal_finite_differences() {
     for adversarial in [Adversarial::Feature, Adversarial::Bce] {
@@ -97,7 +99,7 @@ fn running_scores_are_a_pictures_own_and_scoring_learns_nothing() {
 fn training_reduces_the_generators_loss() {
     let config = GanomalyConfig { nz: 16, ngf: 8, extralayers: 0, lr: 2e-3, ..tiny() };
     let mut model = Ganomaly::new(config.clone(), 0).unwrap();
-    // Bright rectangles on dark: what a small network can learn to draw.
+    // Bright rectangles on a dark background, which a small network can learn to draw.
     let x: Vec<f32> = (0..16 * 2 * 256)
         .map(|i| (i / 512, i / 16 % 16, i % 16))
         .map(
@@ -145,7 +147,7 @@ fn weights_survive_a_file() {
 
 #[test]
 fn parameter_counts_are_the_references() {
-    // The published code's own counts for these sizes (traces mnist32 and rgb64_extra1).
+    // The published code's counts for these sizes (traces mnist32 and rgb64_extra1).
     for (isize, nc, nz, ngf, extralayers, netg, netd) in
         [(32, 1, 20, 8, 0, 62_128, 10_976), (64, 3, 16, 4, 1, 58_208, 11_720)]
     {
@@ -210,7 +212,8 @@ fn bits(state: &[(String, Tensor)]) -> Vec<(String, Vec<u64>)> {
     state.iter().map(|(name, t)| (name.clone(), of(t))).collect()
 }
 
-/// Another detector that goes on from a training state takes the same steps, fresh starts of the discriminator included.
+/// Another detector that resumes from a training state takes the same steps, including
+/// re-initialisations of the discriminator.
 #[test]
 fn training_goes_on_from_its_state_to_the_bit() {
     let config = tiny();
@@ -218,7 +221,7 @@ fn training_goes_on_from_its_state_to_the_bit() {
     for step in 0..3 {
         first.step(&batch(&config, 4, step)).unwrap();
     }
-    // An odd number of draws: the stream stands inside a block.
+    // An odd number of draws, so that the stream is inside a block.
     first.draw_discriminator().unwrap();
     let state = first.training_state().unwrap();
     let mut second = Ganomaly::new(config.clone(), 7).unwrap();

@@ -1,4 +1,4 @@
-//! Files of weights that a stranger made.
+//! Malformed and malicious weights files.
 
 use ganomaly_model::NamedTensors;
 use ganomaly_model::weights::{
@@ -25,7 +25,7 @@ fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-/// A pickle, written as its operations.
+/// A pickle, written operation by operation.
 #[derive(Default)]
 struct Pickle(Vec<u8>);
 
@@ -51,7 +51,7 @@ impl Pickle {
         numbers.iter().fold(self.raw("("), |p, &n| p.number(n)).raw("t")
     }
 
-    /// A tensor of storage "0", which has `numbers` of them.
+    /// A tensor in storage "0", which has `numbers` values.
     fn tensor(self, kind: &str, numbers: i32, offset: i32, size: &[i32], stride: &[i32]) -> Self {
         self.name("torch._utils", "_rebuild_tensor_v2")
             .raw("((")
@@ -122,7 +122,7 @@ fn tensors_beyond_their_storage_are_refused() {
         ("FloatStorage", 16, 0, &[4], &[0], fits),
         ("FloatStorage", i32::MAX, 0, &[i32::MAX, i32::MAX, i32::MAX], &[1, 1, 1], fits),
         ("QInt8Storage", 16, 0, &[2], &[1], fits),
-        // The description lies about the storage's size.
+        // The description is wrong about the storage's size.
         ("FloatStorage", 100, 0, &[17], &[1], "are not in storage \"0\", which has 64"),
         ("DoubleStorage", 16, 0, &[16], &[1], "are not in storage"),
         ("FloatStorage", 16, 0, &[1; 17], &[1; 17], "17 axes"),
@@ -140,7 +140,7 @@ fn tensors_beyond_their_storage_are_refused() {
 fn pickles_that_grow_nest_or_break_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let start = || Pickle::default().raw(b"\x80\x02");
-    // Each step doubles what is copied: 2^60 values.
+    // Each step doubles what is copied, up to 2^60 values.
     let doubling = (0..60).fold(start().raw("N"), |p, _| p.raw(b"q\0h\0\x86")).raw(".").0;
     let nested = start().raw("N").raw([0x85; 100_000]).raw(".").0;
     let lists = start().raw(vec![b']'; 100_000]).raw(vec![b'a'; 99_999]).raw(".").0;
@@ -187,7 +187,7 @@ fn zip_files_that_lie_are_refused() {
     check(&zip(&[("w/data.pkl", &pickle)]), &all, "w/data/0");
     let big = [("w/data.pkl", pickle.as_slice()), ("w/byteorder", b"big"), ("w/data/0", &[0; 16])];
     check(&zip(&big), &all, "little-endian");
-    // One bit of the numbers: the entry's checksum tells.
+    // One flipped bit in the data: the entry's checksum reveals it.
     let at = whole.windows(16).position(|w| w == [0; 16]).unwrap();
     let mut flipped = whole.clone();
     flipped[at + 3] ^= 1;
@@ -203,7 +203,7 @@ fn zip_files_that_lie_are_refused() {
     let long: Vec<(String, &[u8])> = (0..50).map(|i| (format!("w/{i}"), &b""[..])).collect();
     let long: Vec<(&str, &[u8])> = long.iter().map(|(n, b)| (n.as_str(), *b)).collect();
     check(&zip(&long), &short, "not a zip file");
-    // Many tensors of one storage are more bytes than the file.
+    // Many tensors in one storage have more bytes than the file.
     let many = (0..50).fold(Pickle::default().raw(b"\x80\x02}("), |p, i| {
         p.text(&format!("w{i}")).tensor("FloatStorage", 1000, 0, &[1000], &[1])
     });

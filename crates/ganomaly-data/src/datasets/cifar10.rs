@@ -1,4 +1,4 @@
-//! CIFAR-10 in its binary form: records of one label byte and 3·32·32 pixel bytes.
+//! CIFAR-10 in binary form: records of one label byte and 3·32·32 pixel bytes.
 
 use crate::dataset::{folders, missing};
 use crate::read::{Capped, append, expect_end, hex, open_file};
@@ -19,12 +19,12 @@ const FOLDER: &str = "cifar-10-batches-bin";
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// SHA-256 over the sorted SHA-256 digests of a part's records: an order-free check, which files made from the
-/// lossless pictures pass too. Taken of the official files.
+/// SHA-256 over the sorted SHA-256 digests of a part's records, computed from the official files.
+/// The check is independent of order, so files made from the lossless images also pass.
 const TRAIN_RECORDS: &str = "55a61f79a40ece2ceda9fb5f9f7078f6ea2fc4952489cef56682bcf92cfcc260";
 const TEST_RECORDS: &str = "325704b01eb92e1e2a6215ae6a916bb7db7de054af0c496be1c7be2e0fcfbf5f";
 
-/// Small photographs: 50,000 + 10,000 colour pictures of 32×32.
+/// Small photographs: 50,000 + 10,000 colour images of 32×32.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cifar10;
 
@@ -34,7 +34,7 @@ fn part_names() -> Vec<String> {
 }
 
 impl Cifar10 {
-    /// The loose files that there are, in the order of their records, or the archive alone.
+    /// The loose files that exist, in the order of their records, or only the archive.
     fn paths(self, data_dir: &Path) -> Result<Vec<PathBuf>> {
         let bases = folders(data_dir, self.name());
         let places: Vec<PathBuf> = bases.iter().flat_map(|f| [f.clone(), f.join(FOLDER)]).collect();
@@ -109,7 +109,7 @@ impl Dataset for Cifar10 {
         let mut labels = Vec::with_capacity(total);
         let mut official_train = 0;
         for (index, part) in parts.iter_mut().enumerate() {
-            // Taken, so that a part is freed once it is copied.
+            // Taken, so that each part is freed once it has been copied.
             for record in part.take().unwrap_or_default().chunks_exact(RECORD) {
                 labels.push(record[0]);
                 pixels.extend_from_slice(&record[1..]);
@@ -153,7 +153,8 @@ fn records_digest(parts: &[Vec<u8>]) -> String {
 
 /// A whole number of records, 1 to 10,000.
 fn read_file(path: &Path) -> Result<Vec<u8>> {
-    // Beyond this size it is refused with the number of records that a file may have.
+    // `read_records` rejects larger files, and its message gives the number of records that a file
+    // may have.
     let (file, len) = open_file(path, u64::MAX)?;
     read_records(&mut BufReader::new(file), len, path)
 }
@@ -178,7 +179,8 @@ fn read_records(reader: &mut dyn Read, len: u64, path: &Path) -> Result<Vec<u8>>
     }
 }
 
-/// Reads the batches out of the archive in memory: nothing is unpacked to the disk, so no path in it can lead anywhere.
+/// Reads the batches from the archive in memory: nothing is unpacked to disk, so paths in the
+/// archive cannot cause harm.
 fn read_archive(path: &Path) -> Result<Vec<Option<Vec<u8>>>> {
     let broken = |e: std::io::Error| Error::malformed(path, format!("not a readable tar.gz: {e}"));
     let (file, _) = open_file(path, MAX_ARCHIVE)?;
@@ -186,7 +188,8 @@ fn read_archive(path: &Path) -> Result<Vec<Option<Vec<u8>>>> {
     let mut archive = tar::Archive::new(Capped { reader, left: MAX_ARCHIVE });
     let names = part_names();
     let mut parts = vec![None; names.len()];
-    // Raw: an entry that only lengthens the next one's name would be read into memory whole, and the official archive has none.
+    // Raw: otherwise an entry that holds a long name for the next one would be read into memory
+    // completely, and the official archive has none.
     for entry in archive.entries().map_err(broken)?.raw(true) {
         let mut entry = entry.map_err(broken)?;
         let inside = entry.path().map_err(broken)?.into_owned();

@@ -1,4 +1,4 @@
-//! MNIST in its IDX files, plain or gz.
+//! MNIST as IDX files, plain or gz.
 
 use crate::dataset::{find, folders, missing};
 use crate::read::{Source, append, expect_end, open, sha256};
@@ -16,7 +16,8 @@ struct Part {
     sha256: &'static str,
 }
 
-/// The official files. SHA-256 is of the unpacked IDX bytes, which any recompression must give.
+/// The official files. SHA-256 is of the unpacked IDX bytes, which do not depend on the
+/// compression.
 const PARTS: [Part; 4] = [
     Part {
         name: "train-images-idx3-ubyte",
@@ -40,12 +41,12 @@ const PARTS: [Part; 4] = [
     },
 ];
 
-/// Handwritten digits: 60,000 + 10,000 grey pictures of 28×28.
+/// Handwritten digits: 60,000 + 10,000 grey images of 28×28.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mnist;
 
 impl Mnist {
-    /// As [`Dataset::load`], within limits of one's own.
+    /// As [`Dataset::load`], with the given limits.
     pub fn load_within(&self, data_dir: &Path, limits: &Limits) -> Result<LabeledImages> {
         let paths = self.paths(data_dir)?;
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
@@ -118,7 +119,8 @@ impl Dataset for Mnist {
             .collect()
     }
 
-    /// torchvision's usual values. They map 0 to −0.42 and 255 to 2.82: a generator that ends in tanh cannot reach the upper part.
+    /// torchvision's usual values. They map 0 to −0.42 and 255 to 2.82; a generator that ends in
+    /// tanh cannot reach values above 1.
     fn reference_normalization(&self) -> Normalization {
         Normalization::uniform(1, 0.1307, 0.3081)
     }
@@ -156,8 +158,10 @@ impl Dataset for Mnist {
     }
 }
 
-/// Appends the items of an IDX file of bytes (magic 0, 0, 8, rank; then each dimension as big-endian u32) and returns how many there are.
-/// `dims` are all dimensions but the first. Room is made for `expected` items, a constant of the data set, never a number of the file.
+/// Appends the items of an IDX file of bytes (magic 0, 0, 8, rank; then each dimension as
+/// big-endian u32) and returns their number. `dims` are all dimensions but the first. Memory is
+/// reserved for `expected` items, which is a constant of the data set, never a number from the
+/// file.
 fn read_idx(
     path: &Path,
     dims: &[usize],
@@ -211,7 +215,8 @@ fn read_idx(
             },
         ));
     }
-    // Room for the official set at once, so that the buffer is neither copied nor left half empty.
+    // Reserves memory for the whole official set at once, so that the buffer is neither copied nor
+    // left half empty.
     buffer.reserve_exact(expected * each);
     append(&mut *reader, count * each, buffer, path)?;
     expect_end(&mut *reader, path)?;

@@ -1,11 +1,11 @@
-//! Ten glyph-like classes drawn by our own code, so that everything runs with no download.
+//! Ten classes of glyphs drawn by this crate, so that everything runs without a download.
 
 use crate::{About, Dataset, LabeledImages, Result, Verification};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::path::Path;
 
-/// The set is the same everywhere: its pictures are drawn from this seed.
+/// The set is the same everywhere: its images are drawn from this seed.
 const SEED: u64 = 20_260_101;
 const TRAIN_PER_CLASS: usize = 300;
 const TEST_PER_CLASS: usize = 100;
@@ -20,7 +20,7 @@ enum Stroke {
 }
 use Stroke::{Line, Ring};
 
-/// What each class is and how it is drawn.
+/// The name and the strokes of each class.
 const GLYPHS: [(&str, &[Stroke]); 10] = [
     ("ring", &[Ring([0.5, 0.5], 0.3)]),
     ("bar", &[Line([0.5, 0.15], [0.5, 0.85])]),
@@ -59,7 +59,8 @@ const GLYPHS: [(&str, &[Stroke]); 10] = [
     ),
 ];
 
-/// Seeded drawings of ten glyphs, 3,000 to train and 1,000 to test, each shifted, scaled, slanted and with a pen of its own.
+/// Seeded drawings of ten glyphs, 3,000 to train and 1,000 to test, each with its own shift, scale,
+/// slant and pen width.
 #[derive(Clone, Copy, Debug)]
 pub struct Synthetic {
     name: &'static str,
@@ -85,7 +86,7 @@ impl Synthetic {
         let shift = [between(-0.08, 0.08), between(-0.08, 0.08)];
         let pen = between(0.045, 0.08);
         let (sin, cos) = turn.sin_cos();
-        // From the picture back to the glyph's own coordinates: unshift, unscale, unturn, unslant.
+        // From the image back to the glyph's coordinates: undo shift, scale, turn and slant.
         let glyph_point = |px: usize, py: usize| {
             let side = self.side as f32;
             let x = ((px as f32 + 0.5) / side - 0.5 - shift[0]) / scale;
@@ -115,7 +116,7 @@ impl Synthetic {
         if self.channels == 1 {
             return ([0.0; 3], [between(0.8, 1.0); 3]);
         }
-        // Opposite sides of the middle in each channel, so that the glyph always stands out.
+        // On opposite sides of mid-grey in each channel, so that the glyph always stands out.
         let mut back = [0.0; 3];
         let mut front = [0.0; 3];
         for channel in 0..3 {

@@ -1,11 +1,12 @@
 // Every kernel of a training step and of scoring, for G runs at once.
 //
-// The same source runs on the card and on the host: between two barriers a block is a loop over its threads, which the card takes side by
-// side and the host one after another. What a thread keeps over a barrier is PRIVATE. So the tests run these very lines, index
-// for index, on a machine without a card.
+// The same source runs on the GPU and on the host: between two barriers, a block is a loop over its
+// threads, which the GPU runs in parallel and the host one after another. What a thread keeps
+// across a barrier is PRIVATE. So the tests run exactly this code on a machine without a GPU.
 //
-// Activations are [G, N, H, W, C], weights [G][K, K, I, O] with a distance between runs of their own. Sums have a fixed order. PRECISION says how the
-// products' operands are rounded: 0 not at all, 1 to tf32, 2 to bf16; they are added up in float32 always. EPS is batch normalisation's.
+// Activations are [G, N, H, W, C], weights [G][K, K, I, O] with their own distance between runs.
+// Sums have a fixed order. PRECISION says how the products' operands are rounded: 0 not at all, 1
+// to tf32, 2 to bf16; sums are always in float32. EPS is batch normalisation's.
 
 #ifdef __CUDACC__
 #define KERNEL(name) extern "C" __global__ void __launch_bounds__(256, 2) name(const Args a)
@@ -39,7 +40,7 @@
 
 typedef unsigned long long Size;
 
-// What a launch is given: buffers, sizes, factors. Rust's `Args` is the same struct.
+// The arguments of a launch: buffers, sizes, factors. Rust's `Args` is the same struct.
 typedef struct {
     void *p[8];
     int n[16];
@@ -52,7 +53,7 @@ typedef struct {
 
 INLINE int smaller(int x, int y) { return x < y ? x : y; }
 
-// Four numbers at once; both addresses are multiples of 16 bytes on the card.
+// Copies four values at once; on the GPU both addresses are multiples of 16 bytes.
 INLINE void copy4(float *to, const float *from) {
 #ifdef __CUDACC__
     *(float4 *)to = *(const float4 *)from;
@@ -61,7 +62,7 @@ INLINE void copy4(float *to, const float *from) {
 #endif
 }
 
-// Two numbers at once, likewise multiples of 8 bytes.
+// Copies two values at once; on the GPU both addresses are multiples of 8 bytes.
 INLINE void copy2(float *to, const float *from) {
 #ifdef __CUDACC__
     *(float2 *)to = *(const float2 *)from;

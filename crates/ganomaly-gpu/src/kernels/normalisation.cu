@@ -1,6 +1,7 @@
-// ------------------------------------------------------------------------------------------------------ batch normalisation
+// ----------------------------------------------------------------------------- batch normalisation
 //
-// x is [G, rows, C]. A chunk of CHUNK rows is summed by 8 threads a channel, and chunks are merged in order, in double precision.
+// x is [G, rows, C]. A chunk of CHUNK rows is summed by 8 threads per channel, and chunks are
+// merged in order, in double precision.
 #define CHUNK 256
 #define CHANNELS 32
 #define LANES 8
@@ -12,8 +13,8 @@ INLINE float lanes_sum(float lanes[LANES][CHANNELS], int channel) {
     return sum;
 }
 
-// Mean and sum of squared deviations of each chunk. Grid: blocks of channels, chunks, runs. p: x, chunks [G, chunks, 2, C].
-// n: rows, C.
+// Mean and sum of squared deviations of each chunk. Grid: blocks of channels, chunks, runs. p: x,
+// chunks [G, chunks, 2, C]. n: rows, C.
 KERNEL(norm_chunks) {
     SHARED float lanes[LANES][CHANNELS], means[CHANNELS];
     PRIVATE(float, sum, 1);
@@ -54,8 +55,8 @@ KERNEL(norm_chunks) {
     }
 }
 
-// Statistics of the batch from its chunks. Grid: blocks of channels, runs. p: chunks, statistics [G, 2, C] (mean, variance).
-// n: rows, C.
+// Statistics of the batch from its chunks. Grid: blocks of channels, runs. p: chunks, statistics
+// [G, 2, C] (mean, variance). n: rows, C.
 KERNEL(norm_merge) {
     const int rows = a.n[0], c = a.n[1], chunks = (rows + CHUNK - 1) / CHUNK;
     EACH_THREAD {
@@ -76,8 +77,10 @@ KERNEL(norm_merge) {
     }
 }
 
-// Running statistics move towards the batch's, with the unbiased variance, as in torch.nn.BatchNorm2d. Grid: blocks of channels, runs. p:
-// statistics [G, 2, C], running, active i32 [G]. n: rows, C, where they start in a run's running statistics (mean, then variance), distance of runs. f: momentum.
+// Moves running statistics towards the batch's, with the unbiased variance, as in
+// torch.nn.BatchNorm2d. Grid: blocks of channels, runs. p: statistics [G, 2, C], running, active
+// i32 [G]. n: rows, C, where they start in a run's running statistics (mean, then variance),
+// distance between runs. f: momentum.
 KERNEL(norm_track) {
     const int c = a.n[1];
     const double momentum = a.f[0], unbias = a.n[0] > 1 ? (double)a.n[0] / (a.n[0] - 1) : 2.0 * a.n[0];
@@ -100,8 +103,9 @@ INLINE float normal(float x, float mean, float scale, float bias) { return scale
 
 INLINE float rectified(float sign, float value, float slope) { return sign > 0.0f ? value : slope * value; }
 
-// y = f(norm(x)). Grid: blocks of numbers, runs. p: x, statistics, learnt, y. n: rows, C, where weight and bias start in a run's
-// parameters, distance of runs there, where the statistics start in a run's, distance of runs there. f: slope.
+// y = f(norm(x)). Grid: blocks of elements, runs. p: x, statistics, learnt, y. n: rows, C, where
+// weight and bias start in a run's parameters, distance between runs there, where the statistics
+// start in a run's part, distance between runs there. f: slope.
 KERNEL(norm_forward) {
     const int c = a.n[1], len = a.n[0] * c;
     EACH_THREAD {
@@ -115,8 +119,9 @@ KERNEL(norm_forward) {
     }
 }
 
-// Per chunk and channel: sums of g and of g * (x - mean), g being the gradient before the activation. Grid: blocks of channels, chunks, runs.
-// p: x, dy, statistics, learnt, chunks [G, chunks, 2, C]. n: rows, C, where weight and bias start, distance of runs. f: slope.
+// Per chunk and channel: sums of g and of g * (x - mean), where g is the gradient before the
+// activation. Grid: blocks of channels, chunks, runs. p: x, dy, statistics, learnt, chunks
+// [G, chunks, 2, C]. n: rows, C, where weight and bias start, distance between runs. f: slope.
 KERNEL(norm_backward_chunks) {
     SHARED float sums[LANES][CHANNELS], dots[LANES][CHANNELS];
     const int rows = a.n[0], c = a.n[1], chunks = (rows + CHUNK - 1) / CHUNK;
@@ -150,9 +155,10 @@ KERNEL(norm_backward_chunks) {
     }
 }
 
-// Gradients of weight and bias, and what the input's gradient needs of each channel. Grid: blocks of channels, runs. p: chunks, statistics,
-// gradients, terms [G, 2, C] (constant, tilt). n: rows, C, where they start in a run's gradients, distance of runs there,
-// whether there are parameters' gradients to write, and whether to add to what is there.
+// Gradients of weight and bias, and what the input's gradient needs per channel. Grid: blocks of
+// channels, runs. p: chunks, statistics, gradients, terms [G, 2, C] (constant, tilt). n: rows, C,
+// where they start in a run's gradients, distance between runs there, whether to write parameter
+// gradients, and whether to add them to what is there.
 KERNEL(norm_backward_merge) {
     const int rows = a.n[0], c = a.n[1], chunks = (rows + CHUNK - 1) / CHUNK;
     EACH_THREAD {
@@ -177,8 +183,9 @@ KERNEL(norm_backward_merge) {
     }
 }
 
-// dx = scale * (g - constant - (x - mean) * tilt). Grid: blocks of numbers, runs. p: x, dy, statistics, learnt, terms, dx. n: rows, C,
-// where weight and bias start, distance of runs. f: slope.
+// dx = scale * (g - constant - (x - mean) * tilt). Grid: blocks of elements, runs. p: x, dy,
+// statistics, learnt, terms, dx. n: rows, C, where weight and bias start, distance between runs.
+// f: slope.
 KERNEL(norm_backward_input) {
     const int c = a.n[1], len = a.n[0] * c;
     EACH_THREAD {

@@ -1,6 +1,6 @@
-// ------------------------------------------------------------------------------------------------------- element by element
+// ------------------------------------------------------------------------------ element by element
 //
-// Grid: blocks of numbers. n[0]: how many.
+// Grid: blocks of elements. n[0]: number of elements.
 #define ELEMENT(at)                                                                                                            \
     const Size at = (Size)BLOCK_X * THREADS + t;                                                                               \
     if (at < (Size)a.n[0])
@@ -30,10 +30,11 @@ KERNEL(tanh_backward) {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------------------- losses
+// ------------------------------------------------------------------------------------------ losses
 //
-// Means over a run's numbers and, in the same pass, their gradients with respect to the first argument. A run is cut into PARTS parts, a block each, whose
-// sums losses_merge adds up in order. Grid: parts, runs. n: numbers of a run, which loss. f: the loss's weight.
+// Means over a run's elements and, in the same pass, their gradients with respect to the first
+// argument. A run is divided into PARTS parts, one block each, whose sums losses_merge adds up in
+// order. Grid: parts, runs. n: elements of a run, index of the loss. f: loss weight.
 #define PARTS 64
 #define LOSSES 5
 #define STRIDE 8
@@ -79,8 +80,9 @@ KERNEL(squared_loss) {
     SUM_UP(sums, LOSS_PART(a.n[1]))
 }
 
-// |a - b|, whose gradient is 0 where both are equal, as in PyTorch, and is added to two other gradients. p: a, b, gradient (at first the one
-// other), parts, the other other.
+// |a - b|, whose gradient is 0 where both are equal, as in PyTorch, and is added to two other
+// gradients. p: a, b, gradient (initially the first other gradient), parts, the second other
+// gradient.
 KERNEL(absolute_loss) {
     SHARED double sums[THREADS];
     PART
@@ -97,8 +99,9 @@ KERNEL(absolute_loss) {
     SUM_UP(sums, LOSS_PART(a.n[1]))
 }
 
-// Binary cross-entropy of sigmoid(logit) and a target, as PyTorch's BCELoss behind Sigmoid: logarithms are clamped at -100, and the gradient goes through
-// the sigmoid's output with a denominator of at least 1e-12. p: logit, -, the logit's gradient, parts. f: weight, target.
+// Binary cross-entropy of sigmoid(logit) and a target, as PyTorch's BCELoss after Sigmoid:
+// logarithms are clamped at -100, and the gradient goes through the sigmoid's output with a
+// denominator of at least 1e-12. p: logit, -, the logit's gradient, parts. f: weight, target.
 KERNEL(cross_entropy_loss) {
     SHARED double sums[THREADS];
     PART
@@ -115,15 +118,17 @@ KERNEL(cross_entropy_loss) {
     SUM_UP(sums, LOSS_PART(a.n[1]))
 }
 
-// Adds 2 w / len (a - b) to what is there. p: a, b, gradient. n: numbers of all runs, of a run. f: w.
+// Adds 2 w / len (a - b) to what is there. p: a, b, gradient. n: elements of all runs, of one run.
+// f: w.
 KERNEL(add_squared_gradient) {
     EACH_THREAD {
         ELEMENT(at) FLOATS(2)[at] += 2.0f * FACTOR(0) / (float)a.n[1] * (FLOATS(0)[at] - FLOATS(1)[at]);
     }
 }
 
-// A run's losses from their parts, err_d, half the sum of the discriminator's two, behind them; each active run's are added to those of the epoch. Grid:
-// runs. p: parts, losses [G, 8], sums [G, 8], active i32 [G]. n: numbers that each loss is the mean of.
+// A run's losses from their parts, followed by err_d, half the sum of the discriminator's two
+// losses. Those of active runs are added to the sums of the epoch. Grid: runs. p: parts, losses
+// [G, 8], sums [G, 8], active i32 [G]. n: number of elements in the mean of each loss.
 KERNEL(losses_merge) {
     SHARED float losses[STRIDE];
     EACH_THREAD {
@@ -144,8 +149,9 @@ KERNEL(losses_merge) {
     }
 }
 
-// Scores of each picture: mean of (a - b)² or |a - b|, put where the run's order has it. Grid: pictures of a batch, runs. p: a, b, scores [G, P'],
-// positions i32 [G] behind the batch. n: numbers of a picture, kind (0, 1), pictures of the batch, P'.
+// Score of each image: mean of (a - b)² or |a - b|, written to its place in the run's order. Grid:
+// images of a batch, runs. p: a, b, scores [G, P'], positions i32 [G] after the batch. n: elements
+// of an image, kind (0: squared, 1: absolute), images of the batch, P'.
 KERNEL(picture_error) {
     SHARED double sums[THREADS];
     const Size start = ((Size)BLOCK_Y * a.n[2] + BLOCK_X) * a.n[0];

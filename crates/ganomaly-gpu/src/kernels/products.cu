@@ -1,8 +1,9 @@
-// ---------------------------------------------------------------------------------------------------------------- products
+// ---------------------------------------------------------------------------------------- products
 //
-// A convolution and its two gradients as matrix products whose left operand is gathered on the way. n[12]: shares that the inner dimension is
-// cut into, a block each, so that small products have blocks enough; add_shares adds them up. n[13], n[14]: whether rows of the left and
-// right operand start at multiples of four numbers.
+// A convolution and its two gradients as matrix products whose left operand is gathered on the fly.
+// n[12]: number of shares of the inner dimension, one block each, so that small products have
+// enough blocks; add_shares adds them up. n[13], n[14]: whether rows of the left and right operand
+// start at multiples of four elements.
 
 typedef struct {
     int n, h, w, i, oh, ow, o, kernel, stride, padding;
@@ -13,17 +14,17 @@ INLINE Conv conv_of(const Args *a) {
     return c;
 }
 
-// What a share has of `inner` numbers: whole tiles.
+// The size of a share of `inner` elements: whole tiles.
 INLINE int share_of(int inner, int shares) { return ((inner + TK - 1) / TK + shares - 1) / shares * TK; }
 
-// A number's place among `wide` numbers in `across` rows, in rows of rows.
+// An element's place: index in a row of `wide`, row among `across`, and index of the group of rows.
 INLINE void place_of(int *at, int number, int wide, int across) {
     at[0] = number % wide;
     at[1] = number / wide % across;
     at[2] = number / wide / across;
 }
 
-// The place a tile further; without divisions, which cost more than what they are for.
+// The place one tile further, without divisions, which would cost too much here.
 INLINE void advance_place(int *at, int wide, int across) {
     at[0] += TK;
     while (at[0] >= wide) {
@@ -35,7 +36,7 @@ INLINE void advance_place(int *at, int wide, int across) {
     }
 }
 
-// Four numbers of a pixel, from `channel` on; zeros where the pixel lies outside.
+// Four values of a pixel, starting at `channel`; zeros if the pixel is outside the image.
 INLINE void fetch_pixel(float *to, const float *x, int picture, int row, int column, int h, int w, int channels, int channel) {
     if (picture >= 0 && row >= 0 && row < h && column >= 0 && column < w)
         copy4(to, x + (((Size)picture * h + row) * w + column) * channels + channel);
@@ -43,19 +44,20 @@ INLINE void fetch_pixel(float *to, const float *x, int picture, int row, int col
         zero4(to);
 }
 
-// One number of a pixel, likewise.
+// One value of a pixel; zero if the pixel is outside the image.
 INLINE float pixel_or_zero(const float *x, int picture, int row, int column, int h, int w, int channels, int channel) {
     const int inside = picture >= 0 && row >= 0 && row < h && column >= 0 && column < w;
     return inside ? x[(((Size)picture * h + row) * w + column) * channels + channel] : 0.0f;
 }
 
-// y = x * w. Grid: tiles of pixels, tiles of output channels, runs times shares. p: x, w, y [G, shares, N, OH, OW, O]. n[10], n[11]: where w
-// starts in a run's weights, and the distance of runs there.
+// y = x * w. Grid: tiles of pixels, tiles of output channels, runs times shares. p: x, w, y
+// [G, shares, N, OH, OW, O]. n[10], n[11]: where w starts in a run's weights, and the distance
+// between runs there.
 KERNEL(conv_forward) {
     PRIVATE(float, sums, SUMS);
     PRIVATE(float, staged, 12);
-    PRIVATE(int, pixel, 6); // picture, row and column of this thread's two pixels, at the kernel's first tap
-    PRIVATE(int, at, 3);    // channel, column and row of the kernel that its next numbers belong to
+    PRIVATE(int, pixel, 6); // image, row, column of this thread's two pixels, at the first tap
+    PRIVATE(int, at, 3);    // channel, column and row of the kernel for its next values
     OPERANDS
     const Conv c = conv_of(&a);
     const int shares = a.n[12], run = BLOCK_Z / shares, m0 = BLOCK_X * TM, n0 = BLOCK_Y * TN;
@@ -101,8 +103,9 @@ KERNEL(conv_forward) {
     EACH_THREAD { STORE_TILE(ROWS_ALONG_K, COLS_ALONG_N, y, m0, pixels, n0, c.o) }
 }
 
-// dx from dy: a product for each phase of the input's pixels, as only every stride-th tap of the kernel meets a pixel. Grid: tiles of a
-// phase's pixels, tiles of input channels, runs times shares times phases. p: dy, w, dx [G, shares, N, H, W, I].
+// dx from dy: one product per phase of the input's pixels, because only every stride-th tap of the
+// kernel meets a pixel. Grid: tiles of a phase's pixels, tiles of input channels, runs times shares
+// times phases. p: dy, w, dx [G, shares, N, H, W, I].
 KERNEL(conv_backward_input) {
     PRIVATE(float, sums, SUMS);
     PRIVATE(float, staged, 12);
@@ -111,10 +114,11 @@ KERNEL(conv_backward_input) {
     OPERANDS
     const Conv c = conv_of(&a);
     const int shares = a.n[12], phases = c.stride * c.stride, phase = BLOCK_Z % phases, part = BLOCK_Z / phases, run = part / shares;
-    // Pixel (y, x) of the padded input with y = stride * u + phase_y meets tap ky = phase_y + stride * a of output u - a.
+    // Pixel (y, x) of the padded input with y = stride * u + phase_y meets tap ky = phase_y +
+    // stride * a of output u - a.
     const int py = phase / c.stride, px = phase % c.stride;
     const int taps_y = (c.kernel - py + c.stride - 1) / c.stride, taps_x = (c.kernel - px + c.stride - 1) / c.stride;
-    // First u whose pixel lies inside: stride * u + phase >= padding.
+    // First u whose pixel is inside: stride * u + phase >= padding.
     const int u0 = (c.padding - py + c.stride - 1) / c.stride, v0 = (c.padding - px + c.stride - 1) / c.stride;
     const int us = (c.h + c.padding - py + c.stride - 1) / c.stride - u0;
     const int vs = (c.w + c.padding - px + c.stride - 1) / c.stride - v0;
@@ -180,13 +184,13 @@ KERNEL(conv_backward_input) {
     }
 }
 
-// Partial sums of dw over a share of the pixels. Grid: tiles of kernel rows (ky, kx, i), tiles of output channels, runs times shares.
-// p: x, dy, parts [G, shares, K, K, I, O].
+// Partial sums of dw over a share of the pixels. Grid: tiles of kernel rows (ky, kx, i), tiles of
+// output channels, runs times shares. p: x, dy, parts [G, shares, K, K, I, O].
 KERNEL(conv_backward_weight) {
     PRIVATE(float, sums, SUMS);
     PRIVATE(float, staged, 12);
-    PRIVATE(int, at, 6);  // column, row and picture of this thread's two output pixels
-    PRIVATE(int, tap, 3); // channel, column and row of the kernel that its numbers belong to
+    PRIVATE(int, at, 6);  // column, row and image of this thread's two output pixels
+    PRIVATE(int, tap, 3); // channel, column and row of the kernel for its values
     OPERANDS
     const Conv c = conv_of(&a);
     const int shares = a.n[12], run = BLOCK_Z / shares, m0 = BLOCK_X * TM, n0 = BLOCK_Y * TN;
@@ -229,8 +233,9 @@ KERNEL(conv_backward_weight) {
     EACH_THREAD { STORE_TILE(ROWS_ALONG_M, COLS_ALONG_N, parts, m0, height, n0, c.o) }
 }
 
-// Adds up shares in their order. Grid: blocks of numbers, runs. p: parts [G, shares, len], sums. n: len, shares, where the sums start in a run's part of
-// their buffer, distance of runs there, whether to add to what is there.
+// Adds up shares in order. Grid: blocks of elements, runs. p: parts [G, shares, len], sums. n: len,
+// shares, where the sums start in a run's part of their buffer, distance between runs there,
+// whether to add to what is there.
 KERNEL(add_shares) {
     const int len = a.n[0], shares = a.n[1];
     EACH_THREAD {

@@ -1,8 +1,9 @@
-// ------------------------------------------------------------------------------------------------------------------- tiles
+// ------------------------------------------------------------------------------------------- tiles
 //
-// One tile of a matrix product: TM rows by TN columns, TK of the inner dimension at a time. A tile of either operand lies in shared memory along its
-// inner dimension (ALONG_K), or along its rows (ROWS_ALONG_M) or columns (COLS_ALONG_N), whichever its numbers come in; the paddings keep threads
-// that read together on banks of their own.
+// One tile of a matrix product: TM rows by TN columns, TK of the inner dimension at a time. In
+// shared memory, a tile of either operand is stored along its inner dimension (ALONG_K), or along
+// its rows (ROWS_ALONG_M) or columns (COLS_ALONG_N), in the order in which its values arrive. The
+// paddings avoid bank conflicts between threads that read together.
 #define TM 128
 #define TN 64
 #define TK 16
@@ -13,19 +14,19 @@
 #define ROWS_SIZE (TM * (TK + 4))
 #define COLS_SIZE (TN * (TK + 4))
 
-// A thread's 32 sums, and where they lie in the tile.
+// A thread's 32 sums, and their positions in the tile.
 #define SUMS 32
 
 #if PRECISION == 0
 
-// 8 rows by 4 columns a thread, added up by its own multiplications.
+// 8 rows by 4 columns per thread, with ordinary multiply-adds.
 #define ROW_OF_ROWS_ALONG_K(t, r) ((t) / 16 + 16 * (r))
 #define ROW_OF_ROWS_ALONG_M(t, r) ((t) / 16 * 8 + (r))
 #define COL_OF_COLS_ALONG_K(t, c) ((t) % 16 + 16 * (c))
 #define COL_OF_COLS_ALONG_N(t, c) ((t) % 16 * 4 + (c))
 #define ROW_OF(ROWS, t, j) ROW_OF_##ROWS(t, (j) / 4)
 #define COL_OF(COLS, t, j) COL_OF_##COLS(t, (j) % 4)
-// Sums that lie side by side in a row.
+// Sums that are adjacent in a row.
 #define BESIDE_COLS_ALONG_K 1
 #define BESIDE_COLS_ALONG_N 4
 #define BESIDE(COLS) BESIDE_##COLS
@@ -45,15 +46,17 @@
 
 #else
 
-// Tensor cores: a warp owns 32 rows by 32 columns as 2 by 4 products of 16 by 8 (PTX ISA, mma.m16n8k8 and mma.m16n8k16). In each, a thread holds
-// rows lane / 4 and 8 more, columns lane % 4 * 2 and the next.
+// Tensor cores: a warp owns 32 rows by 32 columns as 2 by 4 products of 16 by 8 (PTX ISA,
+// mma.m16n8k8 and mma.m16n8k16). In each, a thread holds rows lane / 4 and lane / 4 + 8, columns
+// lane % 4 * 2 and the next.
 #define WARP_ROW(t) ((t) / 64 * 32)
 #define WARP_COL(t) ((t) / 32 % 2 * 32)
 #define ROW_OF(ROWS, t, j) (WARP_ROW(t) + (j) / 16 * 16 + (j) % 4 / 2 * 8 + (t) % 32 / 4)
 #define COL_OF(COLS, t, j) (WARP_COL(t) + (j) / 4 % 4 * 8 + (t) % 4 * 2 + (j) % 2)
 #define BESIDE(COLS) 2
 
-// A thread's part of the operands of one step along the inner dimension: 2 of rows, 4 registers each, and 4 of columns, 2 each.
+// A thread's part of the operands of one step along the inner dimension: 2 left operands of 4
+// registers each, and 4 right operands of 2 each.
 #define OPERANDS                                                                                                               \
     PRIVATE(unsigned, left, 8);                                                                                                \
     PRIVATE(unsigned, right, 8);
@@ -82,7 +85,8 @@ INLINE float float_of(unsigned bits) {
 
 #define DEPTH 8
 
-// To 10 bits behind the point, ties away from zero (cvt.rna.tf32.f32); on the way to shared memory.
+// Rounds to 10 fraction bits, ties away from zero (cvt.rna.tf32.f32), before the value goes to
+// shared memory.
 INLINE float ROUNDED(float x) {
 #ifdef __CUDACC__
     unsigned bits;
@@ -93,8 +97,8 @@ INLINE float ROUNDED(float x) {
 #endif
 }
 
-// Register r of a product's left operand holds row lane / 4 + r % 2 * 8, inner lane % 4 + r / 2 * 4; of its right operand inner lane % 4 + r * 4,
-// column lane / 4.
+// Register r of a product's left operand holds row lane / 4 + r % 2 * 8, inner lane % 4 + r / 2 *
+// 4; of its right operand inner lane % 4 + r * 4, column lane / 4.
 #define LEFT(ROWS, rows, t, i, r, k)                                                                                           \
     bits_of((rows)[ROWS(WARP_ROW(t) + (i) * 16 + (t) % 32 / 4 + (r) % 2 * 8, (k) + (t) % 4 + (r) / 2 * 4)])
 #define RIGHT(COLS, columns, t, i, r, k) bits_of((columns)[COLS(WARP_COL(t) + (i) * 8 + (t) % 32 / 4, (k) + (t) % 4 + (r) * 4)])
@@ -104,7 +108,7 @@ INLINE float ROUNDED(float x) {
 #define DEPTH 16
 #define ROUNDED(x) (x)
 
-// Two numbers to bf16, ties to even; the first in the lower half (cvt.rn.bf16x2.f32).
+// Rounds two values to bf16, ties to even; the first in the lower half (cvt.rn.bf16x2.f32).
 INLINE unsigned pair_of(float low, float high) {
 #ifdef __CUDACC__
     unsigned pair;
@@ -116,7 +120,8 @@ INLINE unsigned pair_of(float low, float high) {
 #endif
 }
 
-// As with tf32, but a register holds inner lane % 4 * 2 and the next, and the other registers' inner numbers lie 8 further.
+// As with tf32, but a register holds inner lane % 4 * 2 and the next, and the inner indices of the
+// other registers are 8 further.
 #define LEFT_AT(ROWS, rows, t, i, r, k, e)                                                                                     \
     (rows)[ROWS(WARP_ROW(t) + (i) * 16 + (t) % 32 / 4 + (r) % 2 * 8, (k) + (t) % 4 * 2 + (e) + (r) / 2 * 8)]
 #define RIGHT_AT(COLS, columns, t, i, r, k, e)                                                                                 \
@@ -144,7 +149,7 @@ INLINE void tensor_product(float *sums, const unsigned *left, const unsigned *ri
 
 #else
 
-// Number `e` of a register, as the tensor core reads it.
+// Value `e` of a register, as the tensor core reads it.
 INLINE float number_of(unsigned bits, int e) {
 #if PRECISION == 1
     return e == 0 ? float_of(bits) : 0.0f;
@@ -153,7 +158,8 @@ INLINE float number_of(unsigned bits, int e) {
 #endif
 }
 
-// One product of a warp: the matrices put together from the registers of its 32 threads, by the tables of the PTX ISA.
+// One product of a warp: the matrices are assembled from the registers of its 32 threads, by the
+// tables of the PTX ISA.
 INLINE void tensor_product(float (*sums)[SUMS], unsigned (*left)[8], unsigned (*right)[8], int i, int j) {
     float x[16][DEPTH], y[DEPTH][8];
     const int pack = DEPTH / 8;
@@ -189,14 +195,15 @@ INLINE void tensor_product(float (*sums)[SUMS], unsigned (*left)[8], unsigned (*
 
 #endif
 
-// Four numbers to shared memory, rounded.
+// Writes four values to shared memory, rounded.
 INLINE void put4(float *to, const float *from) {
     ALIGNED float rounded[4];
     UNROLL for (int e = 0; e < 4; e++) rounded[e] = ROUNDED(from[e]);
     copy4(to, rounded);
 }
 
-// Numbers `from` .. `from` + 4 of a row of `width` numbers, zeros beyond its end; where rows are `aligned` to four numbers, at once.
+// Reads values `from` .. `from` + 4 of a row of `width` values, zeros beyond its end; in one access
+// if rows are `aligned` to four values.
 INLINE void fetch4(float *to, const float *row, int from, int width, int aligned) {
     if (aligned && from < width) {
         copy4(to, row + from);
@@ -209,14 +216,15 @@ INLINE void zero4(float *to) {
     UNROLL for (int e = 0; e < 4; e++) to[e] = 0.0f;
 }
 
-// A thread's sums to a row-major matrix of `end` rows and `width` columns, the tile's corner at (m0, n0).
+// Writes a thread's sums to a row-major matrix of `end` rows and `width` columns, with the tile's
+// corner at (m0, n0).
 #define STORE_TILE(ROWS, COLS, matrix, m0, end, n0, width)                                                                     \
     UNROLL for (int j = 0; j < SUMS; j += BESIDE(COLS)) {                                                                      \
         const int m = (m0) + ROW_OF(ROWS, t, j), n = (n0) + COL_OF(COLS, t, j);                                                \
         if (m < (end)) store_sums((matrix) + (Size)m * (width), MINE(sums) + j, n, width, BESIDE(COLS));                       \
     }
 
-// `count` sums (1, 2 or 4) to a row of `width` numbers.
+// Writes `count` sums (1, 2 or 4) to a row of `width` values.
 INLINE void store_sums(float *row, const float *sums, int n, int width, int count) {
     if (count == 4 && width % 4 == 0) {
         if (n < width) copy4(row + n, sums);
@@ -228,9 +236,10 @@ INLINE void store_sums(float *row, const float *sums, int n, int width, int coun
     }
 }
 
-// The product of a block from `first` to `end` of the inner dimension: FETCH(k0) brings a thread's numbers to `staged`, PUT(rows, columns) takes them to
-// shared memory. The next tiles are on their way while the last ones are multiplied; two of each lie in shared memory, so that one
-// barrier a tile is enough.
+// The product of a block from `first` to `end` of the inner dimension: FETCH(k0) loads a thread's
+// values into `staged`, PUT(rows, columns) writes them to shared memory. The next tiles are loaded
+// while the current ones are multiplied; shared memory holds two of each, so that one barrier per
+// tile is enough.
 #define PRODUCT(ROWS, COLS, FETCH, PUT, first, end)                                                                            \
     SHARED float rows[2][ROWS_SIZE], columns[2][COLS_SIZE];                                                                    \
     EACH_THREAD {                                                                                                              \

@@ -1,7 +1,8 @@
-// ---------------------------------------------------------------------------------------------------------------- the rest
+// ----------------------------------------------------------------------------------------- updates
 
-// Counts each active run's step of Adam, and from it the two factors of the step. Grid: blocks of runs. p: clocks [G, 4]: steps (i32), step size,
-// scale of the second moment; active i32 [G]. n: runs. f: lr, beta1, beta2.
+// Counts each active run's Adam step, and computes the step's two factors from the count. Grid:
+// blocks of runs. p: clocks [G, 4]: steps (i32), step size, scale of the second moment; active i32
+// [G]. n: runs. f: lr, beta1, beta2.
 KERNEL(adam_clock) {
     EACH_THREAD {
         ELEMENT(run) if (((const int *)a.p[1])[run]) {
@@ -13,8 +14,9 @@ KERNEL(adam_clock) {
     }
 }
 
-// torch.optim.Adam over all parameters of the active runs. Grid: blocks of a run's parameters, runs. p: parameters, first moments, second moments,
-// gradients, clocks, active. n: parameters of a run. f: beta1, beta2, eps.
+// torch.optim.Adam over all parameters of the active runs. Grid: blocks of a run's parameters,
+// runs. p: parameters, first moments, second moments, gradients, clocks, active. n: parameters of a
+// run. f: beta1, beta2, eps.
 KERNEL(adam) {
     const float beta1 = FACTOR(0), beta2 = FACTOR(1), rest1 = (float)(1.0 - a.f[0]), rest2 = (float)(1.0 - a.f[1]);
     const float *clock = FLOATS(4) + BLOCK_Y * 4;
@@ -32,8 +34,10 @@ KERNEL(adam) {
     }
 }
 
-// A run whose discriminator's loss has vanished starts it anew from the weights kept for that. Grid: blocks of a run's parameters, runs. p:
-// parameters, fresh, losses [G, 8], how often it happened [G], active. n: parameters of a run, which loss. f: threshold.
+// Re-initialises the discriminator of each run whose discriminator loss has vanished, from the
+// weights kept for this. Grid: blocks of a run's parameters, runs. p: parameters, fresh, losses
+// [G, 8], counts of re-initialisations [G], active. n: parameters of a run, index of the loss.
+// f: threshold.
 KERNEL(start_anew) {
     const int vanished = ((const int *)a.p[4])[BLOCK_Y] && FLOATS(2)[BLOCK_Y * 8 + a.n[1]] < FACTOR(0);
     EACH_THREAD {
@@ -43,8 +47,9 @@ KERNEL(start_anew) {
     }
 }
 
-// Moves each run on behind a batch; a run without a whole batch left is not active, and learns nothing. p: positions i32 [G], lengths i32 [G],
-// active i32 [G]. n: runs, pictures of the batch.
+// Advances each run's position by a batch; a run without a whole batch left is not active, and
+// learns nothing. p: positions i32 [G], lengths i32 [G], active i32 [G]. n: runs, images of the
+// batch.
 KERNEL(advance) {
     EACH_THREAD {
         ELEMENT(run) {
@@ -55,8 +60,9 @@ KERNEL(advance) {
     }
 }
 
-// A batch of each run from the data set's bytes. Grid: blocks of a batch's numbers, runs. p: pictures u8 [P, S, S, C], order i32 [G, P'], batch,
-// positions i32 [G] (pictures taken so far), table [C, 256] (what each byte of a channel stands for). n: numbers of a picture, pictures of a
+// A batch for each run from the data set's bytes. Grid: blocks of a batch's elements, runs.
+// p: images u8 [P, S, S, C], order i32 [G, P'], batch, positions i32 [G] (images taken so far),
+// table [C, 256] (the value for each byte of a channel). n: elements of an image, images of a
 // batch, P', C.
 KERNEL(gather) {
     const int picture = a.n[0], pictures = a.n[1];
@@ -64,7 +70,7 @@ KERNEL(gather) {
         const int at = BLOCK_X * THREADS + t;
         if (at < picture * pictures) {
             const int position = ((const int *)a.p[3])[BLOCK_Y] + at / picture;
-            // Behind its end a run's batch is any picture: nobody looks at it.
+            // After a run's end, its batch holds an arbitrary image, which is not used.
             const int from = position < a.n[2] ? ((const int *)a.p[1])[(Size)BLOCK_Y * a.n[2] + position] : 0;
             const int byte = ((const unsigned char *)a.p[0])[(Size)from * picture + at % picture];
             FLOATS(2)[(Size)BLOCK_Y * picture * pictures + at] = FLOATS(4)[at % picture % a.n[3] * 256 + byte];

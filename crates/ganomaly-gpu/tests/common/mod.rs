@@ -1,6 +1,6 @@
-//! What the tests share.
+//! Shared by the tests.
 
-#![allow(dead_code)] // Each test binary uses a part.
+#![allow(dead_code)] // Each test binary uses only a part.
 
 #[path = "../../../../tests/skip.rs"]
 pub mod skip;
@@ -9,14 +9,14 @@ use candle_core::{DType, Tensor};
 use ganomaly_gpu::twin::Twin;
 use ganomaly_gpu::{Buffer, Error, Launch, Machine, Precision, Result};
 
-/// What runs the tests: the host, and the first card where there is one.
+/// What runs the tests: the host, and the first GPU if there is one.
 pub enum Anywhere {
     Host(Twin),
     #[cfg(feature = "cuda")]
     Card(Box<ganomaly_gpu::cuda::Card>),
 }
 
-/// Every machine there is, with room for `buffers`.
+/// Every available machine, with room for `buffers`.
 pub fn machines(buffers: &[usize], precision: Precision) -> Vec<Anywhere> {
     let mut all = Vec::new();
     match Twin::new(buffers, precision) {
@@ -77,31 +77,32 @@ impl Machine for Anywhere {
     }
 }
 
-/// How far a machine's numbers may be from those of the CPU in float64.
+/// How far a machine's results may be from those of the CPU in float64.
 pub struct Limits {
-    /// One layer in tf32 or bf16, from its rounded operands on.
+    /// One layer in tf32 or bf16, given its rounded operands.
     pub tensor_cores: f64,
     /// A whole step's gradients.
     pub gradients: f64,
-    /// What follows from gradients: weights, statistics and the losses of later steps.
+    /// What depends on gradients: weights, statistics and the losses of later steps.
     pub learnt: f64,
-    /// Scores by such weights.
+    /// Scores with such weights.
     pub scores: f64,
 }
 
 /// The twin rounds each addition and multiplication to nearest, as the kernels are written.
 const HOST: Limits = Limits { tensor_cores: 2e-6, gradients: 1e-5, learnt: 1e-5, scores: 1e-4 };
 
-/// A card's arithmetic is another, though no fast intrinsics are asked for.
+/// A GPU's arithmetic differs, although no fast intrinsics are requested.
 ///
-/// - Tensor cores add up by cutting off, not by rounding to nearest: each addition loses up to one
-///   unit of the last place, always towards zero. A twin that cuts off likewise is up to 7.6e-7 off
-///   in the tests' layers; how many terms a card cuts off at once is not documented, hence ten times
-///   that. Operands that are cut off instead of rounded are 8e-4 off in tf32, and still found.
+/// - Tensor cores truncate sums instead of rounding to nearest: each addition loses up to one unit
+///   in the last place, always towards zero. A twin that truncates in the same way is up to 7.6e-7
+///   off in the tests' layers. How many terms a GPU truncates at once is not documented, hence ten
+///   times that. Operands that are truncated instead of rounded are 8e-4 off in tf32, and are still
+///   detected.
 /// - A multiplication and an addition are one operation, rounded once. A rectifier's input within
-///   rounding of its kink may then fall on the other side than in float64, and its gradient with it.
-///   Adam divides a gradient by its size, so where one is near 0 the weight's whole step (1e-2 of a
-///   weight) depends on it.
+///   rounding error of its kink may then fall on the other side than in float64, and so does its
+///   gradient. Adam divides a gradient by its size, so if one is near 0, the whole step of the
+///   weight (1e-2 of a weight) depends on it.
 const CARD: Limits = Limits { tensor_cores: 1e-5, gradients: 1e-3, learnt: 1e-3, scores: 1e-2 };
 
 impl Anywhere {
@@ -122,7 +123,7 @@ impl Anywhere {
     }
 }
 
-/// Gives the first `len` numbers of a buffer the same bits.
+/// Sets the first `len` values of a buffer to the same bits.
 pub fn fill(host: &mut Anywhere, buffer: Buffer, len: usize, bits: u32) {
     host.set(buffer, &vec![f32::from_bits(bits); len]).unwrap();
 }
@@ -135,7 +136,7 @@ pub fn all(tensors: &[Tensor]) -> Vec<f32> {
     tensors.iter().flat_map(flat).collect()
 }
 
-/// Norm of the difference over norm of what is expected.
+/// Norm of the difference over norm of the expected values.
 pub fn deviation(got: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(got.len(), expected.len());
     let pairs = || got.iter().zip(expected).map(|(&g, &e)| (f64::from(g), f64::from(e)));

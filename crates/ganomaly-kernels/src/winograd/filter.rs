@@ -1,13 +1,13 @@
-//! The transformations of minimal filtering, one line of numbers at a time and then, in both directions, on squares.
+//! The transformations of minimal filtering: on single lines, then in both directions on squares.
 //!
-//! Everything is spelled out or unrolled by macros: a loop that the compiler leaves standing would keep these squares in memory
-//! instead of registers, at ten times the cost. No closures around registers either: those that the compiler does not
-//! inline would be compiled without the instructions.
+//! Everything is written out or unrolled by macros: a loop that the compiler does not unroll would
+//! keep these squares in memory instead of registers, at ten times the cost. There are no closures
+//! around registers either: if not inlined, they would be compiled without the instructions.
 
 use crate::simd::Vector;
 use crate::storage::{Real, Shared};
 
-/// No place: in the padding, or beyond the edge.
+/// Not an index: in the padding, or beyond the edge.
 pub(super) const OUTSIDE: usize = usize::MAX;
 
 /// The one-dimensional transformations of F(M, 2), S = M + 1 points, and their transposes.
@@ -26,7 +26,7 @@ trait Lines<const M: usize, const S: usize> {
     fn gt<T: Real, V: Vector<T>>(e: [V; S]) -> [V; 2];
 }
 
-/// F(2, 2) from the points 0, 1 and ∞.
+/// F(2, 2) at the points 0, 1 and ∞.
 pub(super) struct F2;
 
 impl Lines<2, 3> for F2 {
@@ -56,7 +56,7 @@ impl Lines<2, 3> for F2 {
     }
 }
 
-/// F(4, 2) from the points 0, 1, −1, 2 and ∞.
+/// F(4, 2) at the points 0, 1, −1, 2 and ∞.
 ///
 /// Bᵀ = [2 −1 −2 1 0; 0 −2 −1 1 0; 0 2 −3 1 0; 0 −1 0 1 0; 0 2 −1 −2 1],
 /// G = [½ 0; −½ −½; −⅙ ⅙; ⅙ ⅓; 0 1], Aᵀ = [1 1 1 1 0; 0 1 −1 2 0; 0 1 1 4 0; 0 1 −1 8 1].
@@ -127,24 +127,24 @@ impl Lines<4, 5> for F4 {
     }
 }
 
-/// The transformations P d Pᵀ of squares, and unrolled visits to their places.
+/// The transformations P d Pᵀ of squares, and unrolled access to their elements.
 pub(super) trait Filter<const M: usize, const S: usize>: Sync {
-    /// The registers at `at` in each of a square of slices.
+    /// Loads the register at `at` from each slice of a square.
     fn gather<T: Real, V: Vector<T>>(from: &[[&[T]; S]; S], at: usize) -> [[V; S]; S];
     /// The same for outputs.
     fn gather_outputs<T: Real, V: Vector<T>>(from: &[[&[T]; M]; M], at: usize) -> [[V; M]; M];
-    /// The registers at `at` in each point, points being `stride` apart.
+    /// Loads the register at `at` from each point; points are `stride` apart.
     fn load<T: Real, V: Vector<T>>(from: &[T], stride: usize, at: usize) -> [[V; S]; S];
-    /// Writes them there.
+    /// Writes the registers there.
     fn store<T: Real, V: Vector<T>>(d: &[[V; S]; S], to: &mut [T], stride: usize, at: usize);
-    /// Adds each register to `to`, `at` behind its place, but for places that are [`OUTSIDE`].
+    /// Adds each register to `to` at its place plus `at`, except for places that are [`OUTSIDE`].
     fn add<T: Real, V: Vector<T>>(
         d: &[[V; S]; S],
         to: Shared<'_, T>,
         places: &[[usize; S]; S],
         at: usize,
     );
-    /// Writes each output, likewise.
+    /// Writes each output in the same way.
     fn write<T: Real, V: Vector<T>>(
         d: &[[V; M]; M],
         to: Shared<'_, T>,
@@ -165,7 +165,7 @@ pub(super) trait Filter<const M: usize, const S: usize>: Sync {
     fn kernel_back<T: Real, V: Vector<T>>(e: &[[V; S]; S]) -> [[V; 2]; 2];
 }
 
-/// An array of an expression's values for the indices from 0 to a literal size.
+/// An array of an expression's values for each index below a literal size.
 macro_rules! each {
     (2, $i:ident => $e:expr) => { each!(@ $i $e; 0 1) };
     (3, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2) };

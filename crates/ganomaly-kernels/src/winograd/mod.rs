@@ -1,12 +1,14 @@
-//! Winograd's minimal filtering for the 4×4 convolution of stride 2, the one that these networks are made of.
+//! Winograd's minimal filtering for 4×4 convolutions of stride 2, of which these networks are made.
 //!
-//! The even and the odd rows and columns of the padded input are its four phases, and of the kernel likewise: the
-//! convolution is the sum over phases of 2×2 convolutions of stride 1 (kernel row 2a + p meets input row 2(y + a) + p). An M×M tile of such
-//! an output needs (M + 1)² products a channel pair instead of 4·M²: 0.56 of the arithmetic for M = 2, 0.39 for M = 4.
-//! The phases are summed in the transformed domain, as 4·I channels.
+//! The even and odd rows and columns of the padded input are its four phases, and the same holds
+//! for the kernel: the convolution is the sum over phases of 2×2 convolutions of stride 1 (kernel
+//! row 2a + p meets input row 2(y + a) + p). An M×M tile of such an output needs (M + 1)² products
+//! per channel pair instead of 4·M²: 0.56 of the arithmetic for M = 2, 0.39 for M = 4. The phases
+//! are summed in the transformed domain, as 4·I channels.
 //!
-//! With X̃ = Bᵀ x B, W̃ = G w Gᵀ and ỹ = Σ X̃ W̃, a tile is y = Aᵀ ỹ A (Lavin & Gray, Fast Algorithms for Convolutional Neural
-//! Networks, 2015). Both gradients are this program transposed, with the same three matrices:
+//! With X̃ = Bᵀ x B, W̃ = G w Gᵀ and ỹ = Σ X̃ W̃, a tile is y = Aᵀ ỹ A (Lavin & Gray, Fast
+//! Algorithms for Convolutional Neural Networks, 2015). Both gradients are the transpose of this,
+//! with the same three matrices:
 //! dỹ = A dy Aᵀ, dX̃ = dỹ W̃ᵀ, dx = B dX̃ Bᵀ, dW̃ = X̃ᵀ dỹ, dw = Gᵀ dW̃ G.
 
 mod filter;
@@ -22,12 +24,13 @@ use crate::storage::Real;
 use filter::{F2, F4, Filter};
 use std::marker::PhantomData;
 
-/// Tiles that a block of pictures should have: enough rows for a matrix product, few enough for the cache.
+/// Tiles that a block of images should have: enough rows for a matrix product, few enough for the
+/// cache.
 const ROWS: usize = 32;
-/// What the transformation of the weights costs, in rows of the products: measured on the paper's layers.
+/// The cost of transforming the weights, in rows of the products, measured on the paper's layers.
 const WEIGHT_ROWS: usize = 40;
 
-/// How to compute a convolution of this shape, chosen by arithmetic alone.
+/// How to compute a convolution of this shape, chosen by arithmetic cost alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Method {
     Direct,
@@ -69,7 +72,7 @@ impl Method {
     }
 }
 
-/// Methods of [`Plan`] as kernels.
+/// Wraps methods of [`Plan`] as kernels.
 macro_rules! kernels {
     ($($name:ident = $method:ident($($arg:ident: $type:ty),*);)*) => {$(
         pub(super) struct $name<'a, T, F, const M: usize, const S: usize> {
@@ -90,7 +93,7 @@ macro_rules! kernels {
 }
 use kernels;
 
-/// The forward pass, where a method other than the direct one is chosen.
+/// The forward pass, if a method other than the direct one is chosen.
 pub(crate) fn forward<T: Real>(
     s: Shape,
     x: &[T],
@@ -104,7 +107,7 @@ pub(crate) fn forward<T: Real>(
     })
 }
 
-/// The input's gradient, likewise.
+/// The gradient of the input, if a method other than the direct one is chosen.
 pub(crate) fn backward_input<T: Real>(
     s: Shape,
     dy: &[T],
@@ -118,7 +121,7 @@ pub(crate) fn backward_input<T: Real>(
     })
 }
 
-/// The weight's gradient, likewise.
+/// The gradient of the weight, if a method other than the direct one is chosen.
 pub(crate) fn backward_weight<T: Real>(s: Shape, x: &[T], dy: &[T]) -> Option<Vec<T>> {
     for_level!(I => match Method::of(&s) {
         Method::Direct => None,
@@ -127,17 +130,17 @@ pub(crate) fn backward_weight<T: Real>(s: Shape, x: &[T], dy: &[T]) -> Option<Ve
     })
 }
 
-/// One convolution cut into tiles.
+/// One convolution divided into tiles.
 struct Plan<F, const M: usize, const S: usize> {
     s: Shape,
     filter: PhantomData<F>,
-    /// Tiles down and across a picture.
+    /// Tiles down and across an image.
     tiles: (usize, usize),
-    /// Pictures in a block.
+    /// Images in a block.
     block: usize,
 }
 
-/// Which way the products run.
+/// The direction of the products.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     /// From the input to the output: from 4·I transformed channels to O.
@@ -149,9 +152,9 @@ enum Way {
 /// One end of a pass.
 #[derive(Clone, Copy)]
 struct End {
-    /// Numbers of a picture.
+    /// Elements of an image.
     picture: usize,
-    /// Numbers of a tile at each point.
+    /// Elements of a tile at each point.
     columns: usize,
 }
 
@@ -162,7 +165,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         Self { s, filter: PhantomData, tiles, block }
     }
 
-    /// Tiles of so many pictures.
+    /// Tiles in a number of images.
     fn rows(&self, pictures: usize) -> usize {
         pictures * self.tiles.0 * self.tiles.1
     }

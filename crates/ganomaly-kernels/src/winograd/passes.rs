@@ -1,7 +1,7 @@
 //! The three passes: to the output, to the input's gradient, to the weight's gradient.
 //!
-//! Whichever is larger, the transformed weights or the transformed pictures, never leaves a core's cache: it is made in pieces, and each
-//! piece is multiplied at once.
+//! The larger of transformed weights and transformed images never leaves a core's cache: it is made
+//! in pieces, and each piece is multiplied immediately.
 
 use super::filter::Filter;
 use super::tiles::{
@@ -18,10 +18,10 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Numbers of transformed inputs and outputs that a weight's gradient holds at a time, so that they stay in the cache that
-/// all cores share.
+/// Elements of transformed inputs and outputs that a weight gradient holds at a time, so that they
+/// stay in the shared cache.
 const HELD: usize = 1 << 20;
-/// But at least so many tiles: enough of them for one transformation of their gradient.
+/// Minimum number of tiles held, so that the transformation of the weight gradient pays off.
 const HELD_TILES: usize = 64;
 
 #[allow(unsafe_code)]
@@ -38,7 +38,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         let fill = |to: &mut [MaybeUninit<T>]| {
             let weights = source.columns * target.columns;
             let pictures = self.rows(self.s.n) * (source.columns + target.columns);
-            // SAFETY: tasks differ in their pictures or, behind that, in their panels.
+            // SAFETY: tasks differ in their images or in their panels.
             let to = unsafe { Shared::new(to) };
             if 2 * weights > 3 * pictures {
                 self.by_panels::<I, T>(way, from, w, fold, to);
@@ -46,11 +46,11 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                 self.by_blocks::<I, T>(way, from, w, fold, to);
             }
         };
-        // SAFETY: both ways write each number of each picture.
+        // SAFETY: both methods write every element of every image.
         unsafe { filled(self.s.n * target.picture, fill) }
     }
 
-    /// Makes all transformed weights, then takes block after block of pictures through the three stages.
+    /// Transforms all weights first, then takes each block of images through the three stages.
     fn by_blocks<I: Instructions, T: Real>(
         &self,
         way: Way,
@@ -97,14 +97,14 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                     let part = self.numbers(block, target);
                     self.prepare(way, to.part(part.clone()));
                     self.leave::<I, T>(way, finished, to);
-                    // SAFETY: `leave` has written what `prepare` has not.
+                    // SAFETY: `leave` has written what `prepare` did not.
                     apply(fold, unsafe { to.part(part).assume_init_mut() });
                 });
             });
         });
     }
 
-    /// Makes all transformed pictures, then takes panel after panel of the weights through the three stages.
+    /// Transforms all images first, then takes each panel of the weights through the three stages.
     fn by_panels<I: Instructions, T: Real>(
         &self,
         way: Way,
@@ -177,18 +177,18 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// A block's first picture, and the one behind its last.
+    /// A block's first image, and the one after its last.
     fn pictures(&self, block: usize) -> (usize, usize) {
         (block * self.block, self.s.n.min((block + 1) * self.block))
     }
 
-    /// Where a block's pictures lie at one end.
+    /// The range of a block's images at one end.
     fn numbers(&self, block: usize, end: End) -> Range<usize> {
         let (first, last) = self.pictures(block);
         first * end.picture..last * end.picture
     }
 
-    /// Transforms a block's pictures.
+    /// Transforms a block's images.
     fn enter<I: Instructions, T: Real>(&self, way: Way, from: &[T], to: &mut [T]) {
         match way {
             Way::Forward => I::run(TransformInput { plan: self, x: from, to }),
@@ -196,14 +196,14 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// Zeroes the pictures that [`Self::leave`] adds to.
+    /// Zeroes the images that [`Self::leave`] adds to.
     fn prepare<T: Real>(&self, way: Way, pictures: &mut [MaybeUninit<T>]) {
         if way == Way::Backward {
             pictures.fill(MaybeUninit::new(T::zero()));
         }
     }
 
-    /// Brings results back from the transformed domain.
+    /// Transforms results back.
     fn leave<I: Instructions, T: Real>(
         &self,
         way: Way,
@@ -224,7 +224,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         let blocks = (HELD / (S * S * (strides[0] + strides[1]))).max(HELD_TILES.div_ceil(rows));
         let pictures = blocks * self.block;
         let fill = |dw: &mut [MaybeUninit<T>]| {
-            // SAFETY: tasks differ in their squares, and the first chunk writes what later ones add to.
+            // SAFETY: tasks write different squares, and the first chunk writes what later ones add
+            // to.
             let dw = unsafe { Shared::new(dw) };
             let chunks =
                 x.chunks(pictures * input.picture).zip(dy.chunks(pictures * output.picture));
@@ -232,11 +233,12 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                 self.add_products::<I, T>(x, dy, strides, (dw, chunk > 0));
             }
         };
-        // SAFETY: there is at least one chunk, and the first writes each number.
+        // SAFETY: there is at least one chunk, and the first writes every element.
         unsafe { filled(16 * self.s.i * self.s.o, fill) }
     }
 
-    /// What some pictures contribute to the weight's gradient, a square of channels a task.
+    /// Adds the contribution of some images to the weight gradient, one square of channels per
+    /// task.
     fn add_products<I: Instructions, T: Real>(
         &self,
         x: &[T],
@@ -282,7 +284,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                             accumulate: false,
                         });
                     }
-                    // The square's channels are this task's alone.
+                    // Only this task writes the square's channels.
                     I::run(FinishWeights { plan: self, square, from: products, dw, add });
                 });
             });

@@ -1,26 +1,26 @@
-//! Tiles of pictures on their way into the transformed domain and back.
+//! Transforms tiles of images, there and back.
 
 use super::filter::{Filter, OUTSIDE};
 use super::{Plan, kernels};
 use crate::simd::{Instructions, Register, Vector};
 use crate::storage::{Real, Shared};
 
-/// Distance between points: a whole number of cache lines, but not of pages, so that the points of one
-/// tile do not all fall on the same few places of the cache.
+/// Distance between points: a whole number of cache lines, but not of pages, so that the points of
+/// one tile do not all map to the same few cache sets.
 pub(super) fn point_stride(numbers: usize) -> usize {
     numbers + 16
 }
 
-/// The results of some tiles on their way out of the transformed domain: all points of some columns.
+/// Results of some tiles, still transformed: all points of some columns.
 #[derive(Clone, Copy)]
 pub(super) struct Finished<'a, T> {
     /// [point, tile, column].
     pub from: &'a [T],
-    /// Which of a tile's numbers at a point these are.
+    /// Which of a tile's elements at a point these are.
     pub columns: (usize, usize),
     /// Distance between tiles.
     pub tile: usize,
-    /// The pictures that the tiles belong to.
+    /// The images that the tiles belong to.
     pub pictures: (usize, usize),
 }
 
@@ -31,14 +31,14 @@ kernels! {
     FinishOutput = finish_output(results: Finished<'a, T>, y: Shared<'a, T>);
 }
 
-/// The numbers from `at` on, as many as there are zeros; the zeros where it is [`OUTSIDE`].
+/// As many elements from `at` on as there are zeros, or the zeros if `at` is [`OUTSIDE`].
 #[inline(always)]
 fn slice_or<'a, T>(zeros: &'a [T], numbers: &'a [T], at: usize) -> &'a [T] {
     if at == OUTSIDE { zeros } else { &numbers[at..at + zeros.len()] }
 }
 
 impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
-    /// Each tile of a block: its number, its picture, and its place among the picture's tiles.
+    /// Each tile of a block: its index, its image, and its row and column among the image's tiles.
     #[inline(always)]
     fn each_tile(&self, pictures: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
         let (down, across) = self.tiles;
@@ -46,7 +46,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
             .map(move |t| (t, t / (down * across), t / across % down, t % across))
     }
 
-    /// Where in a block's pictures each point of a tile's phase lies; [`OUTSIDE`] for padding.
+    /// The index in a block's images of each point of a tile's phase; [`OUTSIDE`] for padding.
     #[inline(always)]
     fn places(&self, picture: usize, ty: usize, tx: usize, phase: usize) -> [[usize; S]; S] {
         let s = &self.s;
@@ -63,7 +63,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         places
     }
 
-    /// Where in a block's outputs each number of a tile lies; [`OUTSIDE`] beyond the edge.
+    /// The index in a block's outputs of each element of a tile; [`OUTSIDE`] beyond the edge.
     #[inline(always)]
     fn output_places(&self, picture: usize, ty: usize, tx: usize) -> [[usize; M]; M] {
         let s = &self.s;
@@ -97,8 +97,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// dx = B dX̃ Bᵀ; neighbouring tiles overlap, so that dx starts as zeros and is added to. The columns
-    /// are 4 phases of I channels.
+    /// dx = B dX̃ Bᵀ; neighbouring tiles overlap, so dx starts as zeros and is added to. The
+    /// columns are 4 phases of I channels.
     #[inline(always)]
     fn finish_input<I: Instructions, T: Real>(&self, results: Finished<'_, T>, dx: Shared<'_, T>) {
         let Finished { from, columns: (first, end), tile: distance, pictures } = results;
@@ -133,7 +133,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// y = Aᵀ ỹ A. The columns are channels. Writes every number of them.
+    /// y = Aᵀ ỹ A. The columns are channels, and all their elements are written.
     #[inline(always)]
     fn finish_output<I: Instructions, T: Real>(&self, results: Finished<'_, T>, y: Shared<'_, T>) {
         let Finished { from, columns: (first, end), tile: distance, pictures } = results;

@@ -1,4 +1,4 @@
-//! Kernels on their way into the transformed domain, and their gradients on the way back.
+//! Transforms kernels, and their gradients back.
 
 use super::filter::Filter;
 use super::tiles::point_stride;
@@ -7,7 +7,8 @@ use crate::simd::{Instructions, Register, Vector};
 use crate::storage::{Real, Shared, with_buffer};
 use std::ops::Range;
 
-/// Transformed weights as [panel, point, inner, columns of a block], as [`Product`](crate::product::Product) reads them.
+/// Transformed weights as [panel, point, inner, columns of a block], as
+/// [`Product`](crate::product::Product) reads them.
 pub(super) struct Panels {
     pub outer: usize,
     /// Columns of a panel.
@@ -24,11 +25,11 @@ impl Panels {
     }
 }
 
-/// Rows of a panel that are made in one go.
+/// Rows of a panel that are made at once.
 pub(super) struct WeightsPart {
     pub panel: usize,
     pub inner: Range<usize>,
-    /// Where in each point they are written.
+    /// Where in each point the rows are written.
     pub at: usize,
     /// Distance between points.
     pub point: usize,
@@ -43,7 +44,7 @@ pub(super) struct Square {
 
 /// Side of the largest [`Square`]: all points of its products stay in a core's cache.
 pub(super) const SIDE: usize = 64;
-/// Numbers of a [`WeightsPart`] at each point, for the same reason.
+/// Elements of a [`WeightsPart`] at each point, for the same reason.
 const PART: usize = 1 << 12;
 
 kernels! {
@@ -58,7 +59,7 @@ kernels! {
 /// Row and column of a phase's four taps.
 const TAPS: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
 
-/// Which of the 16 planes of a kernel the four taps of a phase are.
+/// The planes (of a kernel's 16) of a phase's four taps.
 fn planes(phase: usize) -> [usize; 4] {
     TAPS.map(|(y, x)| 4 * (2 * y + phase / 2) + 2 * x + phase % 2)
 }
@@ -76,7 +77,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         PART / I::panel::<T>()
     }
 
-    /// A panel's rows in parts, none of which holds rows of two phases.
+    /// A panel's rows in parts, each with rows of one phase only.
     pub(super) fn parts<I: Instructions, T: Real>(&self, way: Way) -> Vec<Range<usize>> {
         let (phases, len) = if way == Way::Forward { (4, self.s.i) } else { (1, self.s.o) };
         let step = self.part_rows::<I, T>();
@@ -86,7 +87,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
             .collect()
     }
 
-    /// W̃ = G w Gᵀ for some rows of a panel, w being [K, K, I, O].
+    /// W̃ = G w Gᵀ for some rows of a panel; w is [K, K, I, O].
     pub(super) fn transform_weights<I: Instructions, T: Real>(
         &self,
         way: Way,
@@ -106,7 +107,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
             I::run(TransformColumns { plan: self, taps, row: o, size, to, place });
             return;
         }
-        // A panel may hold columns of several phases, and w's planes lie the other way round.
+        // A panel may hold columns of several phases, and w's planes are transposed.
         let end = (4 * i).min(first + width);
         for phase in first / i..end.div_ceil(i) {
             let channels = first.max(phase * i)..end.min((phase + 1) * i);
@@ -125,8 +126,9 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// Rows and columns of four taps, a row being `row` numbers, into each point of `to`: `place` is where they start, the distance of
-    /// rows, and that of points. Row after row, so that each point is written in one go.
+    /// Transforms rows and columns of four taps, whose rows are `row` apart, into each point of
+    /// `to`. The last argument is where they start, the distance between rows, and the distance
+    /// between points. Works row by row, so that each point is written in order.
     #[inline(always)]
     fn transform_columns<I: Instructions, T: Real>(
         &self,
@@ -170,7 +172,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         }
     }
 
-    /// The channels in squares of at most [`SIDE`], phase after phase.
+    /// The channels in squares of at most [`SIDE`], phase by phase.
     pub(super) fn squares(&self) -> Vec<Square> {
         let cut = |len: usize| (0..len).step_by(SIDE).map(move |at| at..len.min(at + SIDE));
         let rows = (0..4).flat_map(|phase| cut(self.s.i).map(move |rows| (phase, rows)));

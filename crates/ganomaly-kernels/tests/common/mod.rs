@@ -1,11 +1,11 @@
-//! What the kernels' tests share.
+//! Shared by the kernels' tests.
 
-#![allow(dead_code)] // Each test binary uses a part.
+#![allow(dead_code)] // Each test binary uses only a part.
 
 use candle_core::{DType, Device, Result, Tensor};
 use ganomaly_kernels::{Conv2d, reference};
 
-/// Pseudo-random numbers in [-1, 1): a test needs no more than Weyl's sequence, hashed.
+/// Pseudo-random numbers in [-1, 1): a hashed Weyl sequence is enough for tests.
 pub fn random(shape: impl Into<candle_core::Shape>, seed: u64) -> Tensor {
     let shape = shape.into();
     let values = (0..shape.elem_count() as u64)
@@ -31,7 +31,7 @@ pub fn deviation(got: &Tensor, expected: &Tensor) -> f64 {
     (difference / norm.max(1e-300)).sqrt()
 }
 
-/// Checks d(Σ dy · f(x))/dx against central differences at every number of `x`.
+/// Checks the gradient of `f` against central differences at every element of `x`.
 pub fn check_finite_differences(
     x: &Tensor,
     gradient: &Tensor,
@@ -58,20 +58,22 @@ pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
     a.mul(b)?.sum_all()?.to_scalar()
 }
 
-/// (convolution, [N, H, W, I], O): the network's own kinds and odd ones.
+/// (convolution, [N, H, W, I], O): the network's own kinds and unusual ones.
 pub const CASES: &[(Conv2d, [usize; 4], usize)] = &[
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [1, 4, 4, 1], 1),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [5, 8, 8, 3], 7),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [9, 16, 16, 5], 17),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [3, 6, 10, 2], 33),
-    // Enough pictures and channels for minimal filtering, in tiles of 2 and of 4, whole and cut off at the edge.
+    // Enough images and channels for minimal filtering, in tiles of 2 and of 4, whole and cut at
+    // the edge.
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [64, 8, 8, 16], 32),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [24, 8, 8, 16], 16),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [13, 16, 16, 32], 16),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [30, 11, 14, 16], 16),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [9, 26, 22, 16], 16),
     (Conv2d { kernel: 4, stride: 2, padding: 0 }, [17, 12, 8, 16], 48),
-    // Weights larger than the pictures, in tiles of 2 and of 4; more tiles than a weight gradient holds at a time.
+    // Weights larger than the images, in tiles of 2 and of 4; more tiles than a weight gradient
+    // holds at a time.
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [13, 8, 8, 48], 144),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [59, 8, 8, 64], 160),
     (Conv2d { kernel: 4, stride: 2, padding: 1 }, [9, 32, 32, 64], 64),

@@ -7,7 +7,8 @@ use std::str::FromStr;
 /// What the generator's adversarial term compares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Adversarial {
-    /// mean((f(x) − f(x̂))²), f being the discriminator's last features: the paper's equation 1 and the published code.
+    /// mean((f(x) − f(x̂))²), where f is the discriminator's last features: the paper's equation 1
+    /// and the published code.
     #[default]
     Feature,
     /// BCE(D(x̂), 1): an earlier version of the published code.
@@ -35,16 +36,17 @@ impl FromStr for Adversarial {
     }
 }
 
-/// Sizes, loss weights and optimiser settings, under the reference's names. The default is the reference's.
+/// Sizes, loss weights and optimiser settings, with the reference's names. The default is the
+/// reference's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GanomalyConfig {
-    /// Side of the square pictures: a power of two, at least 16.
+    /// Side of the square images: a power of two, at least 16.
     pub isize: usize,
-    /// Channels of the pictures.
+    /// Channels of the images.
     pub nc: usize,
     /// Length of the latent vector.
     pub nz: usize,
-    /// Features of the first convolution; they double down the pyramid.
+    /// Features of the first convolution; they double at each pyramid level.
     pub ngf: usize,
     /// Additional 3×3 convolutions at the encoder's first and the decoder's last resolution.
     pub extralayers: usize,
@@ -84,13 +86,13 @@ impl Default for GanomalyConfig {
 }
 
 impl GanomalyConfig {
-    /// Largest side accepted, so that a slip of the pen does not ask for terabytes.
+    /// Largest side accepted, so that a typo does not ask for terabytes.
     pub const MAX_ISIZE: usize = 1024;
 
-    /// Most weights accepted, by [`Self::least_weights`].
+    /// Maximum number of weights, as counted by [`Self::least_weights`].
     pub const MAX_WEIGHTS: u64 = 1 << 30;
 
-    /// Refuses settings that the network cannot be built or trained with.
+    /// Rejects settings with which the network cannot be built or trained.
     pub fn check(&self) -> Result<()> {
         let size = self.isize;
         require(
@@ -125,7 +127,8 @@ impl GanomalyConfig {
         )
     }
 
-    /// The weights of the two encoders' convolutions; the whole network has about twice as many.
+    /// The number of weights of the two encoders' convolutions; the whole network has about twice
+    /// as many.
     pub fn least_weights(&self) -> u64 {
         let [isize, nc, nz, ngf, extra] =
             [self.isize, self.nc, self.nz, self.ngf, self.extralayers].map(|n| n as u64);

@@ -1,11 +1,11 @@
-//! What a step and a score cost in multiplications.
+//! The cost of a training step and of scoring, in multiply-adds.
 
 use super::Ganomaly;
 use crate::Result;
 
 impl Ganomaly {
-    /// Multiply-adds of the convolutions of a training step and of a score, for a batch of n pictures, in the way that the kernels
-    /// choose for these sizes.
+    /// Multiply-adds of the convolutions of a training step and of scoring, for a batch of n
+    /// images, with the methods that the kernels choose for these sizes.
     pub fn multiply_adds(&self, n: usize) -> Result<(usize, usize)> {
         let (g, d, side) = (&self.netg, &self.netd, self.config.isize);
         let encoder1 = g.encoder1.multiply_adds(n, side)?;
@@ -14,9 +14,10 @@ impl Ganomaly {
         let features = d.features.multiply_adds(n, side)?;
         let classifier = d.classifier.multiply_adds(n, 4)?;
         let score = encoder1.all + decoder.all + encoder2.all;
-        // Forward and both gradients; nobody wants that of the picture itself.
+        // Forward and both gradients, except the gradient of the image itself.
         let generator = 3 * score - encoder1.first;
-        // Twice forward, the way back to x̂ for the generator, and twice both gradients but for the pictures'.
+        // Two forward passes, the gradient of x̂ for the generator, and twice both gradients except
+        // the images'.
         let discriminator = 7 * features.all - 2 * features.first + 6 * classifier.all;
         Ok((generator + discriminator, score))
     }
@@ -30,7 +31,8 @@ mod tests {
     fn one_picture_is_counted_layer_by_layer() {
         let model = Ganomaly::new(GanomalyConfig::default(), 0).unwrap();
         let (step, score) = model.multiply_adds(1).unwrap();
-        // Each layer's outputs times a patch's numbers: 1 → 64 → 128 → 256 → 100 channels at 16, 8, 4 and 1.
+        // Each layer's outputs times the elements of a patch: 1 → 64 → 128 → 256 → 100 channels at
+        // 16, 8, 4 and 1.
         let pyramid = 256 * 64 * 16 + 64 * 128 * 1024 + 16 * 256 * 2048;
         let encoder = pyramid + 100 * 4096;
         assert_eq!(score, 3 * encoder);

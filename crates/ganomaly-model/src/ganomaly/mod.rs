@@ -1,7 +1,7 @@
 //! GANomaly: an encoder-decoder-encoder generator and a discriminator (Akcay et al., ACCV 2018).
 //!
-//! Equation numbers in this module are the paper's (arXiv 1805.06725); file names are those of the authors' code,
-//! samet-akcay/ganomaly at 78da4ea, called the reference.
+//! Equation numbers in this module are the paper's (arXiv 1805.06725); file names are those of the
+//! authors' code, samet-akcay/ganomaly at 78da4ea ("the reference").
 
 mod config;
 mod count;
@@ -22,7 +22,7 @@ use ganomaly_kernels::{Adam, AdamConfig};
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 
-/// What weights are drawn from, the discriminator's re-initialisations included.
+/// The random stream of weights, including the discriminator's re-initialisations.
 const WEIGHTS: &[u8; 8] = b"weights ";
 
 /// A GANomaly with its two optimisers.
@@ -69,19 +69,20 @@ impl Ganomaly {
         })
     }
 
-    /// The settings that the network was made with.
+    /// The network's settings.
     pub fn config(&self) -> &GanomalyConfig {
         &self.config
     }
 
-    /// The parameters that the discriminator would start from if it started anew now, in the order of its `parameters()`.
+    /// Draws the parameters for a re-initialisation of the discriminator, in the order of its
+    /// `parameters()`.
     pub fn draw_discriminator(&mut self) -> Result<Vec<Tensor>> {
         let netd = Discriminator::new(&self.config, self.dtype)?;
         netd.initialise(&mut self.rng)?;
         Ok(netd.parameters())
     }
 
-    /// Counts steps that were taken elsewhere, in the batches that batch normalisation has tracked.
+    /// Adds steps that were taken elsewhere to the batch counters of batch normalisation.
     pub fn count_steps(&self, steps: usize) {
         let steps = i64::try_from(steps).unwrap_or(i64::MAX);
         for chain in [&self.netg.encoder1, &self.netg.decoder, &self.netg.encoder2] {
@@ -90,7 +91,7 @@ impl Ganomaly {
         self.netd.features.count_batches(4 * steps);
     }
 
-    /// Checks a batch's shape and brings it to the network's type and layout.
+    /// Checks a batch's shape and converts it to the network's type and layout.
     fn input(&self, x: &Tensor) -> Result<Tensor> {
         let GanomalyConfig { isize: size, nc, .. } = self.config;
         match *x.dims() {
@@ -130,7 +131,7 @@ impl Detector for Ganomaly {
 
     fn load_state(&mut self, state: &NamedTensors) -> Result<()> {
         let before = self.state()?;
-        // Half a network is worse than the old one.
+        // A partly loaded network is worse than the old one.
         self.replace_state(state).inspect_err(|_| {
             let _ = self.replace_state(&before);
         })

@@ -1,4 +1,4 @@
-//! The networks, layer by layer as in the reference's `lib/networks.py`, under its names.
+//! The networks, layer by layer as in the reference's `lib/networks.py`, with its names.
 
 use super::GanomalyConfig;
 use crate::layers::{ConvSizes, Sequential};
@@ -9,20 +9,21 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 
 const LEAKY: Activation = Activation::LeakyRelu(0.2);
-/// Halves the picture; transposed, doubles it.
+/// Halves the image; transposed, doubles it.
 const HALVE: Conv2d = Conv2d { kernel: 4, stride: 2, padding: 1 };
 /// From 4×4 to 1×1; transposed, back.
 const WHOLE: Conv2d = Conv2d { kernel: 4, stride: 1, padding: 0 };
 /// Keeps the size.
 const SAME: Conv2d = Conv2d { kernel: 3, stride: 1, padding: 1 };
 
-/// How parameters are called: by the names given in the code, or, in the discriminator's features, by position.
+/// How parameters are named: by the names in the code or, in the discriminator's features, by
+/// position.
 enum Naming {
     Named(&'static str),
     Counted(&'static str),
 }
 
-/// Counts every module, the activations included, as `torch.nn.Sequential` does.
+/// Counts every module, including activations, as `torch.nn.Sequential` does.
 struct Names {
     naming: Naming,
     next: usize,
@@ -42,7 +43,7 @@ impl Names {
     }
 }
 
-/// The encoder without its final convolution: `[N, S, S, nc]` to `[N, 4, 4, c]`. Returns c too.
+/// The encoder without its final convolution: `[N, S, S, nc]` to `[N, 4, 4, c]`. Also returns c.
 fn pyramid(config: &GanomalyConfig, naming: Naming, dtype: DType) -> Result<(Sequential, usize)> {
     let mut names = Names { naming, next: 0 };
     let mut net = Sequential::default();
@@ -70,13 +71,13 @@ fn pyramid(config: &GanomalyConfig, naming: Naming, dtype: DType) -> Result<(Seq
 /// `[N, S, S, nc]` to the latent vector `[N, 1, 1, nz]`.
 fn encoder(config: &GanomalyConfig, prefix: &'static str, dtype: DType) -> Result<Sequential> {
     let (mut net, c) = pyramid(config, Naming::Named(prefix), dtype)?;
-    // The reference writes a 1 into this name whatever the number of outputs.
+    // The reference writes a 1 in this name whatever the number of outputs.
     let name = format!("{prefix}.final-{c}-1-conv");
     net.conv(name, ConvSizes { input: c, output: config.nz, conv: WHOLE }, dtype)?;
     Ok(net)
 }
 
-/// The latent vector `[N, 1, 1, nz]` to a picture `[N, S, S, nc]` in (-1, 1).
+/// The latent vector `[N, 1, 1, nz]` to an image `[N, S, S, nc]` in (-1, 1).
 fn decoder(config: &GanomalyConfig, prefix: &'static str, dtype: DType) -> Result<Sequential> {
     let mut names = Names { naming: Naming::Named(prefix), next: 0 };
     let mut net = Sequential::default();
@@ -106,7 +107,7 @@ fn decoder(config: &GanomalyConfig, prefix: &'static str, dtype: DType) -> Resul
 /// x → z → x̂ → ẑ.
 #[derive(Debug)]
 pub struct Generator {
-    /// G_E: picture to latent vector z.
+    /// G_E: image to latent vector z.
     pub encoder1: Sequential,
     /// G_D: latent vector to reconstruction x̂.
     pub decoder: Sequential,
@@ -114,12 +115,12 @@ pub struct Generator {
     pub encoder2: Sequential,
 }
 
-/// The encoder of one output, split where the adversarial term looks in.
+/// An encoder with one output, split at the features that the adversarial term uses.
 #[derive(Debug)]
 pub struct Discriminator {
-    /// f: picture to the last activation, `[N, 4, 4, c]`.
+    /// f: image to the last activation, `[N, 4, 4, c]`.
     pub features: Sequential,
-    /// Features to one logit, `[N, 1, 1, 1]`; the sigmoid follows outside.
+    /// Features to one logit, `[N, 1, 1, 1]`; the sigmoid is applied elsewhere.
     pub classifier: Sequential,
 }
 
@@ -143,24 +144,25 @@ impl Discriminator {
     }
 }
 
-/// The same methods for both networks, each chain in its order.
+/// The same methods for both networks, with the chains in order.
 macro_rules! chains {
     ($net:ty, $($chain:ident),+) => {
         impl $net {
-            /// Draws fresh weights; running statistics stay.
+            /// Draws new weights; running statistics are unchanged.
             pub fn initialise(&self, rng: &mut ChaCha8Rng) -> Result<()> {
                 $(self.$chain.initialise(rng)?;)+
                 Ok(())
             }
 
-            /// The learnt tensors, chain after chain, in the kernels' layout.
+            /// The learnt tensors, chain by chain, in the kernels' layout.
             pub fn parameters(&self) -> Vec<Tensor> {
                 let mut all = Vec::new();
                 $(all.extend(self.$chain.parameters());)+
                 all
             }
 
-            /// Each batch normalisation's running mean and variance, `[C]`, chain after chain; they share their numbers with the layers.
+            /// Each batch normalisation's running mean and variance, `[C]`, chain by chain; they
+            /// share storage with the layers.
             pub fn running_statistics(&self) -> Vec<Tensor> {
                 let mut all = Vec::new();
                 $(all.extend(self.$chain.running_statistics());)+
@@ -174,14 +176,14 @@ macro_rules! chains {
                 all
             }
 
-            /// Everything that a file of weights holds, in PyTorch's names and shapes.
+            /// Everything in a weights file, with PyTorch's names and shapes.
             pub fn state(&self) -> Result<NamedTensors> {
                 let mut all = Vec::new();
                 $(all.extend(self.$chain.state()?);)+
                 Ok(all)
             }
 
-            /// Takes this network's tensors out of `state`.
+            /// Removes this network's tensors from `state` and loads them.
             pub fn load_state(&self, state: &mut HashMap<String, Tensor>) -> Result<()> {
                 $(self.$chain.load_state(state)?;)+
                 Ok(())

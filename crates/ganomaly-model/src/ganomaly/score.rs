@@ -1,11 +1,11 @@
-//! Scoring: x → z → x̂ → ẑ with nothing kept for a gradient.
+//! Scoring: x → z → x̂ → ẑ, without saving anything for gradients.
 
 use super::Ganomaly;
 use crate::{BatchNormMode, Result, Scores};
 use candle_core::Tensor;
 use ganomaly_kernels::loss;
 
-/// What scoring computes of a batch, channels-last.
+/// What scoring computes for a batch, channels-last.
 #[derive(Debug)]
 pub struct Inference {
     /// The batch, `[N, S, S, nc]`.
@@ -30,7 +30,7 @@ impl Ganomaly {
 }
 
 impl Inference {
-    /// All three scores of each picture.
+    /// All three scores of each image.
     pub fn scores(&self) -> Result<Scores> {
         let (l1, l2) = loss::picture_errors(&self.latent_i, &self.latent_o)?;
         let (con, _) = loss::picture_errors(&self.x, &self.fake)?;

@@ -1,7 +1,8 @@
 //! One training step, in the order of the reference's `Ganomaly.optimize_params` (lib/model.py).
 //!
-//! The reference runs the discriminator four times a step. Its weights do not change in between, so
-//! two passes give the same numbers: both losses share them, and the running statistics are moved four times, as there.
+//! The reference runs the discriminator four times per step. Its weights do not change in between,
+//! so two passes give the same results: both losses share them, and the running statistics are
+//! updated four times, as in the reference.
 
 use super::{Adversarial, Ganomaly};
 use crate::Result;
@@ -9,10 +10,10 @@ use crate::layers::{Kinks, Tape, Wanted, side_with};
 use candle_core::Tensor;
 use ganomaly_kernels::{layout, loss};
 
-/// Below this discriminator loss the discriminator starts anew.
+/// Below this discriminator loss, the discriminator is re-initialised.
 pub const REINIT_BELOW: f64 = 1e-5;
 
-/// A step's losses under the reference's names.
+/// A step's losses, with the reference's names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Losses {
     /// ½(`err_d_real` + `err_d_fake`).
@@ -46,7 +47,7 @@ impl Losses {
     }
 }
 
-/// Everything that a step's forward pass computes. Pictures and features are channels-last.
+/// Everything that a step's forward pass computes. Images and features are channels-last.
 #[derive(Debug)]
 pub struct Forward {
     /// The batch, `[N, S, S, nc]`.
@@ -89,9 +90,9 @@ pub struct StepGradients {
 }
 
 impl Ganomaly {
-    /// One step on a batch `[N, nc, S, S]`: both networks learn once.
+    /// One step on a batch `[N, nc, S, S]`: one update of both networks.
     pub fn step(&mut self, x: &Tensor) -> Result<Losses> {
-        // One scope, so that the workers stay awake from one operation to the next.
+        // One scope, so that the workers stay awake between operations.
         rayon::scope(|_| {
             let forward = self.forward(x)?;
             let losses = self.losses(&forward)?;
@@ -124,7 +125,7 @@ impl Ganomaly {
         self.netg.encoder1.track(&encoder1)?;
         self.netg.decoder.track(&decoder)?;
         self.netg.encoder2.track(&encoder2)?;
-        // forward_d sees real and fake, backward_g real and fake again.
+        // forward_d passes real and fake, backward_g real and fake again.
         for tape in [&features_real, &features_fake, &features_real, &features_fake] {
             self.netd.features.track(tape)?;
         }
@@ -201,7 +202,8 @@ impl Ganomaly {
         let d_fake = loss::sum_of(&d_fake, &contextual)?;
         let decoder = netg.decoder.backward(&t.decoder, &d_fake, Wanted::All)?;
 
-        // z meets the encoder term directly, too, as the reference does not detach it.
+        // z also receives a direct gradient from the encoder term, because the reference does not
+        // detach it.
         let direct = loss::mean_squared_grad(&f.latent_i, &f.latent_o, config.w_enc)?;
         let d_latent_i = loss::sum_of(&input(decoder.input)?, &direct)?;
         let encoder1 = netg.encoder1.backward(&t.encoder1, &d_latent_i, Wanted::Parameters)?;
@@ -227,7 +229,7 @@ impl Ganomaly {
         real.iter().zip(&fake).map(|(r, f)| Ok(loss::sum_of(r, f)?)).collect()
     }
 
-    /// Both optimisers' step, and the discriminator's fresh start where its loss has vanished.
+    /// Steps both optimisers, and re-initialises the discriminator if its loss has vanished.
     pub fn update(&mut self, gradients: &StepGradients, losses: &Losses) -> Result<()> {
         self.adam_g.step(&gradients.netg)?;
         self.adam_d.step(&gradients.netd)?;
@@ -238,7 +240,8 @@ impl Ganomaly {
     }
 }
 
-/// Two independent pieces of work side by side. The results do not depend on which thread does what.
+/// Runs two independent pieces of work in parallel. The results do not depend on which thread does
+/// what.
 fn both<A: Send, B: Send>(
     a: impl FnOnce() -> Result<A> + Send,
     b: impl FnOnce() -> Result<B> + Send,
@@ -255,8 +258,9 @@ impl Forward {
 }
 
 impl Ganomaly {
-    /// Makes a forward pass take the side of every kink (rectifiers, and |x − x̂|) that `other`, the same
-    /// network in other precision, took in its pass `reference` over the same batch. For comparisons only.
+    /// Makes a forward pass take, at every kink (rectifiers, and |x − x̂|), the side that `other`
+    /// (the same network in another precision) took in its pass `reference` over the same batch.
+    /// For comparisons only.
     pub fn take_sides(&self, f: &mut Forward, other: &Self, reference: &Forward) -> Result<Kinks> {
         let (own, others) = (&mut f.tapes, &reference.tapes);
         let (g, h) = (&self.netg, &other.netg);
@@ -281,7 +285,7 @@ impl Ganomaly {
     }
 }
 
-/// The input's gradient of a backward pass that was asked for it.
+/// The input gradient of a backward pass, which must have been requested.
 fn input(gradient: Option<Tensor>) -> Result<Tensor> {
     gradient.ok_or_else(|| crate::Error::Weights("no gradient of the input was asked for".into()))
 }

@@ -1,6 +1,7 @@
-//! What training goes on from: weights, both optimisers, and the random stream.
+//! The state needed to resume training: weights, both optimisers, and the random stream.
 //!
-//! Beside the tensors of [`Detector::state`] there are, for `g` (the generator) and `d` (the discriminator), with the parameters' names:
+//! In addition to the tensors of [`Detector::state`], for `g` (the generator) and `d` (the
+//! discriminator), with the parameters' names:
 //!
 //! | tensor | shape | what |
 //! |---|---|---|
@@ -28,17 +29,17 @@ impl Ganomaly {
         self.adam_d.set_steps(d);
     }
 
-    /// How many 32-bit words have been drawn from the stream that weights come from.
+    /// The number of 32-bit words drawn so far from the random stream of weights.
     pub fn random_position(&self) -> u128 {
         self.rng.get_word_pos()
     }
 
-    /// Draws go on from that position.
+    /// Sets the position from which the next words are drawn.
     pub fn set_random_position(&mut self, words: u128) {
         self.rng.set_word_pos(words);
     }
 
-    /// Each moment's name and numbers.
+    /// Each moment's name and tensor.
     fn moments(&self) -> NamedTensors {
         let names = [self.netg.parameter_names(), self.netd.parameter_names()];
         let mut all = Vec::new();
@@ -103,7 +104,7 @@ impl Ganomaly {
                 "the training state has a tensor {name:?}, which this detector does not know"
             )));
         }
-        // From here on nothing can be wrong.
+        // Everything else has been checked; `load_state` restores the old weights if it fails.
         self.load_state(&weights)?;
         for (target, source) in moments {
             target.slice_set(&source.contiguous()?, 0, 0)?;

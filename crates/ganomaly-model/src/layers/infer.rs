@@ -7,8 +7,8 @@ use ganomaly_kernels::batch_norm::{self, BatchStats};
 use ganomaly_kernels::{Activation, Fold};
 
 impl Sequential {
-    /// The forward pass of scoring: nothing is kept or tracked. Where the statistics are known beforehand, batch normalisation is folded
-    /// into the convolution before it, and so is a rectifier.
+    /// The forward pass of scoring: nothing is saved or tracked. If the statistics are known in
+    /// advance, batch normalisation is folded into the convolution before it, as is a rectifier.
     pub fn infer(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
         let mut x = x.clone();
         let mut layers = self.layers.iter().map(|layer| &layer.op).peekable();
@@ -43,7 +43,7 @@ impl Sequential {
 }
 
 impl Op {
-    /// Scale, shift and activation that this layer amounts to while scoring, where a convolution can take them in.
+    /// This layer as scale, shift and activation during scoring, if a convolution can absorb them.
     fn fold(&self, mode: BatchNormMode, channels: usize) -> Result<Option<Folded>> {
         let linear = |f: &Activation| f.negative_slope().is_some();
         Ok(match (self, mode) {

@@ -1,4 +1,4 @@
-//! What a chain is made of, for those who compute it elsewhere.
+//! Describes a chain's layers, for code that runs it elsewhere (the GPU).
 
 use super::{Op, Sequential};
 use crate::Result;
@@ -6,10 +6,11 @@ use candle_core::Tensor;
 use ganomaly_kernels::{Activation, Conv2d};
 use std::sync::atomic::Ordering;
 
-/// A layer's kind and sizes.
+/// The kind and sizes of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LayerKind {
-    /// A convolution with weights `[K, K, input, output]`; transposed, it runs from `output` channels to `input`.
+    /// A convolution with weights `[K, K, input, output]`; if transposed, it maps `output` channels
+    /// to `input`.
     Conv {
         /// Kernel, stride and padding.
         conv: Conv2d,
@@ -20,11 +21,11 @@ pub enum LayerKind {
         /// The weight's fourth axis.
         output: usize,
     },
-    /// Batch normalisation and the activation behind it; scale and shift are `[channels]` each.
+    /// Batch normalisation and the activation after it; scale and shift are `[channels]` each.
     BatchNorm {
         /// Channels.
         channels: usize,
-        /// What follows.
+        /// The activation that follows.
         then: Activation,
     },
     /// An activation alone.
@@ -49,7 +50,7 @@ impl Sequential {
         self.layers.iter().map(|layer| kind(&layer.op)).collect()
     }
 
-    /// Counts batches that somebody else has tracked.
+    /// Adds batches that were tracked elsewhere to the counters.
     pub fn count_batches(&self, batches: i64) {
         for layer in &self.layers {
             if let Op::BatchNorm { norm, .. } = &layer.op {
@@ -58,7 +59,8 @@ impl Sequential {
         }
     }
 
-    /// Each batch normalisation's running mean and variance, `[C]`, first layer first; they share their numbers with the layers.
+    /// Each batch normalisation's running mean and variance, `[C]`, first layer first; they share
+    /// storage with the layers.
     pub fn running_statistics(&self) -> Vec<Tensor> {
         let statistics = |op: &Op| match op {
             Op::BatchNorm { norm, .. } => vec![norm.running_mean.clone(), norm.running_var.clone()],

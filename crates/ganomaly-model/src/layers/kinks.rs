@@ -1,9 +1,10 @@
-//! Which side of a kink: what float32 cannot tell, decided as another run decided it.
+//! Decides the side of a kink as another run did, where float32 cannot tell.
 //!
-//! A rectifier has no derivative at 0. Where its input lies within rounding error of 0, two correct float32 programs
-//! may take different sides, and Adam, whose first steps have the size of the learning rate whatever the size of the gradient,
-//! soon makes a visible difference of that. A comparison that is to tell a wrong program from a right one lets the run under test
-//! take the sides of the run it is compared with, there and only there, and counts them.
+//! A rectifier has no derivative at 0. If its input is within rounding error of 0, two correct
+//! float32 programs may take different sides. Adam's first steps have the size of the learning rate
+//! whatever the gradient, so the difference soon becomes visible. A comparison meant to detect
+//! wrong programs therefore lets the run under test take the sides of its reference for such inputs
+//! only, and counts them.
 
 use super::{Op, Saved, Sequential, Tape, numbers};
 use crate::{Error, Result};
@@ -11,17 +12,18 @@ use candle_core::{DType, Device, Tensor};
 use ganomaly_kernels::Activation;
 use ganomaly_kernels::batch_norm::{BatchStats, scale_and_shift};
 
-/// Inputs closer to a kink than this, in units of about one standard deviation, are rounding's to decide.
+/// The side of inputs closer to a kink than this, in units of about one standard deviation, is
+/// decided by rounding.
 const TOLERANCE: f64 = 1e-5;
 
-/// How many sides were taken over from the other run.
+/// How many sides were taken from the other run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Kinks {
-    /// Numbers whose side was changed.
+    /// Values whose side was changed.
     pub moved: usize,
-    /// The farthest that one of them lay from its kink.
+    /// The largest distance of one of them from its kink.
     pub farthest: f64,
-    /// Numbers looked at.
+    /// Values examined.
     pub of: usize,
 }
 
@@ -37,7 +39,8 @@ impl Kinks {
 }
 
 impl Sequential {
-    /// Makes `tape` take the sides of `other_tape`, a pass of the same chain over the same input in other precision.
+    /// Makes `tape` take the sides of `other_tape`, a pass of the same chain over the same input in
+    /// another precision.
     pub fn take_sides(&self, tape: &mut Tape, other: &Self, other_tape: &Tape) -> Result<Kinks> {
         let mut kinks = Kinks::default();
         let layers = self.layers.iter().zip(&other.layers);
@@ -73,8 +76,9 @@ impl Sequential {
     }
 }
 
-/// Moves each number of `x` whose distance from its kink has another sign than the reference's, and is tiny, to the
-/// reference's side. `distance` and `reference_distance` map a channel and a number to the signed distance, `inverse` maps back.
+/// Moves each value of `x` to the reference's side if its distance from the kink is tiny and
+/// differs in sign from the reference's. `distance` and `reference_distance` map a channel and a
+/// value to the signed distance; `inverse` maps back.
 pub(crate) fn side_with(
     x: &mut Tensor,
     reference: &Tensor,
@@ -93,7 +97,7 @@ pub(crate) fn side_with(
         let own = distance(channel, *value);
         let wanted = reference_distance(channel, reference);
         if (own > 0.0) != (wanted > 0.0) && own.abs().max(wanted.abs()) < TOLERANCE {
-            // Far enough for float32 to see the side, too near to change anything else.
+            // Far enough for float32 to resolve the side, too near to change anything else.
             let step = TOLERANCE / 10.0;
             *value = inverse(channel, if wanted > 0.0 { step } else { -step });
             kinks.moved += 1;
@@ -110,7 +114,7 @@ fn flat(t: &Tensor) -> Result<Vec<f64>> {
     Ok(t.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
 }
 
-/// A batch normalisation as one scale and shift a channel.
+/// A batch normalisation as one scale and shift per channel.
 struct Affine {
     scale: Vec<f64>,
     shift: Vec<f64>,

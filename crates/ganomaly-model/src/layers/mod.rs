@@ -1,8 +1,8 @@
 //! Layers with an explicit gradient, and chains of them.
 //!
-//! A chain's forward pass returns a [`Tape`]; its backward pass takes the tape and computes only the
-//! gradients that are asked for: a generator's step needs no gradients of the discriminator's weights, the
-//! discriminator's step none of its input. Activations are channels-last, `[N, H, W, C]`.
+//! A chain's forward pass returns a [`Tape`]; its backward pass takes the tape and computes only
+//! the requested gradients: the generator's step needs no gradients of the discriminator's weights,
+//! and the discriminator's step none of its input. Activations are channels-last, `[N, H, W, C]`.
 
 mod count;
 mod infer;
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// Momentum of the running statistics, PyTorch's default.
 pub const MOMENTUM: f64 = 0.1;
 
-/// A layer with the name that the published code gives its parameters.
+/// A layer, with the published code's name for its parameters.
 #[derive(Debug)]
 struct Layer {
     name: String,
@@ -34,9 +34,9 @@ struct Layer {
 
 #[derive(Debug)]
 enum Op {
-    /// A convolution; transposed, its forward pass is the plain one's input gradient.
+    /// A convolution; if transposed, its forward pass is the plain one's input gradient.
     Conv { conv: Conv2d, transposed: bool, weight: Tensor },
-    /// Batch normalisation and the activation behind it.
+    /// Batch normalisation and the activation after it.
     BatchNorm { norm: BatchNorm, then: Activation },
     /// An activation with no batch normalisation before it.
     Activation(Activation),
@@ -53,7 +53,7 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Normalises by the batch's own statistics.
+    /// Normalises with the batch's own statistics.
     fn forward(&self, x: &Tensor, stats: &BatchStats, f: Activation) -> Result<Tensor> {
         let (scale, shift) = self.scale_and_shift(&stats.mean, &stats.variance)?;
         Ok(batch_norm::affine(x, &scale, &shift, f)?)
@@ -70,7 +70,7 @@ impl BatchNorm {
     }
 }
 
-/// What one layer's gradient needs of its forward pass.
+/// What one layer's gradient needs from its forward pass.
 #[derive(Debug)]
 enum Saved {
     Conv { x: Tensor },
@@ -78,31 +78,31 @@ enum Saved {
     Activation { y: Tensor },
 }
 
-/// What a chain's backward pass needs of its forward pass.
+/// What a chain's backward pass needs from its forward pass.
 #[derive(Debug)]
 pub struct Tape(Vec<Saved>);
 
 /// Which gradients a backward pass computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// That of the input alone.
+    /// Only that of the input.
     Input,
-    /// Those of the parameters alone.
+    /// Only those of the parameters.
     Parameters,
     /// Both.
     All,
 }
 
-/// The gradients asked for.
+/// The requested gradients.
 #[derive(Debug)]
 pub struct Gradients {
     /// The input's, `[N, H, W, C]`.
     pub input: Option<Tensor>,
-    /// The parameters', in the order of [`Sequential::parameters`]; empty where not asked for.
+    /// The parameters', in the order of [`Sequential::parameters`]; empty if not requested.
     pub parameters: Vec<Tensor>,
 }
 
-/// Layers one after another.
+/// A chain of layers.
 #[derive(Debug, Default)]
 pub struct Sequential {
     layers: Vec<Layer>,
@@ -174,8 +174,8 @@ impl Sequential {
         self.layers.push(Layer { name: String::new(), op: Op::Activation(f) });
     }
 
-    /// The published code's `weights_init`: convolutions N(0, 0.02²), batch-norm scales N(1, 0.02²), shifts 0.
-    /// Running statistics are left as they are.
+    /// The published code's `weights_init`: convolutions N(0, 0.02²), batch-norm scales
+    /// N(1, 0.02²), shifts 0. Running statistics are left as they are.
     pub fn initialise(&self, rng: &mut ChaCha8Rng) -> Result<()> {
         for layer in &self.layers {
             match &layer.op {
@@ -193,7 +193,7 @@ impl Sequential {
         Ok(())
     }
 
-    /// The forward pass of training: batch normalisation by the batch's own statistics.
+    /// The forward pass of training: batch normalisation with the batch's own statistics.
     pub fn forward(&self, x: &Tensor) -> Result<(Tensor, Tape)> {
         let mut x = x.clone();
         let mut tape = Vec::with_capacity(self.layers.len());
@@ -231,13 +231,13 @@ impl Sequential {
         Ok(())
     }
 
-    /// The gradients asked for, from the gradient `dy` of the output.
+    /// The requested gradients, from the gradient `dy` of the output.
     pub fn backward(&self, tape: &Tape, dy: &Tensor, wanted: Wanted) -> Result<Gradients> {
         let parameters = wanted != Wanted::Input;
         let mut reversed = Vec::new(); // parameters' gradients, last layer first
         let mut dy = dy.clone();
         for (index, (layer, saved)) in self.layers.iter().zip(&tape.0).enumerate().rev() {
-            // Nothing before the first layer asks for its input's gradient unless the caller does.
+            // The first layer's input gradient is needed only if the caller wants it.
             let input = index > 0 || wanted != Wanted::Parameters;
             dy = match (&layer.op, saved) {
                 (Op::Conv { conv, transposed, weight }, Saved::Conv { x }) => {
@@ -271,7 +271,8 @@ impl Sequential {
         Ok(Gradients { input, parameters: reversed })
     }
 
-    /// The learnt tensors in the kernels' layout, first layer first; they share their numbers with the layers.
+    /// The learnt tensors in the kernels' layout, first layer first; they share storage with the
+    /// layers.
     pub fn parameters(&self) -> Vec<Tensor> {
         self.named_parameters().into_iter().map(|(_, t)| t).collect()
     }
@@ -296,7 +297,8 @@ impl Sequential {
         all
     }
 
-    /// Parameters, running statistics and counters in PyTorch's names and shapes; `num_batches_tracked` is an i64 scalar.
+    /// Parameters, running statistics and counters with PyTorch's names and shapes;
+    /// `num_batches_tracked` is an i64 scalar.
     pub fn state(&self) -> Result<NamedTensors> {
         let mut all = Vec::new();
         for Layer { name, op } in &self.layers {
@@ -307,7 +309,7 @@ impl Sequential {
                 Op::BatchNorm { norm, .. } => {
                     let tracked = norm.batches_tracked.load(Ordering::Relaxed);
                     all.extend([
-                        // Copies: the layer's own tensors change in place as training goes on.
+                        // Copies: training changes the layer's own tensors in place.
                         (format!("{name}.weight"), norm.weight.copy()?),
                         (format!("{name}.bias"), norm.bias.copy()?),
                         (format!("{name}.running_mean"), norm.running_mean.copy()?),
@@ -324,7 +326,7 @@ impl Sequential {
         Ok(all)
     }
 
-    /// Takes every tensor of this chain out of `state`; what is left over belongs to others.
+    /// Removes every tensor of this chain from `state`; the rest belongs to other chains.
     pub fn load_state(&self, state: &mut HashMap<String, Tensor>) -> Result<()> {
         for Layer { name, op } in &self.layers {
             let mut load = |suffix: &str, target: &Tensor, shape: &[usize]| -> Result<()> {
@@ -382,7 +384,7 @@ fn take(state: &mut HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Res
     Ok(tensor)
 }
 
-/// Replaces a tensor's numbers in place, so that everything that shares them sees the change.
+/// Replaces a tensor's values in place, so that everything that shares its storage sees the change.
 fn overwrite(target: &Tensor, source: &Tensor) -> Result<()> {
     Ok(target.slice_set(&source.contiguous()?, 0, 0)?)
 }

@@ -1,18 +1,21 @@
-//! How much of a file of weights is read at most.
+//! Upper limits on reading a weights file.
 
 use crate::{Error, Result};
 
-/// Bounds on a file of weights. Beyond them it is refused with an error that names it, the bound and how to raise it.
+/// Limits for a weights file. A file beyond them is rejected with an error that names the file, the
+/// limit and how to raise it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of the file, and of all its tensors together. `GANOMALY_MAX_WEIGHT_BYTES`.
+    /// Maximum size in bytes of the file, and of all its tensors together.
+    /// `GANOMALY_MAX_WEIGHT_BYTES`.
     pub bytes: u64,
-    /// Most bytes of what describes the tensors: the header of a safetensors file; the pickle, and the table of contents, of a `.pth` file.
-    /// What is built of it takes at most 16 times as much memory.
+    /// Maximum size in bytes of the description of the tensors: the header of a safetensors file;
+    /// the pickle, and the table of contents, of a `.pth` file. What is built from it takes at most
+    /// 16 times as much memory.
     pub header_bytes: u64,
 }
 
-/// 2 GiB, 4 MiB of them for the description.
+/// 2 GiB, of which 4 MiB for the description.
 impl Default for Limits {
     fn default() -> Self {
         Self { bytes: 2 << 30, header_bytes: 4 << 20 }
@@ -22,7 +25,7 @@ impl Default for Limits {
 const VARIABLE: &str = "GANOMALY_MAX_WEIGHT_BYTES";
 
 impl Limits {
-    /// The defaults, with the bytes of `GANOMALY_MAX_WEIGHT_BYTES` where that is set.
+    /// The defaults, with the bytes of `GANOMALY_MAX_WEIGHT_BYTES` if that is set.
     pub fn from_env() -> Result<Self> {
         let mut limits = Self::default();
         let Some(value) = std::env::var_os(VARIABLE).filter(|v| !v.is_empty()) else {

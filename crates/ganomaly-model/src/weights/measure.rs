@@ -1,13 +1,15 @@
-//! Measures a pickle before it is interpreted: what candle's interpreter would build of it, how deep, and which names it uses.
+//! Measures a pickle before it is interpreted: what candle's interpreter would build from it, how
+//! deep, and which names it uses.
 //!
-//! The measure follows the interpreter operation by operation, with sizes in the values' place. What it lets through is
-//! well-formed, at most [`MAX_DEPTH`] deep (values are copied and freed by recursion), and takes no more memory than allowed.
+//! It follows the interpreter operation by operation, with sizes in place of values. What it
+//! accepts is well-formed, at most [`MAX_DEPTH`] deep (values are copied and freed recursively),
+//! and takes no more memory than allowed.
 
 use std::collections::HashMap;
 
 /// Deepest nesting. A state dict is 7 deep.
 const MAX_DEPTH: u32 = 64;
-/// Bytes of a value without what it points to; an upper bound of the interpreter's.
+/// Bytes of a value without what it points to; an upper bound for the interpreter's values.
 const VALUE: u64 = 80;
 
 /// What the interpreter would do with a value.
@@ -16,7 +18,7 @@ enum Kind {
     Mark,
     List,
     Dict,
-    /// The name of a dictionary, whose call gives an empty one.
+    /// The name of a dictionary type; calling it gives an empty one.
     DictName,
     Other,
 }
@@ -38,7 +40,8 @@ struct Machine<'a> {
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Refuses a pickle that is malformed, that names anything but what tensors need, or that would take more than `most` bytes of memory.
+/// Rejects a pickle that is malformed, names anything that tensors do not need, or would take more
+/// than `most` bytes of memory.
 pub(super) fn measure(code: &[u8], most: u64) -> Result<()> {
     let mut machine = Machine { code, at: 0, stack: Vec::new(), memo: HashMap::new(), left: most };
     while machine.step()? {}
@@ -48,7 +51,7 @@ pub(super) fn measure(code: &[u8], most: u64) -> Result<()> {
     }
 }
 
-/// Names that a file of tensors uses. None is called.
+/// Names that a file of tensors uses. None of them is called.
 fn is_known(module: &str, name: &str) -> bool {
     match module {
         "collections" => matches!(name, "OrderedDict" | "defaultdict"),
@@ -112,7 +115,7 @@ impl<'a> Machine<'a> {
         self.push(Kind::Other, all.0, all.1 + 1)
     }
 
-    /// Takes everything above the last mark, and the mark.
+    /// Pops everything above the last mark, and the mark.
     fn above_mark(&mut self) -> Result<(usize, u64, u32)> {
         let (mut n, mut bytes, mut depth) = (0, 0u64, 0);
         loop {
@@ -126,7 +129,7 @@ impl<'a> Machine<'a> {
 
     /// Puts values into the list or dictionary on top.
     fn fill(&mut self, kind: Kind, bytes: u64, depth: u32) -> Result<()> {
-        // A vector may hold twice the room it needs.
+        // A vector may have twice the capacity it needs.
         self.spend(bytes)?;
         let top = self.stack.last_mut().filter(|top| top.kind == kind);
         let top = top.ok_or("it fills what is no list or dictionary")?;

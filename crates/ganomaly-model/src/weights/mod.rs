@@ -1,18 +1,22 @@
-//! Weights in files: safetensors both ways, and the published code's `.pth` files for reading.
+//! Weights files: reads and writes safetensors, and reads the published code's `.pth` files.
 //!
-//! Files are read as if a stranger had written them: nothing but a regular file is opened, sizes are checked against the file's before
-//! anything is allocated, at most [`Limits`] is read, and numbers that are not finite are refused.
+//! Files are treated as untrusted: only regular files are opened, sizes are checked against the
+//! file's before anything is allocated, at most [`Limits`] is read, and values that are not finite
+//! are rejected.
 //!
 //! # No code is run
 //!
-//! A safetensors file is a JSON header and bytes. A `.pth` file is a zip file with a pickle, and a pickle is a program for a stack
-//! machine, which Python's own reader lets call any function. Here candle's reader (`candle_core::pickle`) runs it, which has no Python and nothing
-//! to call: its 33 operations build values of one plain enumeration (`Object`), a function's name (`GLOBAL`) becomes a pair of strings
-//! (`Object::Class`), and a call (`REDUCE`, `NEWOBJ`, `BUILD`) becomes a pair of the name and the arguments (`Object::Reduce`, `Object::Build`), save
-//! that a call of `collections.OrderedDict` becomes an empty dictionary. Any other operation is an error.
-//! It does trust a file's lengths, copies what is remembered as often as it is asked for, and panics on calls with too few
-//! arguments; so the pickle is first measured (`measure`), which also refuses every name but those that tensors need, and the tensors
-//! are taken out of the built values here (`pth`).
+//! A safetensors file is a JSON header and bytes. A `.pth` file is a zip file with a pickle. A
+//! pickle is a program for a stack machine, and Python's own reader lets it call any function. Here
+//! candle's reader (`candle_core::pickle`) runs it, which has no Python and nothing to call: its 33
+//! operations build values of one plain enumeration (`Object`), a function's name (`GLOBAL`)
+//! becomes a pair of strings (`Object::Class`), and a call (`REDUCE`, `NEWOBJ`, `BUILD`) becomes a
+//! pair of the name and the arguments (`Object::Reduce`, `Object::Build`), except that a call of
+//! `collections.OrderedDict` becomes an empty dictionary. Any other operation is an error. But
+//! candle's reader trusts a file's lengths, copies memoised values each time they are fetched, and
+//! panics on calls with too few arguments. So the pickle is first measured (`measure`), which also
+//! rejects every name that tensors do not need, and the tensors are extracted from the built values
+//! here (`pth`).
 
 mod limits;
 mod measure;
@@ -29,10 +33,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Most axes of a tensor.
+/// Maximum number of axes of a tensor.
 const MAX_RANK: usize = 16;
 
-/// A safetensors file's tensors, sorted by name, and its strings.
+/// A safetensors file's tensors, sorted by name, and its metadata strings.
 pub type Contents = (NamedTensors, HashMap<String, String>);
 
 /// Reads every tensor of a safetensors file, sorted by name.
@@ -40,7 +44,7 @@ pub fn read_safetensors(path: &Path) -> Result<NamedTensors> {
     read_safetensors_within(path, &Limits::from_env()?).map(|(tensors, _)| tensors)
 }
 
-/// Reads every tensor and the metadata of a safetensors file. Takes memory for twice the file.
+/// Reads every tensor and the metadata of a safetensors file. Needs memory for twice the file.
 pub fn read_safetensors_within(path: &Path, limits: &Limits) -> Result<Contents> {
     let bytes = read_file(path, limits)?;
     let header = bytes.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
@@ -64,12 +68,13 @@ pub fn read_safetensors_within(path: &Path, limits: &Limits) -> Result<Contents>
     Ok((tensors, metadata.metadata().clone().unwrap_or_default()))
 }
 
-/// The bytes of a safetensors file with these tensors and string metadata. The same tensors give the same bytes.
+/// The bytes of a safetensors file with these tensors and string metadata. The same tensors give
+/// the same bytes.
 pub fn to_safetensors(
     tensors: &NamedTensors,
     metadata: Option<HashMap<String, String>>,
 ) -> Result<Vec<u8>> {
-    // Empty metadata and no tensors would become a header that is no JSON (safetensors 0.8.0).
+    // Empty metadata without tensors would result in a header that is not JSON (safetensors 0.8.0).
     let metadata = metadata.filter(|metadata| !metadata.is_empty());
     safetensors::serialize(tensors.iter().map(|(n, t)| (n.as_str(), t)), metadata)
         .map_err(|e| Error::Weights(format!("the weights cannot be written: {e}")))
@@ -117,7 +122,7 @@ fn tensor(path: &Path, name: &str, dtype: DType, shape: &[usize], bytes: &[u8]) 
         .map_err(|e| wrong(path, format!("tensor {name:?}: {e}")))
 }
 
-/// The first number whose exponent's bits are all set.
+/// The first value whose exponent bits are all set.
 fn not_finite(dtype: DType, bytes: &[u8]) -> Option<usize> {
     let exponent = |bits: u16| {
         bytes.chunks_exact(2).position(|b| u16::from_le_bytes([b[0], b[1]]) & bits == bits)
@@ -138,7 +143,7 @@ fn not_finite(dtype: DType, bytes: &[u8]) -> Option<usize> {
 /// A regular file's bytes. Symbolic links are followed.
 fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     let io = |e: std::io::Error| wrong(path, format!("cannot be read: {e}"));
-    // Asked before opening: to open a pipe is to wait for its writer.
+    // Checked before opening: opening a pipe would wait for its writer.
     let metadata = std::fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
         return Err(wrong(path, "a folder, a pipe or a device; name a regular file".into()));
@@ -161,7 +166,7 @@ fn wrong(path: &Path, problem: String) -> Error {
     Error::Weights(format!("{}: cannot be read as weights: {problem}", shown(path)))
 }
 
-/// The path with control characters written out, since messages go to a terminal.
+/// The path with control characters escaped, since messages go to a terminal.
 fn shown(path: &Path) -> String {
     let mut shown = String::new();
     for c in path.to_string_lossy().chars() {

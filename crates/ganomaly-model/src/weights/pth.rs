@@ -1,4 +1,5 @@
-//! PyTorch's `.pth` files: a zip file with a pickle, `data.pkl`, and a file of numbers for each storage, `data/KEY`.
+//! PyTorch's `.pth` files: a zip file with a pickle, `data.pkl`, and a binary file for each
+//! storage, `data/KEY`.
 
 use super::{Limits, measure::measure, read_file, tensor, wrong};
 use crate::{Error, NamedTensors, Result};
@@ -10,20 +11,22 @@ use std::path::Path;
 use std::rc::Rc;
 use zip::{CompressionMethod, ZipArchive};
 
-/// Reads the published code's pair of files, `netG.pth` and `netD.pth`: names get the prefixes `netg.` and `netd.`.
+/// Reads the published code's pair of files, `netG.pth` and `netD.pth`: names get the prefixes
+/// `netg.` and `netd.`.
 pub fn read_pth(net_g: &Path, net_d: &Path) -> Result<NamedTensors> {
     let mut all = read_pth_file(net_g, "netg.")?;
     all.extend(read_pth_file(net_d, "netd.")?);
     Ok(all)
 }
 
-/// Reads one `.pth` file with a `state_dict` inside (as `Ganomaly.save_weights` writes it) or that is one itself.
-/// No code of it is run: see [the module](super).
+/// Reads one `.pth` file that contains a `state_dict` (as `Ganomaly.save_weights` writes it) or is
+/// one itself. None of its code is run: see [the module](super).
 pub fn read_pth_file(path: &Path, prefix: &str) -> Result<NamedTensors> {
     read_pth_file_within(path, prefix, &Limits::from_env()?)
 }
 
-/// As [`read_pth_file`], within limits of one's own. Takes memory for the file, its tensors and its largest storage.
+/// As [`read_pth_file`], with the given limits. Needs memory for the file, its tensors and its
+/// largest storage.
 pub fn read_pth_file_within(path: &Path, prefix: &str, limits: &Limits) -> Result<NamedTensors> {
     let bytes = read_file(path, limits)?;
     let wrong = |problem: String| wrong(path, problem);
@@ -37,7 +40,7 @@ pub fn read_pth_file_within(path: &Path, prefix: &str, limits: &Limits) -> Resul
     let mut storage: (String, Vec<u8>) = Default::default();
     let mut tensors = NamedTensors::new();
     for info in described {
-        // They are sorted by storage, so that each is read once.
+        // Sorted by storage, so that each is read once.
         if storage.0 != info.key {
             let data = archive.read(&format!("{folder}data/{}", info.key), limits.bytes);
             storage = (info.key.clone(), data.map_err(wrong)?);
@@ -59,7 +62,7 @@ pub fn read_pth_file_within(path: &Path, prefix: &str, limits: &Limits) -> Resul
     }
 }
 
-/// A zip file in memory, and how many of its bytes may yet be read.
+/// A zip file in memory, and how many of its bytes may still be read.
 struct Archive<'a> {
     zip: ZipArchive<Counted<'a>>,
     left: Rc<Cell<u64>>,
@@ -90,7 +93,8 @@ impl Seek for Counted<'_> {
 
 impl<'a> Archive<'a> {
     fn open(bytes: &'a [u8], limits: &Limits) -> Result<Self, String> {
-        // What is read now is the table of contents, and what is kept of it in memory is a few times as large.
+        // Only the table of contents is read now; what is kept of it in memory is a few times as
+        // large.
         let left = Rc::new(Cell::new(limits.header_bytes));
         let reader = Counted { bytes: Cursor::new(bytes), left: left.clone() };
         let zip = ZipArchive::new(reader).map_err(|e| {
@@ -98,12 +102,12 @@ impl<'a> Archive<'a> {
                 "not a zip file as PyTorch writes it since version 1.6: {e}. Load it in PyTorch and save it again"
             )
         })?;
-        // Each storage is read once: more than the file only where entries lie over one another.
+        // Each storage is read once, so more than the file's size is read only if entries overlap.
         left.set(limits.bytes.saturating_add(limits.header_bytes));
         Ok(Self { zip, left, header_bytes: limits.header_bytes })
     }
 
-    /// The pickle, and the folder it lies in.
+    /// The pickle, and the folder it is in.
     fn pickle(&mut self) -> Result<(String, Vec<u8>), String> {
         let names = self.zip.file_names().collect::<Result<Vec<_>, _>>();
         let names = names.map_err(|e| format!("a name in its table of contents: {e}"))?;
@@ -125,12 +129,13 @@ impl<'a> Archive<'a> {
         Ok((folder, pickle))
     }
 
-    /// The bytes of an entry of at most `most`, their checksum compared.
+    /// The bytes of an entry of at most `most` bytes, with the checksum verified.
     fn read(&mut self, name: &str, most: u64) -> Result<Vec<u8>, String> {
         let broken = |e: &dyn std::fmt::Display| format!("its {name:?}: {e}");
         let entry = self.zip.by_name(name).map_err(|e| broken(&e))?;
         let size = entry.size();
-        // PyTorch stores; nothing that could unpack to more than the file is read.
+        // PyTorch stores entries uncompressed; nothing that could unpack to more than the file is
+        // read.
         if entry.compression() != CompressionMethod::Stored || entry.compressed_size() != size {
             return Err(format!("its {name:?} is compressed, which PyTorch does not do"));
         }
@@ -138,7 +143,7 @@ impl<'a> Archive<'a> {
             return Err(format!("its {name:?} has {size} bytes; {most} are read at most"));
         }
         let mut bytes = Vec::new();
-        // One byte more: the checksum is compared when the end is met.
+        // One byte more: the checksum is verified when the end is reached.
         entry.take(size + 1).read_to_end(&mut bytes).map_err(|e| broken(&e))?;
         match bytes.len() as u64 == size {
             true => Ok(bytes),
@@ -147,17 +152,17 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// Where a tensor lies in its storage.
+/// Where a tensor is in its storage.
 struct Described {
     name: String,
-    /// Of the storage.
+    /// The storage's key.
     key: String,
     dtype: DType,
     shape: Vec<usize>,
-    /// Bytes before the first number, and of all numbers.
+    /// Offset of the first value and length of all values, in bytes.
     start: usize,
     len: usize,
-    /// Whether the first axis is the one that changes fastest.
+    /// Whether the first axis changes fastest.
     reversed: bool,
 }
 
@@ -194,9 +199,10 @@ fn describe(pickle: &[u8]) -> Result<Vec<Described>, String> {
     Ok(all)
 }
 
-/// The arguments of `torch._utils._rebuild_tensor_v2`, where the value is a call of it, perhaps inside a parameter's or a subclass's.
+/// The arguments of `torch._utils._rebuild_tensor_v2`, if the value is a call of it, possibly
+/// inside that of a parameter or a subclass.
 fn rebuilt(mut value: &Object) -> Option<&[Object]> {
-    // The pickle was measured: what is nested ends.
+    // The pickle was measured, so the nesting is finite.
     loop {
         let Object::Reduce { callable, args } = value else { return None };
         let (Object::Class { module_name, class_name }, Object::Tuple(args)) =
@@ -220,7 +226,8 @@ fn rebuilt(mut value: &Object) -> Option<&[Object]> {
 }
 
 impl Described {
-    /// From `(storage, offset, size, stride, ...)`, as `torch._utils._rebuild_tensor_v2` takes them; none where they do not fit.
+    /// From `(storage, offset, size, stride, ...)`, as `torch._utils._rebuild_tensor_v2` takes
+    /// them; `None` if they do not fit.
     fn new(name: &str, arguments: &[Object]) -> Option<Self> {
         let [
             Object::PersistentLoad(storage),
@@ -298,7 +305,8 @@ fn number(value: &Object) -> Option<usize> {
     }
 }
 
-/// Whether numbers lie without gaps, given each axis's size and stride, the fastest first. The stride of an axis of one step says nothing.
+/// Whether the values have no gaps, given each axis's size and stride, fastest first. The stride of
+/// an axis of size 1 does not matter.
 fn dense<'a>(axes: impl Iterator<Item = (&'a usize, &'a usize)>) -> bool {
     let mut expected = Some(1usize);
     for (&size, &stride) in axes {
