@@ -9,34 +9,36 @@ use std::process::{Command, ExitCode};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A Python that can import torch: its times for the same work, taken in turns with ours (benches/torch_step.py).
+    /// A Python that can import torch, to time the same work in turns with ours
+    /// (benches/torch_step.py).
     #[arg(long, value_name = "PYTHON")]
     against_torch: Option<PathBuf>,
-    /// Turns of each, whose medians count.
+    /// Number of turns of each; their medians count.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Threads of both; else all cores.
+    /// Number of threads for both; default: all cores.
     #[arg(long)]
     threads: Option<usize>,
-    /// Only these: CHANNELSxSIZE for a batch of 64, or latency for the score of one picture.
+    /// Measure only these: CHANNELSxSIZE for a batch of 64, or latency for scoring one image.
     #[arg(long, value_delimiter = ',')]
     shapes: Vec<String>,
-    /// Where both compute: cpu, or cuda:0 for a card, where PyTorch's whole step is also captured in a CUDA graph.
+    /// Device for both: cpu, or cuda:0 for a GPU, where PyTorch's whole step is also captured in a
+    /// CUDA graph.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// How both round a card's products: f32, tf32 or bf16.
+    /// Rounding of matrix products on a GPU, for both: f32, tf32 or bf16.
     #[arg(long, default_value = "f32")]
     precision: String,
-    /// Runs of ours side by side on a card, one row each.
+    /// Numbers of our runs side by side on a GPU, one row each.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 30])]
     runs: Vec<usize>,
-    /// The program to time; else it is built.
+    /// The program to time; default: build it.
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// PyTorch's part; else benches/torch_step.py of this project.
+    /// PyTorch's part; default: this project's benches/torch_step.py.
     #[arg(long, value_name = "SCRIPT")]
     torch_step: Option<PathBuf>,
-    /// Where the raw numbers go as JSON; else behind the table.
+    /// File for the raw numbers as JSON; default: print them after the table.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -47,7 +49,7 @@ struct Shape {
     nc: usize,
     size: usize,
     batch: usize,
-    /// Steps of one turn, behind five that warm up.
+    /// Steps per turn, after five to warm up.
     steps: usize,
 }
 
@@ -59,7 +61,7 @@ const SHAPES: &[Shape] = &[
     Shape { name: "latency", nc: 1, size: 32, batch: 1, steps: 100 },
 ];
 
-/// Steps of one turn on a card, whose steps are a hundred times shorter.
+/// Steps per turn on a GPU, whose steps are a hundred times shorter.
 const CARD_STEPS: usize = 200;
 
 impl Args {
@@ -67,7 +69,7 @@ impl Args {
         self.device != "cpu"
     }
 
-    /// Runs side by side, one row each; the processor has one.
+    /// Numbers of runs side by side, one row each; the CPU has one.
     fn side_by_side(&self) -> &[usize] {
         if self.on_card() { &self.runs } else { &[1] }
     }
@@ -84,7 +86,7 @@ impl Shape {
         settings.iter().flat_map(|(key, v)| [format!("--{key}"), v.to_string()]).collect()
     }
 
-    /// Whether only the score counts.
+    /// Whether only scoring counts.
     fn scores_only(&self) -> bool {
         self.batch == 1
     }
@@ -143,7 +145,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asked before anything is built or measured, so that a wrong PYTHON costs seconds.
+/// Checked before anything is built or measured, so that a wrong PYTHON costs only seconds.
 fn needs_torch(python: &Path) -> Result<()> {
     let name = python.display();
     let output = Command::new(python).args(["-c", "import torch"]).output();
@@ -157,7 +159,7 @@ fn needs_torch(python: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the first turn that knows it says; every turn of one run says the same.
+/// The value from the first turn that has it; every turn of one run has the same.
 fn first(rows: &[Value], key: &str) -> Value {
     let turns = rows.iter().filter_map(|row| row["turns"].as_array()).flatten();
     turns.map(|turn| &turn[key]).find(|v| !v.is_null()).cloned().unwrap_or(Value::Null)
@@ -210,7 +212,7 @@ fn torchs(
         .with_context(|| format!("{} failed at shape {}", script.display(), shape.name))
 }
 
-/// The JSON objects that a command prints, one a line, marked with whose they are.
+/// The JSON objects that a command prints, one per line, marked with their source.
 fn lines(command: &mut Command, by: &str) -> Result<Vec<Value>> {
     let name = command.get_program().display().to_string();
     let output = command.output().with_context(|| format!("{name} cannot be run"))?;
@@ -227,10 +229,10 @@ fn lines(command: &mut Command, by: &str) -> Result<Vec<Value>> {
     Ok(values)
 }
 
-/// The medians over all turns, and PyTorch's times over ours.
+/// The medians over all turns, and the ratio of PyTorch's times to ours.
 fn summary(shape: &Shape, runs: usize, turns: &[Value]) -> Value {
     let median = |by: &str, variant: Option<&str>, key: &str| {
-        // Turns on the processor do not say how many runs they are of: one.
+        // Turns on the CPU do not report a number of runs: it is one.
         let same = |t: &Value| by != "ours" || t["runs"].is_null() || t["runs"] == runs;
         let of = |t: &&Value| t["by"] == by && same(t) && variant.is_none_or(|v| t["variant"] == v);
         let mut times: Vec<f64> = turns.iter().filter(of).filter_map(|t| t[key].as_f64()).collect();
@@ -251,7 +253,7 @@ fn summary(shape: &Shape, runs: usize, turns: &[Value]) -> Value {
     let (reference, shared) = (training(Some("reference")), training(Some("shared")));
     let graph = training(Some("graph"));
     let torch_score = median("torch", None, "score_ms");
-    // Of all our runs together, over that of one of PyTorch's.
+    // The rate of all our runs together, over that of one PyTorch run.
     let rate = median("ours", None, "train_images_per_s");
     let torch_rate = median("torch", Some("graph"), "train_images_per_s");
     json!({

@@ -4,7 +4,7 @@ use crate::ganomaly;
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Without an experiment it is the quick one.
+/// Without an experiment, uses the quick one.
 pub fn run(mut args: Vec<String>) -> Result<ExitCode> {
     let is_file = |arg: &String| arg.ends_with(".toml");
     if !args.iter().any(|arg| is_file(arg) || arg == "--help") {

@@ -5,7 +5,7 @@ use crate::print::{out, say};
 use anyhow::{Context, Result};
 use std::process::ExitCode;
 
-/// Every check, in the order of their cost.
+/// Every check, in order of cost.
 const CHECKS: &[&[&str]] = &[
     &["fmt", "--all", "--check"],
     &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],

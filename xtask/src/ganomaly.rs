@@ -1,16 +1,16 @@
-//! Running the `ganomaly` binary, built first where it is not.
+//! Runs the `ganomaly` binary, building it first if needed.
 
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
-/// cargo, as it was called.
+/// Cargo, as it was called.
 pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// The workspace's top folder.
+/// The workspace root.
 pub fn root() -> Result<PathBuf> {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
         .context("CARGO_MANIFEST_DIR is not set: run this as cargo xtask")?;
@@ -18,13 +18,15 @@ pub fn root() -> Result<PathBuf> {
     Ok(manifest.parent().context("the xtask folder has no parent")?.to_path_buf())
 }
 
-/// Builds the binary and runs `ganomaly COMMAND ARGS...` in the current folder; its exit code is passed on.
+/// Builds the binary and runs `ganomaly COMMAND ARGS...` in the current folder; returns its exit
+/// code.
 pub fn run(command: &str, args: &[String]) -> Result<ExitCode> {
     let binary = built()?;
     let child = Command::new(&binary).arg(command).args(args).spawn();
     let mut child = child.with_context(|| format!("{} cannot be run", binary.display()))?;
-    // A terminal asks both processes to end. The binary does, with a checkpoint, and this one waits
-    // for it. Set after the start, so that the binary begins with the signals as they were.
+    // A terminal asks both processes to end. The binary ends with a checkpoint, and this process
+    // waits for it. Set after the start, so that the binary begins with the original signal
+    // settings.
     for signal in [
         signal_hook::consts::SIGINT,
         #[cfg(unix)]
@@ -36,7 +38,7 @@ pub fn run(command: &str, args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }
 
-/// Builds the binary, with what it needs to use a card where there is one, and returns where it is.
+/// Builds the binary with GPU support, used if there is a GPU, and returns its path.
 pub fn built() -> Result<PathBuf> {
     let what = ["build", "--release", "--package", "ganomaly-runner", "--bin", "ganomaly"];
     let built = executables(&[&what[..], &["--features", "cuda"]].concat())?;

@@ -24,30 +24,33 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Reproduce the paper's tables, or, with --quick, show the whole chain on drawings.
+    /// Reproduce the paper's tables or, with --quick, show the whole chain on drawings.
     Reproduce(reproduce::Args),
     /// Do every run of an experiment: sweep EXPERIMENT.toml [--set KEY=VALUE ...].
     #[command(disable_help_flag = true)]
     Sweep(Rest),
-    /// Tell how far experiments are: status [EXPERIMENT.toml ...].
+    /// Show the progress of experiments: status [EXPERIMENT.toml ...].
     #[command(disable_help_flag = true)]
     Status(Rest),
     /// Rebuild an experiment's tables from its results alone: collect results/EXPERIMENT ...
     #[command(disable_help_flag = true)]
     Collect(Rest),
-    /// Verify results: every table computed again, every checksum checked: verify [RESULTS ...], else results.
+    /// Verify results: recompute every table, check every checksum: verify [RESULTS ...], else
+    /// results.
     #[command(disable_help_flag = true)]
     Verify(Rest),
     /// Write experiments' reports: report [EXPERIMENT ...], or report --compare A B.
     #[command(disable_help_flag = true)]
     Report(Rest),
-    /// How much of an AUROC is the protocol: audit [EXPERIMENT.toml], else experiments/audit.toml.
+    /// Measure how much of an AUROC is due to the protocol: audit [EXPERIMENT.toml], else
+    /// experiments/audit.toml.
     #[command(disable_help_flag = true)]
     Audit(Rest),
     /// Compare weightings of the losses: weights [--config EXPERIMENT.toml].
     #[command(disable_help_flag = true)]
     Weights(Rest),
-    /// Compare two configurations, paired over class and seed: compare FOLDER FOLDER, or compare FOLDER KEY=VALUE KEY=VALUE.
+    /// Compare two configurations, paired by class and seed: compare FOLDER FOLDER, or compare
+    /// FOLDER KEY=VALUE KEY=VALUE.
     #[command(disable_help_flag = true)]
     Compare(Rest),
     /// Fetch, verify or list data sets: data fetch|verify|list [NAME ...].
@@ -58,16 +61,17 @@ enum Command {
     Parity(Rest),
     /// Time a training step and scoring, alone or beside PyTorch's.
     Bench(bench::Args),
-    /// Kill sweeps at random moments and check that they come to the same bytes: chaos [EXPERIMENT.toml] [--kills N] [--seed S].
+    /// Kill sweeps at random moments and check that they result in the same bytes: chaos
+    /// [EXPERIMENT.toml] [--kills N] [--seed S].
     #[command(disable_help_flag = true)]
     Chaos(Rest),
-    /// Build for cards, or pack for a machine that has one: gpu build|pack.
+    /// Build for GPUs, or pack for a machine that has one: gpu build|pack.
     Gpu(gpu::Args),
-    /// What every change must pass: formatting, lints, tests.
+    /// Run what every change must pass: formatting, lints, tests.
     Ci,
 }
 
-/// Arguments that go to the binary as they are.
+/// Arguments that are passed to the binary unchanged.
 #[derive(Debug, clap::Args)]
 struct Rest {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -94,7 +98,7 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-/// Without an experiment it is the committed one.
+/// Without an experiment, uses the committed one.
 fn audit(mut args: Vec<String>) -> Result<ExitCode> {
     if args.first().is_none_or(|arg| arg.starts_with('-')) && !args.iter().any(|a| a == "--help") {
         args.insert(0, "experiments/audit.toml".into());

@@ -1,4 +1,4 @@
-//! `cargo xtask reproduce`: the main job. It writes into a folder of its own, so that the committed
+//! `cargo xtask reproduce`: the main job. It writes into its own folder, so that the committed
 //! results stay as they are, and compares the two.
 
 use crate::ganomaly;
@@ -10,13 +10,13 @@ use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Drawings instead of pictures and a small network: no download, a few minutes.
+    /// Use generated drawings and a small network: no download, a few minutes.
     #[arg(long, conflicts_with = "table")]
     quick: bool,
-    /// Only this table; else both.
+    /// Do only this table; default: both.
     #[arg(long)]
     table: Option<Table>,
-    /// Where results go; results, where the committed ones are, stays as it is.
+    /// Folder for results; the committed ones in results/ stay unchanged.
     #[arg(long, default_value = "reproduced")]
     results: PathBuf,
     /// Further arguments for the sweep, such as --only abnormal_class=2,seed=0 or --data-dir DIR.
@@ -65,8 +65,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says how many runs have the numbers of the committed ones. Processors with other instructions
-/// round otherwise, so that a difference is told and is no failure.
+/// Reports how many runs have the same numbers as the committed ones. CPUs with other instructions
+/// round differently, so a difference is reported but is not a failure.
 fn compare(committed: &Path, ours: &Path) {
     let rows = |folder: &Path| -> Option<Vec<String>> {
         let text = std::fs::read_to_string(folder.join("runs.csv")).ok()?;
@@ -90,7 +90,7 @@ fn compare(committed: &Path, ours: &Path) {
     }
 }
 
-/// The data folder among a sweep's arguments, which its report reads pictures from.
+/// The data folder from a sweep's arguments; its report reads images from it.
 fn data_dir(args: &[String]) -> Vec<String> {
     let Some(at) = args.iter().position(|arg| arg.starts_with("--data-dir")) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! A two-run experiment made in code; its results go into the folder given.
+//! A two-run experiment made in code; its results go into the given folder.
 //!
 //!     cargo run --release -p ganomaly-runner --example sweep -- FOLDER
 

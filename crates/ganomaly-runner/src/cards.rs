@@ -1,4 +1,5 @@
-//! The part of a sweep that runs on cards: runs in groups that train in lockstep, and groups on one card or several.
+//! The part of a sweep that runs on GPUs: runs in groups that train in lockstep, on one or several
+//! GPUs.
 
 use crate::checkpoint::Checkpoints;
 use crate::config::{DeviceName, RunConfig};
@@ -13,13 +14,14 @@ use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-/// A run that is not there yet: its name and config.
+/// A run that is still missing: its name and config.
 pub(crate) type Named<'a> = (String, &'a RunConfig);
 
 /// Runs that train in lockstep.
 type Group<'a, 'b> = Vec<&'a Named<'b>>;
 
-/// Does all runs that can be claimed. Returns the most that went on at once on one card, and what became of each.
+/// Does all runs that can be claimed. Returns the largest number of runs at once on one GPU, and
+/// what became of each run.
 pub(crate) fn run(
     runs: &[&Named<'_>],
     options: &Options,
@@ -51,7 +53,7 @@ pub(crate) fn run(
     Ok((most, ended))
 }
 
-/// The cards for runs like this one: those of the sweep, or its config's own.
+/// The GPUs for runs like this one: those of the sweep, or the one in its config.
 fn devices(config: &RunConfig, cards: &[usize]) -> Vec<DeviceName> {
     match config.device.0 {
         DeviceName::Cuda(_) if !cards.is_empty() => {
@@ -61,7 +63,7 @@ fn devices(config: &RunConfig, cards: &[usize]) -> Vec<DeviceName> {
     }
 }
 
-/// Runs that may train in lockstep with each other.
+/// Groups of runs that may train in lockstep with each other.
 fn alike<'a, 'b>(runs: &[&'a Named<'b>]) -> Vec<Group<'a, 'b>> {
     let mut all: Vec<Group<'_, '_>> = Vec::new();
     for &run in runs {
@@ -73,7 +75,7 @@ fn alike<'a, 'b>(runs: &[&'a Named<'b>]) -> Vec<Group<'a, 'b>> {
     all
 }
 
-/// How many of these runs a card should have at once.
+/// How many of these runs a GPU should train at once.
 fn at_once(
     jobs: Jobs,
     runs: &[&Named<'_>],
@@ -86,23 +88,24 @@ fn at_once(
         // The twin is no faster with many runs, and measuring takes as long as training.
         (Jobs::Auto, None | Some(DeviceName::Twin)) => Ok(most),
         (Jobs::Auto, Some(&device)) => match lockstep::fastest(runs[0].1, most, device, cancel) {
-            // Not even one fits: each run says so itself, and the other runs of the sweep go on.
+            // Not even one fits: each run reports that itself, and the other runs of the sweep
+            // continue.
             Err(e) if lockstep::is_too_large(&e) => Ok(1),
             measured => measured,
         },
     }
 }
 
-/// Groups of at most so many runs, all but equally large.
+/// Groups of at most `at_once` runs, of nearly equal size.
 fn groups<'a, 'b>(runs: Group<'a, 'b>, at_once: usize) -> Vec<Group<'a, 'b>> {
     let groups = runs.len().div_ceil(at_once.max(1)).max(1);
     runs.chunks(runs.len().div_ceil(groups).max(1)).map(<[_]>::to_vec).collect()
 }
 
-/// Those of a group that can be claimed.
+/// Does the runs of a group that can be claimed.
 fn one_group(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec<(String, Ended)> {
     let (mut claimed, mut claims, mut ended) = (Vec::new(), Vec::new(), Vec::new());
-    // As on the processor: what keeps one run from being done is no reason to leave the others.
+    // As on the CPU: a problem with one run is no reason to skip the others.
     let failed = |e: anyhow::Error| Ended::Failed(format!("{e:#}"));
     for &run in group {
         match work.claim(&run.0) {
@@ -125,10 +128,10 @@ fn one_group(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec<(
     ended
 }
 
-/// A run that this process has claimed, and what is set when the claim is lost.
+/// A run that this process has claimed, and a flag that is set when the claim is lost.
 type Claimed<'a, 'b> = (&'a Named<'b>, Cancel);
 
-/// A group from configs to folders; one that does not fit a card is halved.
+/// Takes a group from configs to folders; a group that does not fit on a GPU is halved.
 fn in_lockstep(
     group: &[Claimed<'_, '_>],
     device: DeviceName,
@@ -145,7 +148,7 @@ fn in_lockstep(
         .map(|(((name, config), lost), checkpoints)| Member { config, name, checkpoints, lost })
         .collect();
     match lockstep::train(&members, device, work.store, work.progress, work.cancel) {
-        // Intervals and plots of many runs take longer than an epoch.
+        // Confidence intervals and plots of many runs take longer than an epoch.
         Ok(outcomes) => outcomes
             .into_par_iter()
             .zip(group)

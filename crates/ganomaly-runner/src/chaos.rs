@@ -1,4 +1,5 @@
-//! Kills at random moments: a sweep whose process is ended by `kill -9` again and again must come to the same bytes as one that is left alone.
+//! Kills at random moments: a sweep that is killed with `kill -9` again and again must result in
+//! the same bytes as an undisturbed one.
 
 use crate::checkpoint;
 use crate::checksums;
@@ -21,34 +22,35 @@ use std::time::{Duration, Instant};
 /// What is killed, and how often.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The binary `ganomaly`.
+    /// The `ganomaly` binary.
     pub binary: PathBuf,
-    /// The experiment's file.
+    /// The experiment file.
     pub config: PathBuf,
-    /// Settings replaced in it, as for a sweep.
+    /// Settings to replace in it, as for a sweep.
     pub set: Vec<String>,
     /// The data folder.
     pub data_dir: Option<PathBuf>,
     /// How often a process is killed.
     pub kills: usize,
-    /// Seed of the moments.
+    /// Seed of the random moments.
     pub seed: u64,
-    /// Training steps from one checkpoint to the next.
+    /// Training steps between checkpoints.
     pub checkpoint_steps: u64,
 }
 
-/// What a process was doing when it was killed, by what it had said and what lay in its folder.
+/// What a process was doing when it was killed, judged by its output and its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
     /// Before its first step: reading data, a claim or a checkpoint.
     Starting,
     /// Between two steps.
     Training,
-    /// Behind an epoch's last step.
+    /// After an epoch's last step.
     Scoring,
-    /// A checkpoint lay there half-written.
+    /// A half-written checkpoint was there.
     WritingACheckpoint,
-    /// Behind the last epoch: intervals, plots, tables; or a folder lay there half-written.
+    /// After the last epoch: confidence intervals, plots, tables; or a half-written folder was
+    /// there.
     WritingResults,
 }
 
@@ -64,22 +66,22 @@ impl fmt::Display for Moment {
     }
 }
 
-/// What came of it. All of it was compared: there is a report only where every byte is equal.
+/// The result. There is a report only if every byte is equal.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Kills by what they hit.
+    /// Kills by what they interrupted.
     pub kills: BTreeMap<Moment, usize>,
-    /// How often the experiment was done from its beginning.
+    /// How often the experiment was done from the beginning.
     pub rounds: usize,
-    /// How often a run went on from a checkpoint.
+    /// How often a run resumed from a checkpoint.
     pub resumed: usize,
     /// Runs compared with the undisturbed ones.
     pub compared: usize,
     /// Files compared.
     pub files: usize,
-    /// Seconds of the undisturbed sweep.
+    /// Duration of the undisturbed sweep, in seconds.
     pub undisturbed_s: f64,
-    /// Seconds of all.
+    /// Total duration, in seconds.
     pub wall_s: f64,
 }
 
@@ -104,7 +106,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Does the experiment undisturbed, then with kills until there were enough, in `folder`, and compares. An error where anything differs or is left over.
+/// Does the experiment in `folder`, first undisturbed, then with kills until there are enough, and
+/// compares. Returns an error if anything differs or is left over.
 pub fn run(options: &Options, folder: &Path, say: &dyn Fn(&str)) -> Result<Report> {
     let experiment = Experiment::read(&options.config, &options.set, None)?;
     let plan = Plan::new(&experiment)?;
@@ -114,7 +117,7 @@ pub fn run(options: &Options, folder: &Path, say: &dyn Fn(&str)) -> Result<Repor
     process.wait()?;
     let undisturbed = started.elapsed();
     let mut report = Report { undisturbed_s: undisturbed.as_secs_f64(), ..Report::default() };
-    // Long enough for most kills to hit a run that has begun, short enough for many of them.
+    // Long enough for most kills to hit a run that has begun, short enough for many kills.
     let longest = (undisturbed / plan.runs.len() as u32).max(Duration::from_millis(300));
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     let results = killed.join(&plan.name);
@@ -139,7 +142,7 @@ pub fn run(options: &Options, folder: &Path, say: &dyn Fn(&str)) -> Result<Repor
         }
         if process.is_done() {
             report.rounds += 1;
-            // What a kill left half-written goes with the first sweep that finds it stale.
+            // The first sweep that finds half-written leftovers stale removes them.
             std::thread::sleep(STALE_AFTER * 2);
             Process::start(options, &killed)?.wait()?;
             let undisturbed = left_alone.join(&plan.name);
@@ -188,12 +191,12 @@ impl Process {
         Ok(Self { child, lines, reader: Some(reader), done: false })
     }
 
-    /// What it has said.
+    /// Its output so far.
     fn said(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for it to end; it must succeed.
     fn wait(&mut self) -> Result<()> {
         let status = self.child.wait()?;
         self.join();
@@ -202,7 +205,7 @@ impl Process {
         Ok(())
     }
 
-    /// Kills it after so long; false where it ended before.
+    /// Kills it after `delay`; false if it ended before.
     fn kill_after(&mut self, delay: Duration) -> Result<bool> {
         std::thread::sleep(delay);
         if self.child.try_wait()?.is_some() {
@@ -242,10 +245,10 @@ impl Drop for Process {
     }
 }
 
-/// For how long what a killed process left may still be someone's.
+/// How long the leftovers of a killed process may still belong to someone.
 const STALE_AFTER: Duration = Duration::from_secs(1);
 
-/// What was going on.
+/// What the process was doing.
 fn moment(said: &[String], results: &Path, plan: &Plan) -> Result<Moment> {
     let half_written = |folder: &Path, ending: &str| {
         Ok::<_, anyhow::Error>(names_in(folder)?.iter().any(|name| name.ends_with(ending)))
@@ -255,13 +258,14 @@ fn moment(said: &[String], results: &Path, plan: &Plan) -> Result<Moment> {
             return Ok(Moment::WritingACheckpoint);
         }
     }
-    // The probe for whether the folder can be written is one, too.
+    // The probe for whether the folder is writable is also a half-written folder.
     let probe = names_in(results)?.iter().any(|name| name.starts_with(".probe."));
     if !probe && half_written(results, ".partial")? {
         return Ok(Moment::WritingResults);
     }
     let epochs = plan.runs.first().map_or(0, |run| run.config.epochs);
-    // "RUN: step 3 of 54", "RUN: epoch 1: AUROC …", "RUN: resumed at epoch 1, step 3", "RUN: 54 training steps".
+    // "RUN: step 3 of 54", "RUN: epoch 1: AUROC …", "RUN: resumed at epoch 1, step 3", "RUN: 54
+    // training steps".
     let last = said.iter().rev().find_map(|line| {
         let (_, what) = line.split_once(": ")?;
         let words: Vec<&str> = what.split([' ', ':']).collect();
@@ -280,7 +284,7 @@ fn moment(said: &[String], results: &Path, plan: &Plan) -> Result<Moment> {
     Ok(last.unwrap_or(Moment::Starting))
 }
 
-/// Compares all runs of two folders, and returns how many files were equal. Times may differ.
+/// Compares all runs of two folders and returns the number of equal files. Times may differ.
 fn compare(plan: &Plan, undisturbed: &Path, killed: &Path) -> Result<usize> {
     let mut files = 0;
     for run in &plan.runs {
@@ -319,14 +323,14 @@ fn compare(plan: &Plan, undisturbed: &Path, killed: &Path) -> Result<usize> {
     Ok(files)
 }
 
-/// `SHA256SUMS` without the lines of files that have times in them.
+/// `SHA256SUMS` without the lines of files that contain times.
 fn sums_without_times(sums: &[u8]) -> Vec<u8> {
     let timed = |line: &&[u8]| line.ends_with(b"  epochs.csv") || line.ends_with(b"  run.json");
     let lines = sums.split(|&byte| byte == b'\n').filter(|line| !timed(line));
     lines.collect::<Vec<_>>().join(&b'\n')
 }
 
-/// `epochs.csv` without the columns of times, which are the last three.
+/// `epochs.csv` without the time columns, which are the last three.
 fn untimed(csv: &[u8]) -> Result<Vec<u8>> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(csv);
     let mut all = Vec::new();

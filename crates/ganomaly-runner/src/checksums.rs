@@ -1,7 +1,7 @@
 //! `SHA256SUMS` of a run's folder: what each of its files was when the run ended, in the form that `sha256sum -c` reads.
 
 use crate::{files, record};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{open_file, read_text, shown};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -80,13 +80,15 @@ impl Checksums {
 /// result is taken as good.
 pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
     let path = folder.join(name);
-    let bytes = files::read(&path).with_context(|| match record::is_run(folder) {
-        true => format!(
-            "{}: not here; of this run the records are kept alone. To have it, do the run in another \
-             folder (--results)",
-            path.display()
-        ),
-        false => format!("{}: cannot read, and {} is no run's", path.display(), folder.display()),
+    let bytes = files::read(&path).map_err(|e| {
+        if path.exists() {
+            return anyhow!(e);
+        }
+        let why = match record::is_run(folder) {
+            true => "of this run the records are kept alone. To have it, do the run in another folder (--results)",
+            false => "its folder is not a run's",
+        };
+        anyhow!("{}: not here; {why}", shown(&path))
     })?;
     check(folder, name, &bytes)?;
     Ok(bytes)

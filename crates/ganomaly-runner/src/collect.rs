@@ -10,7 +10,7 @@ use crate::registry;
 use crate::report::plot::{self, ClassSeries};
 use crate::report::published::{PublishedColumn, published};
 use crate::report::table::{AurocTable, ClassRow};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use ganomaly_metrics::mean_std;
 use std::path::Path;
 
@@ -31,7 +31,6 @@ pub struct Collected {
 
 /// Rebuilds an experiment's tables and plots from its folder alone.
 pub fn collect(folder: &Path) -> Result<Collected> {
-    ensure!(folder.is_dir(), "{}: no such folder", folder.display());
     let read = Plan::read(folder)?;
     let planned = read.is_some();
     let plan = match read {

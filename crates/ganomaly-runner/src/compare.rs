@@ -199,7 +199,7 @@ impl Side {
 
     /// The config of one of its runs.
     pub(crate) fn config(&self) -> Result<&RunConfig> {
-        self.runs.values().next().map(|run| &run.config).context("a side without runs")
+        self.runs.values().next().map(|run| &run.config).context("one side has no runs")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Cards: whether there is one, and a group of runs on it.
+//! GPUs: whether there is one, and a group of runs on it.
 
 use crate::config::DeviceName;
 use crate::terminal::note;
@@ -7,7 +7,8 @@ use ganomaly_gpu::twin::Twin;
 use ganomaly_gpu::{Limits, Precision};
 use std::sync::OnceLock;
 
-/// Takes the place of `auto`: the first card, else the processor, with a word about why where this program could use a card.
+/// Resolves `auto`: the first GPU, else the CPU, with a note on the reason if this program could
+/// use a GPU.
 pub fn resolve(device: DeviceName) -> DeviceName {
     static FIRST: OnceLock<DeviceName> = OnceLock::new();
     if device != DeviceName::Auto {
@@ -23,7 +24,8 @@ pub fn resolve(device: DeviceName) -> DeviceName {
     })
 }
 
-/// Cards that this program can use; 0 where it was built without. An error says why there is none.
+/// Number of GPUs that this program can use; 0 if it was built without. An error gives the reason
+/// why there is none.
 #[cfg(feature = "cuda")]
 fn cards() -> ganomaly_gpu::Result<usize> {
     match ganomaly_gpu::cuda::cards()? {
@@ -37,7 +39,7 @@ fn cards() -> ganomaly_gpu::Result<usize> {
     Ok(0)
 }
 
-/// A card with room for buffers of so many numbers.
+/// A GPU with room for buffers of these lengths.
 #[cfg(feature = "cuda")]
 pub fn card(
     ordinal: usize,
@@ -47,18 +49,18 @@ pub fn card(
     ganomaly_gpu::cuda::Card::new(ordinal, buffers, precision)
 }
 
-/// Without CUDA there is none; the type is only there for what is common to both.
+/// Without CUDA there is none; the type only exists for shared code.
 #[cfg(not(feature = "cuda"))]
 pub fn card(ordinal: usize, _: &[usize], _: Precision) -> ganomaly_gpu::Result<Twin> {
     Err(Error::NotBuilt(format!("cuda:{ordinal}")))
 }
 
-/// A card's twin on the processor.
+/// A GPU's twin on the CPU.
 pub fn twin(buffers: &[usize], precision: Precision) -> ganomaly_gpu::Result<Twin> {
     Twin::new(buffers, precision)
 }
 
-/// By the card's own account.
+/// As reported by the GPU.
 #[cfg(feature = "cuda")]
 pub fn limits(
     card: &ganomaly_gpu::cuda::Card,
@@ -67,7 +69,7 @@ pub fn limits(
     card.limits(precision).map(Some)
 }
 
-/// Without CUDA there is no card to ask.
+/// Without CUDA there is no GPU to ask.
 #[cfg(not(feature = "cuda"))]
 pub fn limits(_: &Twin, _: Precision) -> ganomaly_gpu::Result<Option<Limits>> {
     Ok(None)

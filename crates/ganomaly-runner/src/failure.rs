@@ -52,7 +52,7 @@ pub(crate) fn last(folder: &Path, run: &str) -> Result<Option<Failure>> {
         text => text.context("cannot read why a run failed")?,
     };
     let failure = toml::from_str(&text);
-    failure.map(Some).with_context(|| format!("{}: not a failure", shown(&path)))
+    failure.map(Some).with_context(|| format!("{}: not a record of a failed run", shown(&path)))
 }
 
 /// Forgets the failures of a run that succeeded.

@@ -1,15 +1,15 @@
-//! How a process is asked to end: Ctrl-C, SIGTERM, and SIGHUP, which a closed terminal sends.
+//! How a process is asked to end: Ctrl-C, SIGTERM, and SIGHUP, which a closing terminal sends.
 
 use crate::terminal::say;
 use anyhow::{Context, Result, bail};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set by Ctrl-C; every loop asks it once a batch.
+/// Set by Ctrl-C; every loop checks it once per batch.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
     own: Arc<AtomicBool>,
-    /// Others that it is set by.
+    /// Other flags that set this one.
     others: Vec<Arc<AtomicBool>>,
 }
 
@@ -18,7 +18,7 @@ pub struct Cancel {
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// The exit code of a process that was asked to end, and did.
+/// The exit code of a process that ended because it was asked to.
 pub const EXIT_CODE: u8 = 130;
 
 impl Cancel {
@@ -32,19 +32,19 @@ impl Cancel {
         std::iter::once(&self.own).chain(&self.others).any(|flag| flag.load(Ordering::Relaxed))
     }
 
-    /// What setting it sets.
+    /// The flag that setting this sets.
     pub fn flag(&self) -> Arc<AtomicBool> {
         self.own.clone()
     }
 
-    /// One that is set when this one or the other is; setting it sets this one.
+    /// Returns one that is set when this one or the other is; setting it sets this one.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
         let others = self.others.iter().chain([&other.own]).chain(&other.others);
         Self { own: self.own.clone(), others: others.cloned().collect() }
     }
 
-    /// An [`Interrupted`] error once it is set.
+    /// Returns an [`Interrupted`] error once it is set.
     pub fn check(&self) -> Result<()> {
         if self.is_set() {
             bail!(Interrupted);
@@ -52,13 +52,14 @@ impl Cancel {
         Ok(())
     }
 
-    /// One that Ctrl-C, SIGTERM and SIGHUP set; the second signal ends the process at once. A signal
-    /// that this process was started to ignore (`nohup`) stays ignored, where the system tells.
+    /// One that Ctrl-C, SIGTERM and SIGHUP set; the second signal ends the process at once. A
+    /// signal that this process was started to ignore (`nohup`) stays ignored, if the system
+    /// reports it.
     pub fn of_signals() -> Result<Self> {
         let cancel = Self::default();
         let wanted = wanted();
         for &signal in &wanted {
-            // In this order: the first signal sets what the second asks.
+            // In this order: the first signal sets what the second checks.
             signal_hook::flag::register_conditional_shutdown(
                 signal,
                 EXIT_CODE.into(),
@@ -73,13 +74,13 @@ impl Cancel {
     }
 }
 
-/// Says that a signal has come, on a thread of its own: no handler may wait for a terminal.
+/// Reports a signal on its own thread: a handler must not wait for a terminal.
 #[cfg(unix)]
 fn acknowledge(wanted: &[i32]) -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     let wait = move || {
         if signals.forever().next().is_some() {
-            say("ending after this step, with a checkpoint; once more to end at once");
+            say("ending after this step, with a checkpoint; again to end at once");
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)?;
@@ -100,7 +101,8 @@ fn wanted() -> Vec<i32> {
     vec![SIGINT, SIGTERM]
 }
 
-/// The signals that this process ignores, a bit each; none where the system does not tell (it does on Linux).
+/// The signals that this process ignores, one bit each; none if the system does not report them
+/// (Linux does).
 #[cfg(unix)]
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

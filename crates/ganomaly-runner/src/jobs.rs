@@ -1,4 +1,4 @@
-//! How many runs go on at once, and on how many threads each.
+//! How many runs train at once, and on how many threads each.
 
 use crate::config::RunConfig;
 use crate::interrupt::Cancel;
@@ -14,14 +14,14 @@ use std::time::Instant;
 /// Runs at once. The results do not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Jobs {
-    /// As many as train the most pictures a second, which is measured first.
+    /// The number that trains the most images per second; measured first.
     #[default]
     Auto,
-    /// So many, 1 or more.
+    /// This many, 1 or more.
     Count(usize),
 }
 
-/// More than any machine has cores; each has threads and memory of its own.
+/// More than the cores of any machine; each job has its own threads and memory.
 const MOST_JOBS: usize = 1024;
 
 impl FromStr for Jobs {
@@ -45,12 +45,13 @@ impl fmt::Display for Jobs {
     }
 }
 
-/// Steps of a measurement behind one that warms up.
+/// Measured steps, after one to warm up.
 const STEPS: usize = 3;
 
 impl Jobs {
-    /// The number for these runs on this process's threads. Where it is to be measured, fresh networks of the first run's shape train on
-    /// noise for a few steps, so many of them side by side: 1, 2, 4 and so on up to the number of threads.
+    /// The number of jobs for these runs on this process's threads. If it has to be measured, fresh
+    /// networks of the first run's shape train on noise for a few steps, with 1, 2, 4 and so on
+    /// side by side, up to the number of threads.
     pub fn resolve(self, runs: &[&RunConfig], cancel: &Cancel) -> Result<usize> {
         let threads = rayon::current_num_threads();
         let most = threads.min(runs.len()).max(1);
@@ -73,8 +74,8 @@ impl Jobs {
     }
 }
 
-/// Calls `work` with 0, 1, … `count` − 1, so many calls at once as there are jobs, each on an equal share of this process's threads. The
-/// outcomes are in the order of the numbers.
+/// Calls `work` with 0, 1, … `count` − 1, with as many calls at once as there are jobs, each on an
+/// equal share of this process's threads. The outcomes are in the order of the numbers.
 pub fn side_by_side<R: Send>(
     count: usize,
     jobs: usize,
@@ -92,7 +93,7 @@ pub fn side_by_side<R: Send>(
             scope.spawn(move || {
                 let indices = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
                 for index in indices.take_while(|&index| index < count) {
-                    // Nobody stops listening before the scope ends.
+                    // The receiver lives until the scope ends.
                     let _ = sender.send((index, pool.install(|| work(index))));
                 }
             });
@@ -104,14 +105,14 @@ pub fn side_by_side<R: Send>(
     Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
-/// Training steps a second of all jobs together.
+/// Training steps per second of all jobs together.
 fn steps_per_second(config: &RunConfig, jobs: usize, cancel: &Cancel) -> Result<f64> {
     let channels = registry::dataset(&config.dataset)?.image_shape()[0];
     let shape = (config.batch_size, channels, config.isize, config.isize);
     let x = Tensor::rand(-1f32, 1f32, shape, &Device::Cpu)?;
     let start = Barrier::new(jobs);
     let seconds = side_by_side(jobs, jobs, |_| -> Result<f64> {
-        // Fails in every job alike, so that nobody waits below for one who never comes.
+        // Fails in every job alike, so that no job waits below for one that never comes.
         let mut detector = registry::detector(config, channels)?;
         let warm = detector.train_step(&x);
         start.wait();

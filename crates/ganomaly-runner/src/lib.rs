@@ -1,7 +1,8 @@
 //! Experiments from TOML files: training, scoring, sweeps, records, tables and plots.
 //!
-//! [`config::Experiment`] reads a file and multiplies out its sweep, [`sweep::run`] does every run that is not
-//! there yet ([`train::train`], [`record::write`]), and writes the tables. The binary `ganomaly` is glue over this library.
+//! [`config::Experiment`] reads a file and expands its sweep; [`sweep::run`] does every missing run
+//! ([`train::train`], [`record::write`]) and writes the tables. The binary `ganomaly` is glue over
+//! this library.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

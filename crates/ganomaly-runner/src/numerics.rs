@@ -2,20 +2,21 @@
 
 use std::fmt;
 
-/// Raised whenever a change moves a bit of any result: kernels, the step, random numbers, splits,
-/// resizing, scoring. It is a part of every run's name, so that no result of another generation is
-/// taken for one of this. `tests/numerics.rs` fails when results move and this was not raised.
+/// Raised whenever a change alters any bit of any result: kernels, the step, random numbers,
+/// splits, resizing, scoring. It is part of every run's name, so that a result of another
+/// generation is never taken for one of this. `tests/numerics.rs` fails when results change and
+/// this was not raised.
 ///
 /// | generation | what it began with |
 /// |---:|---|
 /// | 1 | everything before generations were counted; its runs' names end in eight digits |
-/// | 2 | a generator of its own for each purpose of random numbers |
+/// | 2 | a separate random number generator for each purpose |
 pub const NUMERICS: u32 = 2;
 
-/// What a record without a generation was computed by.
+/// The generation of a record that names none.
 pub const BEFORE_GENERATIONS: u32 = 1;
 
-/// Results of another generation were found where this program's are asked for.
+/// Results of another generation were found where this program's are expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OtherGeneration(pub u32);
 

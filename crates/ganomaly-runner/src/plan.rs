@@ -55,6 +55,9 @@ impl Plan {
     /// The plan of the last sweep into the folder; none where there is none. An error that is an
     /// [`OtherGeneration`] where the folder's results are of another generation of the numerics.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
+        if folder.is_file() {
+            check_folder(folder)?;
+        }
         let path = folder.join(FILE);
         if path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
             return Ok(None);
@@ -74,6 +77,7 @@ impl Plan {
     /// A plan of every run in a folder: for results without a plan. What differs from run to run
     /// counts as swept. Runs of another generation, or under another's name, are left out.
     pub fn of_runs(folder: &Path) -> Result<Self> {
+        check_folder(folder)?;
         let (mut runs, mut strange) = (Vec::new(), None);
         for name in finished_in(folder)? {
             let path = folder.join(&name).join("config.toml");
@@ -90,7 +94,7 @@ impl Plan {
         if let (true, Some(strange)) = (runs.is_empty(), strange) {
             return Err(strange);
         }
-        ensure!(!runs.is_empty(), "{}: neither a plan nor a run is there", folder.display());
+        ensure!(!runs.is_empty(), "{}: no plan.toml and no finished run in it", folder.display());
         let folder = folder.canonicalize()?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut plan = Self { name, swept: Vec::new(), runs };
@@ -210,7 +214,7 @@ impl Plan {
         let chosen = only.choose(&configs).context("--only")?;
         let runs = self.runs.iter().zip(chosen).filter(|(_, chosen)| *chosen);
         let runs: Vec<&Run> = runs.map(|(run, _)| run).collect();
-        ensure!(!runs.is_empty(), "--only: no run has all of this");
+        ensure!(!runs.is_empty(), "--only: no run has all of these settings");
         Ok(runs)
     }
 }
@@ -250,6 +254,13 @@ impl Run {
         }
         Ok(true)
     }
+}
+
+/// Refuses what is not a folder.
+pub(crate) fn check_folder(folder: &Path) -> Result<()> {
+    ensure!(!folder.is_file(), "{}: a file; name a folder of results", shown(folder));
+    ensure!(folder.is_dir(), "{}: no such folder", shown(folder));
+    Ok(())
 }
 
 /// Refuses runs that saw different images of a data set.

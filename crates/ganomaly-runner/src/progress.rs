@@ -1,37 +1,37 @@
-//! What people see while runs go on, kept out of the loops.
+//! What people see while runs train, kept out of the loops.
 
 use crate::terminal::{is_quiet, say};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Hears what runs do.
+/// Receives the progress of all runs.
 pub trait Progress: Send + Sync {
-    /// A run of so many training steps begins.
+    /// A run with this many training steps begins.
     fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress>;
-    /// Something worth a line that is of no single run.
+    /// A line that does not belong to a single run.
     fn say(&self, line: &str);
 }
 
-/// Hears what one run does.
+/// Receives the progress of one run.
 pub trait RunProgress: Send {
     /// A step has been taken.
     fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64);
-    /// The run goes on in this epoch, with so many of all its steps behind it.
+    /// The run resumes in this epoch, with this many of all its steps done.
     fn go_to(&self, _epoch: usize, _steps: u64) {}
-    /// Something worth a line of its own.
+    /// A message that deserves its own line.
     fn say(&self, line: &str);
-    /// What happens in every run, such as an epoch's end; too much to read where there are many.
+    /// What happens in every run, such as the end of an epoch; too much to read with many runs.
     fn detail(&self, line: &str) {
         self.say(line);
     }
 }
 
-/// The environment variable that asks for a line a step instead of bars.
+/// The environment variable that asks for one line per step instead of bars.
 pub const SAY_STEPS: &str = "GANOMALY_SAY_STEPS";
 
-/// A live bar a run on a terminal, plain lines elsewhere. With `details` or for a single run, a line
-/// an epoch as well.
+/// Shows a live bar per run on a terminal, plain lines elsewhere. With `details` or for a single
+/// run, also one line per epoch.
 pub fn for_people(details: bool, runs: usize) -> Box<dyn Progress> {
     let steps = std::env::var_os(SAY_STEPS).is_some();
     let details = details || steps || runs < 2;
@@ -61,7 +61,7 @@ struct Bar {
     details: bool,
 }
 
-/// The widest line of a bar, in columns; a narrower terminal cuts it off.
+/// A bar's widest line, in columns; a narrower terminal cuts it off.
 const TEMPLATE: &str = "{prefix} {bar:24} {pos}/{len} steps, {eta} left, {wide_msg}";
 
 impl Progress for Bars {
@@ -75,7 +75,7 @@ impl Progress for Bars {
     }
 
     fn say(&self, line: &str) {
-        // Not `suspend`, which panics where the terminal is gone.
+        // Not `suspend`, which panics if the terminal is gone.
         let _ = self.bars.println(ganomaly_data::printable(line));
     }
 }
@@ -122,7 +122,7 @@ struct Lines {
 struct Line {
     name: String,
     steps: u64,
-    /// Steps taken, where they are said.
+    /// Steps taken, if they are printed.
     taken: Option<AtomicU64>,
     details: bool,
 }
@@ -165,7 +165,7 @@ impl RunProgress for Line {
     }
 }
 
-/// Hears nothing; for tests and for library use.
+/// Ignores everything; for tests and library use.
 #[derive(Clone, Copy, Debug)]
 pub struct Silent;
 

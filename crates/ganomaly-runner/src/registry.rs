@@ -6,12 +6,12 @@ use ganomaly_data::Dataset;
 use ganomaly_model::Detector;
 use ganomaly_model::ganomaly::Ganomaly;
 
-/// Every data set. Those of other crates are pushed onto the list.
+/// Every data set. Other crates push theirs onto the list.
 pub fn datasets() -> Vec<Box<dyn Dataset>> {
     ganomaly_data::builtin()
 }
 
-/// The data set of that name.
+/// The data set with that name.
 pub fn dataset(name: &str) -> Result<Box<dyn Dataset>> {
     let mut all = datasets();
     match all.iter().position(|d| d.name() == name) {
@@ -26,7 +26,7 @@ pub fn dataset(name: &str) -> Result<Box<dyn Dataset>> {
 /// The detectors' names.
 pub const DETECTORS: &[&str] = &["ganomaly"];
 
-/// Refuses a detector that is not there.
+/// Rejects an unknown detector.
 pub fn check_detector(name: &str) -> Result<()> {
     if DETECTORS.contains(&name) {
         return Ok(());
@@ -34,7 +34,7 @@ pub fn check_detector(name: &str) -> Result<()> {
     bail!("detector = {name:?}: unknown; the detectors are {}", DETECTORS.join(", "))
 }
 
-/// A fresh detector for pictures of `channels` channels.
+/// A fresh detector for images with `channels` channels.
 pub fn detector(config: &RunConfig, channels: usize) -> Result<Box<dyn Detector>> {
     match config.detector.as_str() {
         "ganomaly" => Ok(Box::new(Ganomaly::new(config.model(channels), config.seed())?)),

@@ -122,7 +122,7 @@ fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<(Vec<u8>, [u
     let format = image::guess_format(bytes)
         .ok()
         .filter(ImageFormat::reading_enabled)
-        .context("it is no PNG, JPEG or BMP file, whatever its name says")?;
+        .context("not a PNG, JPEG or BMP file, whatever its name says")?;
     match format {
         ImageFormat::Png => {
             let decoder = PngDecoder::with_limits(Cursor::new(bytes), memory(limits));

@@ -1,4 +1,4 @@
-//! How far an experiment is: what is done, under way, failed and missing, and the time left.
+//! The progress of an experiment: what is done, running, failed and missing, and the time left.
 
 use crate::claim::{self, Owner};
 use crate::config::Experiment;
@@ -13,31 +13,31 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Clone, Debug)]
 pub enum State {
     /// Its results are there.
     Done,
-    /// A process is at it; its owner, where the claim can be read.
+    /// A process is working on it; its owner, if the claim can be read.
     Running(Option<Owner>),
     /// The last attempt failed.
     Failed(Failure),
-    /// Not done; with the owner of a claim that is stale.
+    /// Not done; with the owner of any stale claim.
     Missing(Option<Owner>),
-    /// Something else has its name; what that is.
+    /// Something else has its name; the text says what.
     Blocked(String),
 }
 
-/// How far an experiment is.
+/// The progress of an experiment.
 #[derive(Debug)]
 pub struct Status {
     /// The plan.
     pub plan: Plan,
     /// Where its results are.
     pub folder: PathBuf,
-    /// How far each run of the plan is.
+    /// The state of each run of the plan.
     pub states: Vec<State>,
-    /// Finished runs in the folder that are not of the plan.
+    /// Finished runs in the folder that are not in the plan.
     pub others: Vec<String>,
 }
 
@@ -46,21 +46,21 @@ pub struct Status {
 pub enum TimeLeft {
     /// Nothing is left.
     None,
-    /// No run is far enough to tell.
+    /// No run has progressed far enough for an estimate.
     Unknown,
-    /// So long, with so many runs at once as there are now.
+    /// This long, with as many runs at once as now.
     Running {
         /// The time left.
         left: Duration,
-        /// Runs under way.
+        /// Runs in progress.
         at_once: usize,
     },
-    /// Nothing is under way; so long, one run after another.
+    /// Nothing is running; this long, one run after another.
     Idle(Duration),
 }
 
 impl Status {
-    /// Looks at the folder of the plan's results, writing nothing.
+    /// Reads the folder of the plan's results; writes nothing.
     pub fn read(plan: Plan, folder: &Path) -> Result<Self> {
         let states = plan.runs.iter().map(|run| state(run, folder)).collect::<Result<_>>()?;
         let others = plan.others(folder)?;
@@ -72,7 +72,7 @@ impl Status {
         self.plan.runs.iter().zip(&self.states)
     }
 
-    /// The run's name, and what its name does not tell of the swept settings.
+    /// The run's name, plus the swept settings that its name does not show.
     fn title(&self, run: &Run) -> String {
         let named = ["abnormal_class", "normal_class", "seed"];
         let keys = self.plan.swept.iter().filter(|key| !named.contains(&key.as_str()));
@@ -85,7 +85,8 @@ impl Status {
         self.states.iter().filter(|state| of(state)).count()
     }
 
-    /// From the times of the runs that are done and how far the running ones are, an epoch of one run counting as much as that of another.
+    /// Estimated from the times of finished runs and the progress of running ones; an epoch counts
+    /// the same in every run.
     pub fn time_left(&self) -> TimeLeft {
         let (mut known_s, mut known_epochs, mut left_epochs, mut at_once) = (0.0, 0.0, 0.0, 0);
         for (run, state) in self.runs() {
@@ -121,7 +122,8 @@ impl Status {
         }
     }
 
-    /// For people: the counts, a line a run that is not done, the time left, and what is not of the plan.
+    /// Human-readable: the counts, one line per unfinished run, the time left, and what is not in
+    /// the plan.
     pub fn to_text(&self) -> String {
         let counts = [
             (self.count(|s| matches!(s, State::Done)), "done"),
@@ -176,7 +178,7 @@ impl Status {
         text
     }
 
-    /// For people: what a sweep would do, a line a run of `chosen`.
+    /// Human-readable: what a sweep would do, one line per run of `chosen`.
     pub fn dry_run(&self, chosen: &[&Run]) -> Result<String> {
         let mut text = String::new();
         let mut to_do = 0;
@@ -212,8 +214,9 @@ impl Status {
     }
 }
 
-/// Every experiment that has a plan, runs or claims in `results`. Where one has no plan, it is that of its file in `experiments`, else of the runs
-/// that are there. With it, what the reader should know besides.
+/// Every experiment in `results` that has a plan, runs or claims. Without a plan of its own, an
+/// experiment gets that of its file in `experiments`, else one made from the runs that are there.
+/// Each comes with notes for the reader.
 pub fn all(results: &Path, experiments: &Path) -> Result<Vec<(Status, Vec<String>)>> {
     let mut all = Vec::new();
     for name in names_in(results)? {
@@ -259,7 +262,7 @@ pub fn all(results: &Path, experiments: &Path) -> Result<Vec<(Status, Vec<String
                         notes.push(format!("{e:#}"));
                         Plan { name, swept: Vec::new(), runs: Vec::new() }
                     }
-                    // Tables alone, or nothing of a sweep's.
+                    // Only tables, or nothing from a sweep.
                     Err(_) => continue,
                 }
             }
@@ -287,7 +290,7 @@ fn state(run: &Run, folder: &Path) -> Result<State> {
     if let Some((found, false)) = claim {
         return Ok(State::Running(found.owner));
     }
-    // Looked at last: a run may have ended meanwhile, which is no gap.
+    // Checked last: a run may have ended in the meantime, which is not a gap.
     if run.is_done(folder)? {
         return Ok(State::Done);
     }
@@ -298,7 +301,7 @@ fn state(run: &Run, folder: &Path) -> Result<State> {
     })
 }
 
-/// How much of its training a running run has behind it, from 0 to 1.
+/// The fraction of its training that a running run has done, from 0 to 1.
 fn share(owner: &Owner) -> f64 {
     match owner.steps {
         0 => 0.0,
@@ -306,7 +309,7 @@ fn share(owner: &Owner) -> f64 {
     }
 }
 
-/// How much of it this owner has done, rather than whoever left a checkpoint.
+/// The fraction that this owner has done, without what an earlier owner's checkpoint held.
 fn own_share(owner: &Owner) -> f64 {
     share(owner) * (owner.steps_done.saturating_sub(owner.steps_before)) as f64
         / owner.steps_done.max(1) as f64
@@ -358,7 +361,7 @@ mod tests {
         let left = |states| status(folder.path(), states).time_left();
         assert_eq!(left(vec![missing(), missing(), missing(), missing()]), TimeLeft::Unknown);
         assert_eq!(left(vec![running(9.0, 0), missing(), missing(), missing()]), TimeLeft::Unknown);
-        // Half a run in 20 s: 40 s a run, and three and a half are left.
+        // Half a run in 20 s: 40 s per run, and three and a half are left.
         assert_eq!(
             left(vec![running(20.0, 50), missing(), missing(), missing()]),
             TimeLeft::Running { left: Duration::from_secs(140), at_once: 1 }

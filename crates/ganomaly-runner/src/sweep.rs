@@ -1,4 +1,5 @@
-//! An experiment: its runs, one or more at a time, here and by other processes, and the tables over them.
+//! An experiment: its runs, one or more at a time, in this and other processes, and the tables over
+//! them.
 
 use crate::cards::{self, Named};
 use crate::checkpoint::{self, Checkpoints, Every};
@@ -22,18 +23,18 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How a sweep goes about its runs. The results do not depend on it.
+/// How a sweep does its runs. The results do not depend on it.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Runs at once.
     pub jobs: Jobs,
-    /// Cards to spread runs over, by the driver's numbers; none: each run's own.
+    /// GPUs to spread runs over, by the driver's numbers; none: each run uses its own.
     pub devices: Vec<usize>,
-    /// Only these runs are done; the tables are over all that are there.
+    /// Do only these runs; the tables cover all that are there.
     pub only: Option<Selection>,
-    /// Without a heartbeat for so long, this process's runs may be taken over by others.
+    /// Without a heartbeat for this long, other processes may take over this one's runs.
     pub stale_after: Duration,
-    /// How often runs write down what they go on from when they are interrupted.
+    /// How often runs write checkpoints to resume from.
     pub checkpoints: Every,
 }
 
@@ -55,7 +56,7 @@ impl From<Jobs> for Options {
     }
 }
 
-/// What became of an experiment.
+/// The result of a sweep.
 #[derive(Debug, Default)]
 pub struct Summary {
     /// Where its results are.
@@ -64,35 +65,36 @@ pub struct Summary {
     pub finished: usize,
     /// Runs that were there already.
     pub present: usize,
-    /// Those of them of which the small records alone are there, without scores and weights.
+    /// Those of which only the small records are there, without scores and weights.
     pub records: usize,
-    /// Runs that other processes finished meanwhile.
+    /// Runs that other processes finished in the meantime.
     pub elsewhere: usize,
     /// Runs that failed, with their errors.
     pub failed: Vec<(String, String)>,
-    /// Runs that went on at once.
+    /// Runs at once.
     pub jobs: usize,
     /// Tables in Markdown, as in `table.md`.
     pub table: String,
 }
 
-/// What became of a run that was to be done.
+/// The result of trying to do a run.
 pub(crate) enum Ended {
     /// It is done, by this process.
     Finished,
-    /// It is done, by another one.
+    /// Another process has done it.
     Elsewhere,
-    /// Another process is at it.
+    /// Another process is working on it.
     Claimed,
-    /// It failed, here or in another process meanwhile.
+    /// It failed, here or in another process in the meantime.
     Failed(String),
     /// It was asked to end.
     Interrupted,
 }
 
-/// Does every run of the experiment that is not there yet, so many at a time as `options` say with the threads shared out, then writes its
-/// tables and plots. A run that fails does not stop the others. Other processes may do the same in the same folder: each run is
-/// done by one of them, and all wait for the last.
+/// Does every missing run of the experiment, as many at a time as `options` say, sharing the
+/// threads, then writes its tables and plots. A run that fails does not stop the others. Other
+/// processes may do the same in the same folder: each run is done by one of them, and all wait for
+/// the last.
 pub fn run(
     experiment: &Experiment,
     results: &Path,
@@ -106,7 +108,8 @@ pub fn run(
     let plan = Plan::new(experiment)?;
     let chosen = plan.choose(options.only.as_ref())?;
     let folder = results.join(&plan.name);
-    // Results of another generation or of other images stay as they are; nothing is mixed with them.
+    // Results of another generation or of other images stay as they are; nothing is mixed with
+    // them.
     Plan::read(&folder)?;
     let done = plan.finished(&folder)?;
     for run in &done {
@@ -170,7 +173,7 @@ pub fn run(
         let done = plan.finished(&folder)?;
         let done = chosen.iter().filter(|run| done.iter().any(|d| d.name == run.name)).count();
         return Err(anyhow!(Interrupted).context(format!(
-            "{done} of {} runs are done and kept; start again to go on with the others",
+            "{done} of {} runs are done and kept; run the same command again to resume",
             chosen.len()
         )));
     }
@@ -203,7 +206,7 @@ fn tidy(results: &Path, claims: &Claims) -> Result<()> {
     claims.remove_done(|run| record::is_run(&results.join(run)))
 }
 
-/// Refuses a finished run that saw other images than those in the data folder.
+/// Rejects a finished run that used other images than those in the data folder.
 fn check_images(run: &Path, config: &RunConfig, store: &DataStore) -> Result<()> {
     let theirs = Provenance::read(run)?.images_sha256.unwrap_or_default();
     let ours = store.images_sha256(&config.dataset)?;
@@ -220,7 +223,8 @@ fn check_images(run: &Path, config: &RunConfig, store: &DataStore) -> Result<()>
     Ok(())
 }
 
-/// Does one run, in `results` of its experiment, and returns its folder. An error where another process is at it.
+/// Does one run in `results` of its experiment and returns its folder. Fails if another process is
+/// working on it.
 pub fn run_one(
     config: &RunConfig,
     results: &Path,
@@ -249,7 +253,7 @@ pub fn run_one(
         Ended::Claimed => bail!("{}: another process is at this run", folder.display()),
         Ended::Failed(error) => Err(anyhow!(error)),
         Ended::Interrupted => {
-            Err(anyhow!(Interrupted).context("start again to go on from the checkpoint"))
+            Err(anyhow!(Interrupted).context("run the same command again to resume"))
         }
     }
 }
@@ -262,7 +266,7 @@ pub(crate) struct Work<'a> {
     pub(crate) progress: &'a dyn Progress,
     pub(crate) cancel: &'a Cancel,
     every: Every,
-    /// How runs had failed before this sweep began.
+    /// Runs that had failed before this sweep began.
     before: HashMap<String, Failure>,
 }
 
@@ -301,7 +305,8 @@ impl<'a> Work<'a> {
         let ended = side_by_side(here.len(), at_once, |index| self.one(here[index]))?;
         let mut all = Vec::new();
         for (run, ended) in here.iter().zip(ended) {
-            // What keeps one run from being done, such as a claim that cannot be written, is no reason to leave the others.
+            // A problem with one run, such as a claim that cannot be written, is no reason to skip
+            // the others.
             let ended = ended.unwrap_or_else(|e| Ended::Failed(format!("{e:#}")));
             all.push((run.name.clone(), ended));
         }
@@ -313,7 +318,7 @@ impl<'a> Work<'a> {
         Ok(all)
     }
 
-    /// One run from config to folder, if it can be claimed.
+    /// Takes one run from config to folder, if it can be claimed.
     fn one(&self, run: &Run) -> Result<Ended> {
         let claim = match self.claim(&run.name)? {
             Ok(claim) => claim,
@@ -339,9 +344,9 @@ impl<'a> Work<'a> {
         record::write(&self.folder.join(name), name, config, &outcome)
     }
 
-    /// Claims a run, or says why it need not or cannot be done now.
+    /// Claims a run, or returns why it need not or cannot be done now.
     pub(crate) fn claim(&self, run: &str) -> Result<Result<Claim, Ended>> {
-        // After Ctrl-C none begins, and each that has not says so.
+        // After Ctrl-C no run begins, and each one left returns that.
         if self.cancel.is_set() {
             return Ok(Err(Ended::Interrupted));
         }
@@ -349,7 +354,8 @@ impl<'a> Work<'a> {
             return Ok(Err(Ended::Elsewhere));
         }
         let Taken::Ours(claim) = self.claims.take(run)? else { return Ok(Err(Ended::Claimed)) };
-        // Asked again, as its last owner may have ended since; by the folder's list, which shared file systems read anew.
+        // Checked again, as its last owner may have ended since; by listing the folder, which
+        // shared file systems read afresh.
         if names_in(self.folder)?.iter().any(|name| name == run) {
             return Ok(Err(Ended::Elsewhere));
         }
@@ -360,7 +366,7 @@ impl<'a> Work<'a> {
             }
             _ => {}
         }
-        // Whoever was writing them is dead, or has lost the run.
+        // The process that was writing them is dead, or has lost the run.
         remove_partial(self.folder, run)?;
         Ok(Ok(claim))
     }
@@ -371,16 +377,16 @@ impl<'a> Work<'a> {
             Ok(metrics) => {
                 let (auroc, [low, high]) = (metrics.auroc, metrics.auroc_interval);
                 self.progress.say(&format!("{run}: done, AUROC {auroc:.3} [{low:.3}, {high:.3}]"));
-                // The run is there; that it failed once is no longer asked.
+                // The run is there; its earlier failure no longer matters.
                 if let Err(e) = failure::forget(self.folder, run) {
                     self.progress.say(&format!("{e:#}"));
                 }
                 checkpoint::remove(self.folder, run)?;
                 Ended::Finished
             }
-            // Held up for so long that another took over and was faster.
+            // Held up so long that another process took over and was faster.
             Err(_) if self.folder.join(run).exists() => {
-                // What it wrote after that.
+                // What this process wrote after that.
                 checkpoint::remove(self.folder, run)?;
                 Ended::Elsewhere
             }
@@ -388,7 +394,7 @@ impl<'a> Work<'a> {
             Err(_) if claim.is_lost() => Ended::Claimed,
             Err(e) => {
                 let mut error = format!("{e:#}");
-                // On a full disk this fails as well.
+                // On a full disk this also fails.
                 if let Err(e) = failure::keep(self.folder, run, &error) {
                     error += &format!("; nor can the error be kept: {e:#}");
                 }
@@ -400,7 +406,7 @@ impl<'a> Work<'a> {
         Ok(ended)
     }
 
-    /// Waits until all of the runs are done, or one of them can be claimed.
+    /// Waits until all of the runs are done or one of them can be claimed.
     fn wait(&self, runs: &[&Run]) -> Result<()> {
         let mut said = false;
         loop {

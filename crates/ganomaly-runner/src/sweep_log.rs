@@ -1,4 +1,4 @@
-//! `sweep.log` of an experiment's results: everything that its runs had to say, to be read afterwards.
+//! `sweep.log` in an experiment's results: everything that its runs reported, to read afterwards.
 
 use crate::host;
 use crate::progress::{Progress, RunProgress};
@@ -20,7 +20,7 @@ pub(crate) struct Logged<'a> {
 
 struct Log {
     path: PathBuf,
-    /// Opened for the first line; none where that fails: results are worth more than a log of them.
+    /// Opened at the first line; none if that fails: results are worth more than their log.
     file: OnceLock<Option<File>>,
 }
 
@@ -39,12 +39,12 @@ impl<'a> Logged<'a> {
 
 impl Log {
     fn open(&self) -> Option<File> {
-        // Nothing but a file: to open a pipe is to wait for its reader.
+        // Only a regular file: opening a pipe would wait for its reader.
         let free = self.path.metadata().map_or(true, |there| there.is_file());
         free.then(|| OpenOptions::new().create(true).append(true).open(&self.path).ok()).flatten()
     }
 
-    /// A line with the time and the process that it is of, in one piece: several processes may share the file.
+    /// Writes a line with its time and process in one piece: several processes may share the file.
     fn write(&self, line: &str) {
         if let Some(mut file) = self.file.get_or_init(|| self.open()).as_ref() {
             let now = humantime::format_rfc3339_seconds(SystemTime::now());

@@ -1,5 +1,5 @@
-//! Printing, in one way for the whole program. A terminal that was closed, a full disk or a pipe
-//! that nobody reads ends the printing and nothing else.
+//! Printing, in one way for the whole program. A closed terminal, a full disk or a pipe that nobody
+//! reads ends the printing and nothing else.
 
 use anyhow::{Context, Result};
 use ganomaly_data::printable;
@@ -9,41 +9,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// From here on [`note`] prints nothing.
+/// After this, [`note`] prints nothing.
 pub fn be_quiet() {
     QUIET.store(true, Ordering::Relaxed);
 }
 
-/// Whether only errors are to be printed.
+/// Whether to print only errors.
 pub fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
-/// A line to standard error: an error, or what must be known.
+/// Prints a line to standard error: an error, or something the user must know.
 pub fn say(line: impl Display) {
     // In one piece, so that lines of several threads do not mix.
     let line = printable(&format!("{line}\n"));
     let _ = stderr().write_all(line.as_bytes());
 }
 
-/// A line to standard error that a quiet program leaves out.
+/// Prints a line to standard error, unless the program is quiet.
 pub fn note(line: impl Display) {
     if !is_quiet() {
         say(line);
     }
 }
 
-/// Text for people to standard output.
+/// Prints text for people to standard output.
 pub fn out(text: &str) -> Result<()> {
     write_out(printable(text).as_bytes())
 }
 
-/// Data for other programs to standard output: unchanged, except on a terminal.
+/// Prints data for other programs to standard output: unchanged, except on a terminal.
 pub fn data(text: &str) -> Result<()> {
     if stdout().is_terminal() { out(text) } else { write_out(text.as_bytes()) }
 }
 
-/// Where nobody reads any more (`| head`) the text is dropped and the work goes on.
+/// If nobody reads any more (`| head`), the text is dropped and the work continues.
 fn write_out(bytes: &[u8]) -> Result<()> {
     let mut stdout = stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

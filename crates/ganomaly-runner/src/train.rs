@@ -1,4 +1,4 @@
-//! One run: train, score after every epoch, and return everything that is worth keeping.
+//! One run: trains, scores after every epoch, and returns everything worth keeping.
 
 use crate::checkpoint::{Checkpoint, Checkpoints, Lowered, RunState};
 use crate::config::{KeepScores, OnNan, RunConfig, ScoreKind, ScoringMode};
@@ -24,17 +24,18 @@ pub struct Epoch {
     pub losses: Vec<(&'static str, f64)>,
     /// Training time without scoring, in seconds.
     pub train_s: f64,
-    /// Training pictures a second.
+    /// Training images per second.
     pub images_per_s: f64,
     /// Time of scoring in all modes, in seconds.
     pub score_s: f64,
     /// AUROCs in the order of [`RunConfig::judged`].
     pub auroc: Vec<f64>,
-    /// Mean contextual error of the validation pictures under running statistics; none where none are held out.
+    /// Mean contextual error on the validation images under running statistics; none if none are
+    /// held out.
     pub validation_con: Option<f64>,
 }
 
-/// A test set's scores in each mode, in the order of the split's test pictures.
+/// A test set's scores in each mode, in the order of the split's test images.
 pub type ModeScores = Vec<(ScoringMode, Scores)>;
 
 /// A finished run.
@@ -47,7 +48,7 @@ pub struct Outcome {
     pub epochs: Vec<Epoch>,
     /// The last epoch's scores.
     pub scores: ModeScores,
-    /// Every epoch's scores, where the config keeps them; else empty.
+    /// Every epoch's scores if the config keeps them; else empty.
     pub epoch_scores: Vec<ModeScores>,
     /// How often the learning rate was lowered, with `on_nan = "lower-lr"`.
     pub lowered: Vec<Lowered>,
@@ -62,8 +63,8 @@ impl Outcome {
     }
 }
 
-/// Trains and scores as the config says, from the newest checkpoint on where there is one. The result depends on nothing but the config; times aside.
-/// Interrupted, it leaves a checkpoint.
+/// Trains and scores as the config says, from the newest checkpoint if there is one. Apart from
+/// times, the result depends only on the config. When interrupted, it leaves a checkpoint.
 pub fn train(
     config: &RunConfig,
     name: &str,
@@ -99,35 +100,35 @@ pub fn train(
     Ok(Outcome::new(data, detector, state))
 }
 
-/// The learning rate is divided by it where a loss is no number.
+/// The learning rate is divided by this if a loss is not a number.
 const LOWER_BY: f64 = 10.0;
 
 /// How often it is lowered at most.
 const LOWERED_AT_MOST: usize = 3;
 
-/// A run on its way. Between any two steps `state` and `detector` belong together.
+/// A run in progress. Between any two steps `state` and `detector` belong together.
 struct Training<'a> {
     config: &'a RunConfig,
     data: &'a RunData,
-    /// Of an epoch.
+    /// Per epoch.
     steps: usize,
     bar: &'a dyn RunProgress,
     cancel: &'a Cancel,
     checkpoints: &'a Checkpoints,
     detector: Box<dyn Detector>,
     state: RunState,
-    /// The detector at the start of the epoch, where the config says to go back there.
+    /// The detector at the start of the epoch, if the config says to go back there.
     epoch_start: NamedTensors,
 }
 
-/// A loss or a weight that is no number.
+/// A loss or a weight that is not a number.
 struct NotFinite {
     step: usize,
     what: String,
 }
 
 impl Training<'_> {
-    /// Goes on from the newest checkpoint that can be used.
+    /// Resumes from the newest usable checkpoint.
     fn resume(&mut self) -> Result<()> {
         let say = |line: &str| self.bar.say(line);
         for checkpoint in self.checkpoints.load(self.data, &say)? {
@@ -172,7 +173,7 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// The rest of the epoch's steps. Ends early where a loss is no number.
+    /// Takes the rest of the epoch's steps. Ends early if a loss is not a number.
     fn train_epoch(&mut self) -> Result<Option<NotFinite>> {
         if self.state.step == 0 && self.config.on_nan.0 == OnNan::LowerLr {
             self.epoch_start = self.detector.training_state()?;
@@ -182,7 +183,7 @@ impl Training<'_> {
         let order = shuffled(&data.split.train, config.seed(), Purpose::EPOCH, epoch as u64);
         let left = order[from * config.batch_size..].to_vec();
         if left.len() < config.batch_size {
-            // It has been trained before; only its scores are missing.
+            // It has already been trained; only its scores are missing.
             return Ok(None);
         }
         let options = BatchOptions {
@@ -215,7 +216,7 @@ impl Training<'_> {
             }
             self.save_if_due();
         }
-        // The last step's weights meet no loss before they are scored.
+        // No loss is computed from the last step's weights before they are scored.
         let what = not_finite(&self.detector.state()?)?;
         Ok(what.map(|what| NotFinite { step: self.state.step, what }))
     }
@@ -253,7 +254,7 @@ impl Training<'_> {
         }
     }
 
-    /// Writes a checkpoint. Where that fails the run is as good as before: it goes on.
+    /// Writes a checkpoint. If that fails, the run is unaffected and continues.
     fn save(&self) {
         let at_the_beginning = self.steps_taken() == 0 && self.state.lowered.is_empty();
         if at_the_beginning || !self.checkpoints.are_wanted() {
@@ -276,7 +277,8 @@ impl Training<'_> {
         }
     }
 
-    /// Back to the epoch's start with a lower learning rate, if the config says so and it has not helped too often; else an error.
+    /// Goes back to the epoch's start with a lower learning rate, if the config says so and the
+    /// rate has not been lowered too often; else an error.
     fn lower_learning_rate(&mut self, NotFinite { step, what }: NotFinite) -> Result<()> {
         let (epoch, steps) = (self.state.epoch, self.steps);
         let place = format!("epoch {epoch}, step {step} of {steps}: {what}");
@@ -297,7 +299,7 @@ impl Training<'_> {
         self.use_learning_rate();
         self.bar.say(&format!("{place}; back to the start of epoch {epoch} with lr = {lr}"));
         self.bar.go_to(epoch, self.steps_taken());
-        // Those of later steps have led here.
+        // Checkpoints of later steps have led here.
         self.checkpoints.clear()?;
         self.save();
         Ok(())
@@ -312,11 +314,11 @@ impl Training<'_> {
     }
 }
 
-/// What may help where a loss is no number.
+/// What may help if a loss is not a number.
 pub(crate) const HELP: &str =
     "A lower lr, other weights of the losses, or on_nan = \"lower-lr\" may help";
 
-/// The newest checkpoint, for people.
+/// Describes the newest checkpoint.
 pub(crate) fn last_good(checkpoints: &Checkpoints) -> String {
     match checkpoints.newest() {
         Some((path, epoch, step)) => {
@@ -326,7 +328,7 @@ pub(crate) fn last_good(checkpoints: &Checkpoints) -> String {
     }
 }
 
-/// Where a run goes on, for people.
+/// Describes where a run resumes.
 pub(crate) fn resumed(state: &RunState, config: &RunConfig) -> String {
     if state.epoch > config.epochs {
         return "resumed behind the last epoch".into();
@@ -334,7 +336,7 @@ pub(crate) fn resumed(state: &RunState, config: &RunConfig) -> String {
     format!("resumed at epoch {}, step {}", state.epoch, state.step)
 }
 
-/// Takes a resumed run over, and says so where something else computed it before.
+/// Adopts a resumed run, and reports it if something else computed it before.
 pub(crate) fn moved(state: &mut RunState, config: &RunConfig) -> Option<String> {
     let before = state.enter(config)?;
     let here = Part::here(config, 0, 0);
@@ -345,7 +347,7 @@ pub(crate) fn moved(state: &mut RunState, config: &RunConfig) -> Option<String> 
     Some(format!("computed by {before} until here, by {here} from here on{rounding}"))
 }
 
-/// Refuses a state that no run of this config can be in.
+/// Rejects a state that no run of this config can be in.
 pub(crate) fn fits(
     state: &RunState,
     config: &RunConfig,
@@ -379,7 +381,7 @@ pub(crate) fn fits(
     Ok(())
 }
 
-/// Names a tensor in which something is no number.
+/// Names a tensor that contains something that is not a number.
 pub(crate) fn not_finite(tensors: &NamedTensors) -> Result<Option<String>> {
     for (name, tensor) in tensors {
         let finite = match tensor.dtype() {
@@ -394,7 +396,7 @@ pub(crate) fn not_finite(tensors: &NamedTensors) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Refuses a batch that is larger than the training set.
+/// Rejects a batch that is larger than the training set.
 pub(crate) fn check_batches(config: &RunConfig, data: &RunData) -> Result<()> {
     let (batch, there) = (config.batch_size, data.split.train.len());
     ensure!(there >= batch, "batch_size = {batch}: there are only {there} training pictures");
@@ -415,7 +417,7 @@ pub(crate) fn aurocs(
     config.judged().into_iter().map(of).collect()
 }
 
-/// An epoch in a line.
+/// An epoch as one line.
 pub(crate) fn describe(row: &Epoch, config: &RunConfig) -> String {
     let judged = config.judged().into_iter().zip(&row.auroc);
     let aurocs: Vec<String> =

@@ -1,4 +1,4 @@
-//! The real binary, killed and ended at any moment.
+//! The real binary, killed or asked to end at any moment.
 
 #![cfg(unix)]
 
@@ -53,7 +53,7 @@ fn killed_again_and_again_a_sweep_comes_to_the_same_bytes() {
     assert!(report.kills.keys().any(|m| *m > Moment::Starting), "no kill hit a step: {report}");
 }
 
-/// SIGTERM is Ctrl-C: a checkpoint, and the command that goes on.
+/// SIGTERM acts like Ctrl-C: a checkpoint, and the command that resumes.
 #[test]
 fn a_run_that_is_told_to_end_leaves_a_checkpoint_and_says_how_to_go_on() {
     let dir = tempfile::tempdir().unwrap();

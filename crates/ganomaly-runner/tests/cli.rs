@@ -38,7 +38,7 @@ impl Sandbox {
         self
     }
 
-    /// Runs `ganomaly ARGS...` in the folder, never reaching for a download.
+    /// Runs `ganomaly ARGS...` in the folder, and never downloads.
     fn run(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_ganomaly"))
             .args(args)
@@ -56,7 +56,7 @@ impl Sandbox {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The command fails, and its message has every one of the words.
+    /// The command fails, and its message contains every one of the words.
     fn fails(&self, args: &[&str], words: &[&str]) {
         let output = self.run(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -67,7 +67,7 @@ impl Sandbox {
         }
     }
 
-    /// The only run's folder of experiment `name`.
+    /// The folder of the only run of experiment `name`.
     fn run_folder(&self, name: &str) -> PathBuf {
         let runs: Vec<PathBuf> = fs::read_dir(self.path("results").join(name))
             .unwrap()
@@ -117,7 +117,7 @@ fn a_run_leaves_everything_and_scores_pictures() {
     assert_eq!(epochs.lines().count(), 3);
     assert_eq!(fs::read_to_string(run.join("scores.csv")).unwrap().lines().count(), 201);
 
-    // The recorded measures are those of the recorded scores.
+    // The recorded metrics are those of the recorded scores.
     let scores = fs::read_to_string(run.join("scores.csv")).unwrap();
     let mut csv = String::from("score,label\n");
     for line in scores.lines().skip(1) {
@@ -129,7 +129,7 @@ fn a_run_leaves_everything_and_scores_pictures() {
         serde_json::from_str(&sandbox.ok(&["metrics", "scores.csv"])).unwrap();
     assert_eq!(again["auroc"], printed["auroc"]);
 
-    // A picture gets the same score alone as among others, in any format that keeps its pixels.
+    // An image gets the same score alone as among others, in any format that keeps its pixels.
     let picture = image::GrayImage::from_fn(28, 28, |x, y| image::Luma([(x * y % 256) as u8]));
     picture.save(sandbox.path("a.png")).unwrap();
     picture.save(sandbox.path("b.bmp")).unwrap();
@@ -187,7 +187,8 @@ fn a_sweep_makes_tables_and_repeats_nothing() {
     assert!(no_leftovers(&folder));
 }
 
-/// The way of a sweep over a card, on the card's twin: classes of unequal length train in lockstep, and come to the same bytes one by one.
+/// A sweep as on a GPU, on the GPU's twin: classes of unequal length train in lockstep, and result
+/// in the same bytes as one by one.
 #[test]
 fn a_sweep_on_the_cards_twin_is_the_same_in_groups_of_any_size() {
     let sandbox = Sandbox::new();
@@ -266,7 +267,7 @@ fn ctrl_c_ends_cleanly() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    // The first epoch's line says that training is under way.
+    // The first epoch's line shows that training is in progress.
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
     while !lines.next().unwrap().unwrap().contains("epoch 1") {}
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -361,7 +362,7 @@ fn bad_files_are_named() {
     sandbox.write("tiny.toml", TINY).write("results", "a file where the folder should be");
     sandbox.fails(&["train", "tiny.toml"], &["results/tiny", "Not a directory"]);
 
-    // No data and no mirror: what is wanted, where it may lie, how to get it.
+    // No data and no mirror: what is needed, where it may be, how to get it.
     sandbox.write("m.toml", "dataset = \"mnist\"\nabnormal_class = 2\nseed = 0\n");
     sandbox.fails(
         &["train", "m.toml", "--data-dir", "nowhere"],

@@ -1,4 +1,4 @@
-//! Scores beside the published one, by the real binary.
+//! Scores besides the published one, by the real binary.
 
 mod common;
 
@@ -45,7 +45,7 @@ fn further_scores_are_recorded_judged_and_verified() {
 
     let (l2, nearest) = (column(run, "l2_running"), column(run, "z_nn_running"));
     assert!(nearest.iter().all(|distance| *distance > 0.0 && distance.is_finite()));
-    // An image's gradient divides by more than 1, by less than 1 + 2·255.
+    // The image's gradient divides the score by more than 1 and by less than 1 + 2·255.
     for (l2, grad) in l2.iter().zip(column(run, "l2_grad_running")) {
         assert!(grad < *l2 && grad > l2 / 511.0, "{grad} of {l2}");
     }
@@ -61,7 +61,7 @@ fn further_scores_are_recorded_judged_and_verified() {
     let epochs = fs::read_to_string(run.join("epochs.csv")).unwrap();
     assert!(epochs.lines().next().unwrap().contains(",auroc_z_nn,"), "{epochs}");
 
-    // Judged as it is: what was not recorded is named.
+    // Evaluated as it is: what was not recorded is named.
     let text = ok(folder, &["audit", "t.toml"]);
     assert!(text.contains("Not recorded by these runs, and so not judged: batch-sequential, single, best-by-validation."), "{text}");
     assert!(!folder.join("results/t-audit").exists());
@@ -73,7 +73,7 @@ fn further_scores_are_recorded_judged_and_verified() {
     }
     ok(folder, &["verify", "results"]);
 
-    // The same bytes by one thread.
+    // The same bytes with one thread.
     ok(folder, &["sweep", "t.toml", "--threads", "1", "--results", "one"]);
     assert!(
         timeless(&folder.join("one/t")).iter().all(|(path, bytes)| {

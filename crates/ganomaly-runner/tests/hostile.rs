@@ -1,4 +1,5 @@
-//! Pictures, configs and results folders that a stranger made, given to the real binary in little memory.
+//! Images, configs and results folders from a stranger, given to the real binary with limited
+//! memory.
 
 #![cfg(unix)]
 
@@ -27,7 +28,7 @@ fn write_model(path: &Path, config: &str) {
     fs::write(path, to_safetensors(&state, Some(metadata)).unwrap()).unwrap();
 }
 
-/// `ganomaly score`, with so much address space.
+/// `ganomaly score` with limited address space.
 fn score(dir: &Path, pictures: &[OsString]) -> Output {
     Command::new("sh")
         .arg("-c")
@@ -59,7 +60,7 @@ fn jpeg(width: u16, height: u16, sampling: &[u8]) -> Vec<u8> {
     [vec![0xff, 0xd8], table, segment(0xc0, &frame), scan, vec![0, 0xff, 0xd9]].concat()
 }
 
-/// A PNG file with this header and nothing behind it but the extra chunks.
+/// A PNG file with this header, followed only by the extra chunks.
 fn png(width: u32, height: u32, extra: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
     let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
@@ -90,7 +91,7 @@ fn bad_pictures_are_errors_that_name_them_and_the_good_are_scored() {
         image::Luma([(x * y % 256) as u8])
     }));
     let whole = encoded(&good, ImageFormat::Png);
-    // 81 MB of black as some kilobytes.
+    // 81 MB of black in a few kilobytes.
     let bomb = encoded(&DynamicImage::new_luma8(9_000, 9_000), ImageFormat::Png);
     let animated = png(2, 2, &[(b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]), (b"IDAT", &[])]);
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
@@ -103,10 +104,10 @@ fn bad_pictures_are_errors_that_name_them_and_the_good_are_scored() {
         ("cmyk.jpg", jpeg(8, 8, &[0x11; 4]), "CMYK; convert it to RGB"),
         ("sampling.jpg", jpeg(24, 520, &[0x11, 0x24, 0x14]), "sampled 2×4"),
         ("animated.png", animated, "it is animated"),
-        ("a.gif", b"GIF89a\x01\0\x01\0\0\0\0;".to_vec(), "no PNG, JPEG or BMP"),
-        ("a.webp", b"RIFF\x1a\0\0\0WEBPVP8L".to_vec(), "no PNG, JPEG or BMP"),
+        ("a.gif", b"GIF89a\x01\0\x01\0\0\0\0;".to_vec(), "not a PNG, JPEG or BMP"),
+        ("a.webp", b"RIFF\x1a\0\0\0WEBPVP8L".to_vec(), "not a PNG, JPEG or BMP"),
         ("text.png", b"not a picture".to_vec(), "whatever its name says"),
-        ("empty.png", vec![], "no PNG, JPEG or BMP"),
+        ("empty.png", vec![], "not a PNG, JPEG or BMP"),
         ("cut.png", whole[..whole.len() / 2].to_vec(), "cut.png: cannot read the picture"),
         ("cut.jpg", jpeg(8, 8, &[0x11])[..80].to_vec(), "before its first scan"),
     ];
@@ -119,7 +120,7 @@ fn bad_pictures_are_errors_that_name_them_and_the_good_are_scored() {
     assert!(Command::new("mkfifo").arg(dir.path().join("pipe.png")).status().unwrap().success());
     symlink("nowhere", dir.path().join("link.png")).unwrap();
     names.extend(["folder.png", "pipe.png", "link.png", "/dev/zero"].map(OsString::from));
-    // A name that moves the cursor, in an error; names that are hard to write, in the table.
+    // A name that moves the cursor, in an error; names that are hard to print, in the table.
     let moving = OsString::from("\x1b[2Jgone\nerror: all.png");
     let lines = OsString::from("two\nlines, \"quoted\".png");
     let bytes = OsStr::from_bytes(b"\xff.jpeg").to_os_string();

@@ -1,5 +1,5 @@
-//! Results are taken for what they are, with the real binary: runs of other data, of another
-//! generation, under another's name or of a changed experiment are never mixed and never destroyed.
+//! Results are taken for what they are, by the real binary: runs of other data, of another
+//! generation, under another name or of a changed experiment are never mixed and never destroyed.
 
 mod common;
 
@@ -27,14 +27,14 @@ impl Sandbox {
         Command::new(GANOMALY).args(args).current_dir(self.0.path()).output().unwrap()
     }
 
-    /// Standard output and errors of a command that works.
+    /// Standard output and errors of a command that succeeds.
     fn ok(&self, args: &[&str]) -> (String, String) {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {}", stderr(&output));
         (stdout(&output), stderr(&output))
     }
 
-    /// The command fails with these words, and changes nothing among the results.
+    /// The command fails with these words, and changes nothing in the results.
     fn refused<S: AsRef<OsStr>>(&self, args: &[S], words: &[&str]) {
         let shown: Vec<_> = args.iter().map(|a| a.as_ref().to_string_lossy()).collect();
         let before = files(&self.path("results"));
@@ -59,7 +59,7 @@ fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Everything below a folder; of what cannot be read, that it is there.
+/// Everything below a folder; for what cannot be read, only that it is there.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -76,7 +76,7 @@ fn tiny(rest: &str) -> String {
     format!("{TINY}{rest}")
 }
 
-/// Pictures in CIFAR-10's format, drawn by a rule.
+/// Images in CIFAR-10's format, drawn by a rule.
 fn cifar(folder: &Path, inverted: bool) {
     fs::create_dir_all(folder).unwrap();
     for (file, count) in [("data_batch_1.bin", 200u32), ("test_batch.bin", 100)] {
@@ -97,7 +97,7 @@ fn a_run_of_other_images_is_never_taken_for_one_of_these() {
     let s = Sandbox::new(&tiny(CIFAR).replace("synthetic", "cifar10"));
     let data = s.path("data");
     cifar(&data, false);
-    // A part of the data set is told, on the terminal and in the tables.
+    // A partial data set is reported, on the terminal and in the tables.
     let part = "not the official set: 200 training and 100 test images";
     let (table, said) = s.ok(&["sweep", "s.toml", "--only", "seed=0", "--data-dir", "data"]);
     assert!(said.contains(part) && table.contains(part), "{said}{table}");
@@ -109,7 +109,7 @@ fn a_run_of_other_images_is_never_taken_for_one_of_these() {
     s.refused(&sweep, &["saw other images of cifar10", "Bring those images back"]);
     let train = ["train", "s.toml", "--only", "seed=0", "--data-dir", "data"];
     s.refused(&train, &["saw other images of cifar10"]);
-    // In a folder of their own they may be; the two in one folder are refused by all that compare.
+    // In their own folder they are allowed; all comparing commands reject both in one folder.
     s.ok(&["sweep", "s.toml", "--only", "seed=1", "--data-dir", "data", "--results", "others"]);
     let other = runs(&s.path("others/s")).remove(0);
     copy(&other, &s.path("results/s").join(other.file_name().unwrap()));
@@ -133,8 +133,8 @@ fn a_run_of_other_images_is_never_taken_for_one_of_these() {
     assert!(s.ok(&["status", "s.toml"]).0.contains("1 done, 0 running, 0 failed, 1 missing"));
 }
 
-/// As a folder was before generations were counted: names with eight digits, and nothing of them in
-/// plan and records.
+/// Makes a folder look as before generations were counted: names with eight digits, and no
+/// generation in plan and records.
 fn make_older(folder: &Path) {
     let without = |path: &Path| {
         let text = fs::read_to_string(path).unwrap();
@@ -177,7 +177,8 @@ fn a_folder_of_an_older_generation_is_told_and_left_alone() {
     assert!(s.ok(&["status"]).0.contains(words[0]));
     let (verified, _) = s.ok(&["verify", "results/s"]);
     assert!(verified.contains(words[0]) && verified.contains("2 runs"), "{verified}");
-    // By another name the new ones have a place; without a plan the folder's older runs are no plan.
+    // The new runs have a place under another name; without a plan, the folder's older runs do not
+    // make one.
     s.ok(&["sweep", "s.toml", "--name", "new"]);
     assert_eq!((s.runs("new").len(), s.runs("s").len()), (2, 2));
     fs::remove_file(folder.join("plan.toml")).unwrap();
@@ -213,11 +214,11 @@ fn a_changed_experiment_has_a_folder_and_tables_of_its_own() {
         let (verified, _) = s.ok(&["verify", &format!("results/{folder}")]);
         assert!(verified.contains("all is as it was"), "{verified}");
     }
-    // What changes nothing is the same experiment; a name can be asked for.
+    // A setting that changes nothing gives the same experiment; a name can be requested.
     assert!(s.ok(&["sweep", "s.toml", "--set", "w_con=50"]).1.contains("2 were there"));
     s.ok(&["sweep", "s.toml", "--set", "w_con=10", "--name", "mine"]);
     assert_eq!(s.runs("mine").len(), 2);
-    // An interrupted one leaves the plain one's report alone.
+    // An interrupted one leaves the plain experiment's report alone.
     s.ok(&["report", "s"]);
     // A part of it is done with --only, in its own folder.
     let (_, said) = s.ok(&["train", "s.toml", "--only", "abnormal_class=1"]);
@@ -264,7 +265,7 @@ fn a_run_is_done_when_its_config_says_so() {
     assert!(
         s.ok(&["status", "s.toml"]).0.contains("1 done, 0 running, 0 failed, 0 missing, 1 blocked")
     );
-    // An empty folder, a file and a link to nothing are not runs either.
+    // An empty folder, a file and a dangling link are not runs either.
     fs::remove_dir_all(&both[1]).unwrap();
     let places: [&dyn Fn(); 3] = [
         &|| fs::create_dir(&both[1]).unwrap(),
@@ -311,7 +312,8 @@ fn slips_of_the_pen_are_errors() {
     s.refused(&["score", "results", &picture], &["not a run's folder"]);
 }
 
-/// A fresh clone has a run's small records alone: everything that can be computed from them is.
+/// A fresh clone has only a run's small records: everything that can be computed from them is
+/// there.
 #[test]
 fn what_is_not_here_is_told_apart_from_what_is_wrong() {
     let s = Sandbox::new(&tiny("\nseed = 0\n[sweep]\nabnormal_class = [0, 1]\n"));
@@ -337,7 +339,7 @@ fn what_is_not_here_is_told_apart_from_what_is_wrong() {
     assert!(said.contains("2 of the runs that were there are records"), "{said}");
     s.refused(&["report", "s"], &["not here; of this run the records are kept alone"]);
     let run = s.runs("s").remove(0);
-    // A number of a record, a record, and one of the large files alone.
+    // A number in a record, a record, and only one of the large files.
     let original = fs::read(run.join("metrics.json")).unwrap();
     let metrics =
         String::from_utf8(original.clone()).unwrap().replacen("\"auroc\": 0.", "\"auroc\": 0.1", 1);

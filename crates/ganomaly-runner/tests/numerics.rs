@@ -1,7 +1,7 @@
 //! The bytes of small runs, pinned: they move only when the numerics' generation is raised.
 //!
 //! Pinned on x86-64 Linux with glibc 2.36 and gcc 12. A C library or compiler that rounds `exp`
-//! otherwise would move them as well; then, too, results are those of another generation.
+//! differently would also change them; then too, the results are those of another generation.
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 
@@ -25,7 +25,7 @@ use std::time::Duration;
 #[path = "../../../tests/skip.rs"]
 mod skip;
 
-/// Two networks that have every kind of layer, loss, statistics and split between them.
+/// Two networks that together have every kind of layer, loss, statistics and split.
 const RUNS: [&str; 2] = [
     r#"
 dataset = "synthetic"
@@ -62,10 +62,10 @@ seed = 11
 "#,
 ];
 
-/// The best kernels that the processor has, those in use, and the first digits of the SHA-256 of
-/// both runs' weights and scores. The general matrix product is always the processor's best, so
-/// that the same kernels round otherwise on processors of another kind. Those with AVX-512 are not
-/// pinned yet: the test prints what belongs here.
+/// The CPU's best kernels, those in use, and the first digits of the SHA-256 of both runs' weights
+/// and scores. The general matrix product always uses the CPU's best, so the same kernels round
+/// differently on other kinds of CPU. AVX-512 kernels are not pinned yet: the test prints what
+/// belongs here.
 const PINNED: &[(&str, &str, &str)] = &[
     ("AVX2", "AVX2", "a4fc9b476d7ef8bc"),
     ("AVX2", "portable", "73f2f4f0bf902b1c"),
@@ -89,7 +89,7 @@ fn outcome(config: &RunConfig, folder: &Path) -> Outcome {
     done.into_iter().next().unwrap().unwrap()
 }
 
-/// Of every bit of the weights and scores, and of the validation error.
+/// Digest of every bit of the weights, the scores and the validation error.
 fn digest(device: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut hash = Sha256::new();
@@ -111,7 +111,7 @@ fn digest(device: &str) -> String {
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// One test, as the level of the kernels is the process's.
+/// One test, as the level of the kernels is set per process.
 #[test]
 fn results_move_only_with_the_generation() {
     let processor = best().to_string();
@@ -174,7 +174,7 @@ fn resumed_with_other_kernels() {
     assert!(found.notes.iter().any(|note| note.contains("kernels of several kinds")));
 }
 
-/// Keeps what is said; may cancel after the first step.
+/// Keeps all messages; may cancel after the first step.
 #[derive(Clone, Default)]
 struct Lines {
     said: Arc<Mutex<Vec<String>>>,

@@ -1,5 +1,5 @@
-//! Against the published implementation's traces: the small one in `golden/`, and larger ones where
-//! `GANOMALY_SHARED` names their folder. `tools/golden/` says how they are made.
+//! Checks against the published implementation's traces: the small one in `golden/`, and larger
+//! ones if `GANOMALY_SHARED` names their folder. `tools/golden/` explains how they are made.
 
 #[path = "../../../tests/skip.rs"]
 mod skip;
@@ -8,7 +8,7 @@ use ganomaly_runner::config::DeviceName;
 use ganomaly_runner::parity::check_trace;
 use std::path::{Path, PathBuf};
 
-/// The small trace, without its endings.
+/// The small trace, without file extensions.
 fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny")
 }
@@ -46,7 +46,7 @@ fn every_trace_is_matched_by_the_kernels_for_cards() {
     }
 }
 
-/// A check that cannot fail is none: each kind of damage to a trace must be found.
+/// A check that cannot fail is useless: each kind of damage to a trace must be found.
 #[test]
 fn a_changed_trace_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -67,7 +67,7 @@ fn a_changed_trace_is_refused() {
         ("\"w_enc\": 1", "\"w_enc\": 1.01"),
         ("\"beta1\": 0.5", "\"beta1\": 0.501"),
         ("\"lr\": 0.0002", "\"lr\": 0.000201"),
-        // The second step's discriminator loss, off by 3e-4 of itself.
+        // The second step's discriminator loss, off by a relative 3e-4.
         ("0.7751677180875831", "0.7754"),
     ] {
         assert!(text.contains(from), "{from}");

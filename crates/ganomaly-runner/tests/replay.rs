@@ -1,5 +1,5 @@
-//! The fuzz targets' corpus, and inputs made of it at random but the same every time, through every reader. The long search is
-//! `fuzz/run`; this is what stays checked by `cargo test`.
+//! Runs the fuzz targets' corpus, and mutations of it that are random but the same every time,
+//! through every reader. The long search is `fuzz/run`; this part runs with `cargo test`.
 
 #[path = "../../../fuzz/src/lib.rs"]
 mod targets;
@@ -11,7 +11,7 @@ use targets::{TARGETS, Target};
 /// Mutated inputs for each file of a corpus.
 const MUTANTS: usize = 100;
 
-/// A small generator of numbers (xorshift), seeded by the test.
+/// A small random number generator (xorshift), seeded by the test.
 struct Random(u64);
 
 impl Random {
@@ -22,7 +22,7 @@ impl Random {
         (self.0 % n.max(1) as u64) as usize
     }
 
-    /// A few bytes changed, doubled, taken out or put at an extreme.
+    /// Changes, doubles, removes or sets to an extreme a few bytes.
     fn mutate(&mut self, input: &[u8]) -> Vec<u8> {
         let mut bytes = input.to_vec();
         for _ in 0..=self.below(4) {
@@ -65,7 +65,7 @@ fn no_input_makes_a_reader_panic_or_take_more_memory_than_it_may() {
     for target in &TARGETS {
         assert!(replay(target) >= 4, "{}: its corpus is not there", target.name);
     }
-    // All of them one after another; fuzz/run measures each input alone.
+    // All of them in sequence; fuzz/run measures each input alone.
     #[cfg(target_os = "linux")]
     {
         let status = fs::read_to_string("/proc/self/status").unwrap();

@@ -24,7 +24,7 @@ seed = [0, 1]
 struct Sandbox(tempfile::TempDir);
 
 impl Sandbox {
-    /// With one experiment, swept.
+    /// With one experiment, already swept.
     fn new(settings: &[&str]) -> Self {
         let sandbox = Self(tempfile::tempdir().unwrap());
         fs::write(sandbox.path("tiny.toml"), TINY).unwrap();
@@ -96,7 +96,7 @@ fn what_cannot_be_reported_is_named() {
     let sandbox = Sandbox::new(&["--set", "w_con=[5,50]"]);
     fs::create_dir(sandbox.path("empty")).unwrap();
     sandbox.fails(&["report", "--results", "empty"], &["empty", "no experiment"]);
-    sandbox.fails(&["report", "absent"], &["absent", "neither a plan nor a run is there"]);
+    sandbox.fails(&["report", "absent"], &["results/absent: no such folder"]);
     sandbox.fails(
         &["report", "--compare", "tiny", "tiny"],
         &["--compare tiny", "two runs of class cross and seed 0; they differ in w_con"],
@@ -105,7 +105,7 @@ fn what_cannot_be_reported_is_named() {
     fails("tiny:w_con=7", &["has w_con = 7; the runs have 5.0, 50.0"]);
     fails("tiny:w_con=5,x", &["\"x\" is not a setting: write KEY=VALUE"]);
     fails("tiny:sed=0", &["\"sed\": there is no such setting", "seed (0, 1)"]);
-    // What the command compare refuses, the page refuses too.
+    // What the compare command rejects, the page also rejects.
     let limited = ["--set", "test_limit=100", "--name", "tiny", "--results", "other"];
     sandbox.ok(&[&["sweep", "tiny.toml"][..], &limited].concat());
     sandbox.fails(

@@ -1,4 +1,5 @@
-//! Runs that are interrupted and go on, in this process: they end in the same bits as runs that are not.
+//! Runs that are interrupted and resumed in this process: they end in the same bits as
+//! uninterrupted runs.
 
 #[path = "../../../tests/skip.rs"]
 mod skip;
@@ -50,7 +51,7 @@ fn config(set: &[&str]) -> RunConfig {
     configs(set).remove(0)
 }
 
-/// Sets a cancel after so many steps, or when a word is said; keeps what is said.
+/// Sets a cancel after some steps, or when a message contains a word; keeps all messages.
 #[derive(Clone, Default)]
 struct Interrupter {
     after: u64,
@@ -95,7 +96,7 @@ impl Interrupter {
     }
 }
 
-/// Every number of an outcome but times, as bits.
+/// Every number of an outcome except times, as bits.
 fn fingerprint(outcome: &Outcome) -> Vec<(String, Vec<u64>)> {
     let bits = |numbers: &[f64]| numbers.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     let mut all = Vec::new();
@@ -187,7 +188,7 @@ fn a_run_that_is_interrupted_after_any_step_ends_the_same() {
         let bench = Bench::new();
         let by = Interrupter::after(step);
         interrupted(bench.train(&config, Every::default(), &by));
-        // After an epoch's last step it is the scoring that is interrupted.
+        // After an epoch's last step, scoring is what gets interrupted.
         let (epoch, of_epoch) = ((step - 1) / 4 + 1, (step - 1) % 4 + 1);
         let expected = format!("epoch{epoch}-step{of_epoch}.safetensors");
         assert_eq!(names(&bench.folder(&config)), [expected]);
@@ -239,7 +240,7 @@ fn checkpoints_come_after_so_many_steps_or_so_much_time() {
     for (every, expected) in [
         (every(5), vec!["epoch2-step1.safetensors", "epoch3-step2.safetensors"]),
         (every(100), vec![]),
-        // So short a time is over after every step.
+        // Such a short time has passed after every step.
         (
             Every { steps: 0, time: Duration::from_nanos(1) },
             vec!["epoch3-step4.safetensors", "epoch4-step0.safetensors"],
@@ -419,7 +420,7 @@ fn a_run_may_go_on_with_a_lower_learning_rate_and_says_so() {
     assert!(error.contains("with lr lowered 3 times"), "{error}");
 }
 
-/// What groups on a card's twin result in, by run; none where there is no C compiler.
+/// The results of groups on a GPU's twin, by run; none if there is no C compiler.
 fn lockstep(
     bench: &Bench,
     configs: &[RunConfig],
@@ -468,7 +469,7 @@ fn groups_go_on_at_their_epochs_and_each_run_ends_the_same() {
             same(&outcome.unwrap(), whole, what);
         }
     };
-    // Amid its first epoch (noticed between training and scoring), and between the first two.
+    // During its first epoch (noticed between training and scoring), and between the first two.
     for by in [Interrupter::after(2), Interrupter { at_word: "epoch 1:", ..Interrupter::default() }]
     {
         let bench = Bench::new();
@@ -482,7 +483,7 @@ fn groups_go_on_at_their_epochs_and_each_run_ends_the_same() {
         check(&bench, &again, "a group that was interrupted");
         assert!(again.said().contains("resumed at epoch"), "{}", again.said());
     }
-    // One run is an epoch behind; the others have a checkpoint there too, and go back to it.
+    // One run is an epoch behind; the others also have a checkpoint there, and go back to it.
     let newest = "epoch4-step0.safetensors";
     let bench = Bench::new();
     check(&bench, &Interrupter::default(), "with checkpoints");
@@ -526,7 +527,7 @@ fn on_a_card_a_loss_that_is_no_number_ends_its_run_and_no_other() {
     same(&fine.unwrap(), whole[0].as_ref().unwrap(), "the other run");
 }
 
-/// Another process has the run then: it must neither be trained nor written any further here.
+/// Another process then has the run: here it must neither be trained nor written any further.
 #[test]
 fn a_group_goes_on_without_a_run_whose_claim_is_lost() {
     let configs = configs(&["device=\"twin\"", "abnormal_class=[0,1]"]);

@@ -1,4 +1,4 @@
-//! Many runs in one process: its memory and its open files stay as they are.
+//! Many runs in one process: its memory and its open files do not grow.
 
 #![cfg(target_os = "linux")]
 
@@ -9,13 +9,14 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// By how much the last third's mean memory may exceed the middle third's, in KiB: what the allocator and the system's caches take and
-/// give back. A leak of one run's weights alone would be more.
+/// By how much the last third's mean memory may exceed the middle third's, in KiB: what the
+/// allocator and the system's caches take and give back. A leak of just one run's weights would be
+/// more.
 const TOLERANCE_KIB: f64 = 1024.0;
 
 #[test]
 fn memory_and_open_files_stay_flat() {
-    // All eight kinds of drawings, so many seeds.
+    // Each of the eight kinds of drawings, with this many seeds.
     let seeds: usize = if slow() { 40 } else { 8 };
     let sandbox = tempfile::tempdir().unwrap();
     let all: Vec<String> = (0..seeds).map(|s| s.to_string()).collect();

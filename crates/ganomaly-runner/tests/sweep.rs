@@ -70,7 +70,7 @@ impl Sandbox {
         }
     }
 
-    /// Starts a process whose errors go into a file of that name.
+    /// Starts a process whose standard error goes into a file with that name.
     fn spawn(&self, log: &str, args: &[&str]) -> Child {
         let log = fs::File::create(self.path(log)).unwrap();
         self.command(args).arg("-v").stdout(Stdio::null()).stderr(log).spawn().unwrap()
@@ -80,7 +80,7 @@ impl Sandbox {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// The finished runs of an experiment's folder, each with the time when its record was written.
+    /// The finished runs in an experiment's folder, each with the time when its record was written.
     fn done(&self, folder: &str) -> BTreeMap<String, std::time::SystemTime> {
         let entries = fs::read_dir(self.path(folder)).into_iter().flatten();
         let record = |e: fs::DirEntry| {
@@ -119,7 +119,7 @@ fn hidden(folder: &Path, inside: &str) -> Vec<String> {
     names
 }
 
-/// The runs that a process began to train, by what it said.
+/// The runs that a process began to train, according to its output.
 fn begun(log: &str) -> Vec<&str> {
     log.lines()
         .filter(|l| l.ends_with("training steps"))
@@ -181,7 +181,8 @@ fn a_sweep_stopped_killed_and_shared_is_as_one_undisturbed() {
     }
     assert!(seen_running, "status should have seen a run under way");
 
-    // Each run exactly once: none that was there has been written again, and each of the others was begun by one process.
+    // Each run exactly once: none that was there has been written again, and each of the others was
+    // begun by one process.
     let done = sandbox.done("results/s");
     assert_eq!(done.len(), 24);
     for there in [&after_interrupt, &after_kill] {
@@ -199,7 +200,7 @@ fn a_sweep_stopped_killed_and_shared_is_as_one_undisturbed() {
     assert!(plan("results") == plan("calm"));
 }
 
-/// A process that is held up for long loses its run to another, notices, and both end well.
+/// A process that is held up for long loses its run to another, notices, and both end normally.
 #[test]
 fn a_process_held_up_loses_its_run() {
     let sandbox = Sandbox::new(&MANY.replace("epochs = 6", "epochs = 60"));
@@ -221,7 +222,7 @@ fn a_process_held_up_loses_its_run() {
     assert!(hidden(&sandbox.path("results/s"), "").is_empty());
 }
 
-/// Two runs of a second.
+/// Two runs of a second each.
 fn small() -> Sandbox {
     Sandbox::new(
         &MANY
@@ -253,7 +254,7 @@ fn a_run_that_others_are_at_is_waited_for_until_they_are_gone() {
     assert!(hidden(&sandbox.path("results/s"), ".claims").is_empty());
 }
 
-/// On the processor, and in a group on a card's twin.
+/// On the CPU, and in a group on a GPU's twin.
 #[test]
 fn a_claim_that_cannot_be_read_fails_its_run_and_no_other() {
     for device in ["device=cpu", "device=twin"] {
@@ -291,7 +292,7 @@ fn failures_are_kept_shown_and_tried_again() {
     let (text, _) = sandbox.ok(&[&sweep[..], &["--dry-run"]].concat());
     assert!(text.contains("would be tried again, after: epoch 1"), "{text}");
 
-    // Who fails now and succeeds later is forgotten.
+    // A failure is forgotten once the run succeeds.
     let failed = sandbox.path("results/s/.failed");
     let (plan, _) =
         sandbox.ok(&["sweep", "s.toml", "--dry-run", "--only", "seed=1,abnormal_class=0"]);
@@ -313,7 +314,7 @@ fn parts_of_a_plan_and_tables_from_the_results_alone() {
         "{plan}"
     );
     assert!(!sandbox.path("results").exists());
-    sandbox.fails(&["status"], &["results: no results are there"]);
+    sandbox.fails(&["status"], &["results: no results yet"]);
     sandbox.fails(
         &["sweep", "s.toml", "--only", "w_con=1"],
         &["--only", "none of the 4 runs has w_con = 1; the runs have 50.0"],
@@ -328,7 +329,7 @@ fn parts_of_a_plan_and_tables_from_the_results_alone() {
     sandbox.ok(&["sweep", "s.toml"]);
     let tables = sandbox.tables("results/s");
 
-    // Runs of another config stay, and are told apart.
+    // Runs of another config stay, and are distinguished.
     let changed = ["s.toml", "--set", "w_con=10", "--only", "seed=0,abnormal_class=0"];
     sandbox.ok(&[&["train"], &changed[..], &["--name", "s"]].concat());
     for file in TABLES {
@@ -352,12 +353,12 @@ fn parts_of_a_plan_and_tables_from_the_results_alone() {
         "{status}"
     );
 
-    // Without its plan, a folder is what its runs are.
+    // Without its plan, a folder is described by its runs.
     fs::remove_file(sandbox.path("results/s/plan.toml")).unwrap();
     let (table, log) = sandbox.ok(&["collect", "results/s"]);
     assert!(log.contains("the plan is that of what is there and has 5"), "{log}");
     assert!(table.contains("w_con = 10.0") && table.contains("w_con = 50.0"), "{table}");
     sandbox.fails(&["collect", "results/none"], &["results/none: no such folder"]);
     fs::create_dir(sandbox.path("results/empty")).unwrap();
-    sandbox.fails(&["collect", "results/empty"], &["neither a plan nor a run is there"]);
+    sandbox.fails(&["collect", "results/empty"], &["no plan.toml and no finished run in it"]);
 }

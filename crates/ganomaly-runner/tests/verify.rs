@@ -1,4 +1,4 @@
-//! `ganomaly verify` finds whatever was changed in results, with the real binary.
+//! `ganomaly verify` finds every change in results, with the real binary.
 
 mod common;
 
@@ -19,7 +19,7 @@ abnormal_class = [0, 1]
 seed = [0, 1]
 "#;
 
-/// Results that are well, to be spoilt in copies.
+/// Good results, to be corrupted in copies.
 struct Results {
     sandbox: tempfile::TempDir,
     copies: std::cell::Cell<usize>,
@@ -47,7 +47,7 @@ impl Results {
         self.sandbox.path().join("results/s")
     }
 
-    /// Spoils a copy, and expects these words in lines of their own.
+    /// Corrupts a copy, and expects each of these words on its own line.
     fn spoilt(&self, what: &str, spoil: impl FnOnce(&Path), expected: &[&str]) -> String {
         self.copies.set(self.copies.get() + 1);
         let folder = self.sandbox.path().join(format!("{}/s", self.copies.get()));
@@ -86,7 +86,7 @@ fn last_digit(path: &Path, line: usize) -> usize {
     text.lines().take(line).map(|line| line.len() + 1).sum::<usize>() - 2
 }
 
-/// The checksums of what is there now: what a careful forger would do.
+/// Updates the checksums to what is there now: what a careful forger would do.
 fn forge_checksums(run: &Path) {
     let text = fs::read_to_string(run.join("SHA256SUMS")).unwrap();
     let sum = |line: &str| {
@@ -193,7 +193,7 @@ fn whatever_is_changed_is_found() {
             &[&format!("{table}: line & expected & found")],
         );
     }
-    for table in ["audit.json", "audit.csv", "audit.md", "plots/audit.svg"] {
+    for table in ["audit.json", "audit.csv", "audit.md", "plots/audit.svg", "plots/summary.svg"] {
         results.spoilt(
             table,
             |f| {
@@ -328,7 +328,7 @@ fn a_single_run_all_results_and_what_is_neither() {
     forge_checksums(metrics.parent().unwrap());
     let output = verify(&results.well());
     assert!(!output.status.success() && stdout(&output).contains("metrics.json: by scores.csv"));
-    // A single run, a folder of experiments, and what is neither.
+    // A single run, a folder of experiments, and something that is neither.
     let one = verify(&runs(&results.well())[1]);
     assert!(one.status.success() && stdout(&one).contains("1 runs"), "{}", stdout(&one));
     let all = verify(results.well().parent().unwrap());

@@ -81,7 +81,8 @@ impl Sandbox {
     }
 }
 
-/// Settings that a config leaves out do not change its run's name: results that are there stay found.
+/// Settings that a config leaves out do not change its run's name: existing results are still
+/// found.
 #[test]
 fn names_of_runs_are_what_they_were() {
     let quick = include_str!("../../../experiments/quick.toml");
@@ -166,7 +167,7 @@ fn an_audit_judges_every_protocol_on_the_same_weights() {
     aurocs.dedup();
     assert_eq!(aurocs.len(), 4, "the modes score differently");
 
-    // A tenth of the training pictures is held out, and every epoch's scores are kept.
+    // A tenth of the training images is held out, and every epoch's scores are kept.
     let run = &sandbox.runs("tiny-audit")[0];
     let metrics = ganomaly_runner::record::read_metrics(run).unwrap();
     assert_eq!(metrics.train_pictures, 256 - 25);
@@ -174,7 +175,7 @@ fn an_audit_judges_every_protocol_on_the_same_weights() {
     let scores = ganomaly_runner::epoch_scores::EpochScores::read(run).unwrap();
     assert_eq!((scores.anomalous.len(), scores.validation_con.unwrap().len()), (200, 3));
 
-    // Nothing is trained twice, and the files come out the same, with any number of threads.
+    // Nothing is trained twice, and the files are the same with any number of threads.
     let again = Command::new(env!("CARGO_BIN_EXE_ganomaly"))
         .args(["audit", "tiny.toml"])
         .env("RAYON_NUM_THREADS", "1")
@@ -212,7 +213,7 @@ fn an_audit_judges_every_protocol_on_the_same_weights() {
     );
 }
 
-/// What a card's twin keeps for an audit is what the processor keeps.
+/// What a GPU's twin keeps for an audit is the same as on the CPU.
 #[test]
 fn runs_in_lockstep_keep_the_same_for_an_audit() {
     let tiny = TINY.replace("epochs = 3", "epochs = 1");
@@ -282,7 +283,7 @@ fn weightings_are_compared_with_the_papers() {
     for plot in ["w_adv-w_con.svg", "w_adv-w_enc.svg", "w_enc-w_con.svg", "ternary.svg"] {
         assert!(sandbox.read(&format!("results/lhs/plots/{plot}")).contains("AUROC"), "{plot}");
     }
-    // Started again, the same from the store alone.
+    // Started again, it gives the same from the store alone.
     assert_eq!(sandbox.ok(&["weights", "--config", "lhs.toml"]), text);
 
     let text = sandbox.ok(&["weights", "--config", "grid.toml"]);
@@ -336,7 +337,7 @@ fn comparisons_are_paired_or_refused() {
         sandbox.ok(&["compare", "results/a", "w_con=5", "w_con=50", "--only", "seed=0", "--json"]);
     assert_eq!(serde_json::from_str::<Comparison>(&json).unwrap().pairs.len(), 2);
 
-    // Two folders; by class number as by name.
+    // Two folders; by class number and by name.
     sandbox.ok(&["sweep", "b.toml", "--set", "lr=1e-3", "--set", "seed=0", "--name", "b"]);
     let only = ["--only", "w_con=50,seed=0,abnormal_class=1"];
     let text = sandbox.ok(&[&["compare", "results/a", "results/b"][..], &only[..]].concat());
@@ -360,10 +361,7 @@ fn comparisons_are_paired_or_refused() {
         &["\"w_cno\": there is no such setting; the runs differ in", "w_con (5.0, 50.0)"],
     );
     sandbox.fails(&["compare", "results/a", "w_con", "w_con=7"], &["each is KEY=VALUE"]);
-    sandbox.fails(
-        &["compare", "results/gone", "results/b"],
-        &["results/gone: neither a plan nor a run is there"],
-    );
+    sandbox.fails(&["compare", "results/gone", "results/b"], &["results/gone: no such folder"]);
     let limited = ["--set", "test_limit=100", "--name", "b", "--results", "other"];
     sandbox.ok(&[&["sweep", "b.toml"][..], &limited].concat());
     sandbox.fails(
@@ -378,7 +376,7 @@ fn event_files_lie_in_the_runs() {
     let sandbox = Sandbox::with(&[("t.toml", &short)]);
     sandbox.ok(&["sweep", "t.toml", "--set", "seed=0", "--name", "t"]);
     assert!(sandbox.runs("t").iter().all(|run| !run.join("tensorboard").exists()));
-    // Runs that are there already get theirs too, and are not trained again for it.
+    // Runs that are already there also get theirs, without training again.
     let again = ["--set", "seed=0", "--name", "t", "--tensorboard"];
     let output = sandbox.run(&[&["sweep", "t.toml"][..], &again].concat());
     assert!(String::from_utf8_lossy(&output.stderr).contains("0 runs done now, 2 were there"));
@@ -390,7 +388,7 @@ fn event_files_lie_in_the_runs() {
             files[0].file_name().unwrap().to_string_lossy().starts_with("events.out.tfevents.")
         );
         let bytes = fs::read(&files[0]).unwrap();
-        // Three records, one behind the other: the version, and an event an epoch.
+        // Three records in sequence: the version, and one event per epoch.
         let (mut at, mut records) = (0, 0);
         while at < bytes.len() {
             let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());

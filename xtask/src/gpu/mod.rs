@@ -1,4 +1,5 @@
-//! `cargo xtask gpu`: building for cards, and an archive for machines that have a card but neither Rust nor a network.
+//! `cargo xtask gpu`: builds for GPUs, and packs an archive for machines with a GPU but without
+//! Rust or a network.
 
 use crate::ganomaly::{executables, root};
 use crate::print;
@@ -8,11 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// What checks and measures on such a machine.
+/// The script that checks and measures on such a machine.
 const RUN: &str = include_str!("run.sh");
-/// NVIDIA's run-time compiler as a wheel: the driver must know CUDA 13.0 or later.
+/// NVIDIA's run-time compiler as a wheel: the driver must support CUDA 13.0 or later.
 const WHEEL: &str = "cuda-toolkit[nvrtc]==13.0.2";
-/// Larger traces of the published code that parity is checked on, where there are some.
+/// Larger traces of the published code for the parity check, if there are any.
 const TRACES: [&str; 3] = ["mnist32", "mnist32_warm", "rgb64_extra1"];
 
 #[derive(Debug, clap::Args)]
@@ -23,9 +24,10 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Job {
-    /// Build ganomaly for cards; where the run-time compiler is missing, fetch it as a wheel and have it try the kernels.
+    /// Build ganomaly for GPUs; if the run-time compiler is missing, fetch it as a wheel and try it
+    /// on the kernels.
     Build,
-    /// Make one archive of programs, experiments, data and run.sh for a machine with a card.
+    /// Make one archive of programs, experiments, data and run.sh for a machine with a GPU.
     Pack(Pack),
 }
 
@@ -34,16 +36,17 @@ struct Pack {
     /// Where the folder and the archive go.
     #[arg(long, default_value = "target/gpu")]
     out: PathBuf,
-    /// The data folder; what it has of MNIST and CIFAR-10 is packed.
+    /// The data folder; its MNIST and CIFAR-10 files are packed.
     #[arg(long)]
     data_dir: Option<PathBuf>,
     /// Data sets to pack.
     #[arg(long, value_delimiter = ',', default_value = "mnist")]
     data: Vec<String>,
-    /// A folder of traces of the published code, for parity; else golden/ in GANOMALY_SHARED, where that is set.
+    /// A folder of traces of the published code, for parity; default: golden/ in GANOMALY_SHARED,
+    /// if set.
     #[arg(long)]
     golden: Option<PathBuf>,
-    /// Cut the archive into parts of so many MiB.
+    /// Split the archive into parts of this many MiB.
     #[arg(long)]
     part_mib: Option<usize>,
 }
@@ -75,12 +78,13 @@ fn build() -> Result<ExitCode> {
     } else {
         print::out(seen.trim_end());
     }
-    // A card may be missing where one builds; a compiler that refuses the kernels is an error anywhere.
+    // The build machine may lack a GPU; a compiler that rejects the kernels is always an error.
     let refused = seen.lines().any(|line| line.starts_with("MISSING compiler"));
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The folder of the run-time compiler's library, from a wheel in a virtual environment below target/.
+/// The folder of the run-time compiler's library, from a wheel in a virtual environment below
+/// target/.
 fn nvrtc() -> Result<PathBuf> {
     let venv = root()?.join("target/nvrtc");
     if library_below(&venv).is_none() {
@@ -106,7 +110,7 @@ fn library_below(folder: &Path) -> Option<PathBuf> {
         if entry.file_name().to_string_lossy().starts_with("libnvrtc.so") {
             return Some(folder.to_path_buf());
         }
-        // Links lead out of it (lib64), and round in circles.
+        // Links lead out of it (lib64), and in circles.
         if entry.file_type().is_ok_and(|kind| kind.is_dir())
             && let Some(found) = library_below(&path)
         {
@@ -135,7 +139,7 @@ fn pack(args: &Pack) -> Result<ExitCode> {
         ["--features", "cuda", "--test", "layers", "--test", "program", "--test", "group"];
     for built in executables(&[&tests[..], &features].concat())? {
         let name = built.file_name().context("a test without a name")?.to_string_lossy();
-        // cargo puts a hash behind the name.
+        // Cargo appends a hash to the name.
         let name = name.split('-').next().unwrap_or_default();
         program(&built, &folder.join("tests").join(name))?;
     }
@@ -181,10 +185,10 @@ fn archive(out: &Path, part_mib: Option<usize>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Copies a program without what only a debugger reads.
+/// Copies a program without its debug information.
 fn program(from: &Path, to: &Path) -> Result<()> {
     copy(from, to)?;
-    // Where there is no strip, the archive is larger.
+    // Without `strip`, the archive is larger.
     let _ = Command::new("strip").arg(to).status();
     executable(to)
 }

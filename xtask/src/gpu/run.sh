@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks and measures on a machine with a card: no Rust, no network. `run.sh` alone lists the jobs; what they write goes to $OUT, else out/ beside this script.
+# Checks and measures on a machine with a GPU: no Rust, no network. `run.sh` alone lists the jobs;
+# their output goes to $OUT, else out/ beside this script.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-$here/out}
@@ -42,7 +43,8 @@ scores() { (cd "$1" && find . -name 'scores*.csv' -exec sha256sum {} + | sort -k
 
 check() { ganomaly cards; }
 tests() {
-    # The tests' own card is the first, and without it they skip it. The processor's side is skipped where there is no C compiler.
+    # The tests use the first GPU, and without it they are skipped. The CPU's side is skipped if
+    # there is no C compiler.
     { ganomaly cards || true; } | grep -E '^ok +cuda:0:' || { echo "there is no card cuda:0 to test" >&2; return 1; }
     for test in layers program group; do "$here/tests/$test" --nocapture | tail -n 60; done
 }

@@ -3,6 +3,7 @@
 //! Runs that kept every epoch's scores in every mode are judged afterwards under every combination of batch-norm statistics and
 //! order ([`ScoringMode`]), choice of the epoch ([`EpochRule`]) and score ([`ScoreKind`]), each beside the honest default.
 
+mod summary;
 mod tables;
 
 pub(crate) use tables::files;
@@ -198,7 +199,7 @@ pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
         .par_iter()
         .map(|run| judge(&run.config, run.name.clone(), &folder.join(&run.name), options))
         .collect::<Result<_>>()?;
-    ensure!(!judged.is_empty(), "{}: none of the experiment's runs is there", folder.display());
+    ensure!(!judged.is_empty(), "{}: none of the experiment's runs is done", folder.display());
     let mut by_class: Vec<(String, Vec<&Judged>)> = Vec::new();
     for run in &judged {
         match by_class.iter_mut().find(|(class, _)| *class == run.run.class) {

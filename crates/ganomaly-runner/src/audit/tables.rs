@@ -1,5 +1,6 @@
-//! An audit's files: `audit.json`, `audit.csv`, `audit.md` and `plots/audit.svg`.
+//! An audit's files: `audit.json`, `audit.csv`, `audit.md`, and `audit.svg` and `summary.svg` in `plots`.
 
+use super::summary::Summary;
 use super::{Audit, AuditRow, EpochRule, MODES};
 use crate::aurocs::{self, shown, shown_difference};
 use crate::config::{ScoreKind, ScoringMode};
@@ -12,22 +13,24 @@ use std::path::Path;
 /// Writes the files into the experiment's folder; returns the Markdown.
 pub fn write(audit: &Audit, folder: &Path) -> Result<String> {
     write_all(folder, files(audit)?)?;
-    Ok(markdown(audit))
+    Ok(markdown(audit, &Summary::new(audit)?))
 }
 
 /// Every file's name and contents.
 pub(crate) fn files(audit: &Audit) -> Result<Contents> {
+    let summary = Summary::new(audit)?;
     let json = serde_json::to_string_pretty(audit)? + "\n";
     Ok(vec![
         ("audit.json".into(), json.into_bytes()),
         ("audit.csv".into(), csv(audit)?),
-        ("audit.md".into(), markdown(audit).into_bytes()),
+        ("audit.md".into(), markdown(audit, &summary).into_bytes()),
         ("plots/audit.svg".into(), plot(audit)?.into_bytes()),
+        ("plots/summary.svg".into(), summary.plot()?.into_bytes()),
     ])
 }
 
 /// The classes, in the order of the rows.
-fn classes(audit: &Audit) -> Vec<String> {
+pub(super) fn classes(audit: &Audit) -> Vec<String> {
     let mut classes: Vec<String> = audit.rows.iter().filter_map(|r| r.class.clone()).collect();
     classes.dedup();
     classes
@@ -85,7 +88,7 @@ fn csv(audit: &Audit) -> Result<Vec<u8>> {
     Ok(csv.into_inner()?)
 }
 
-fn markdown(audit: &Audit) -> String {
+fn markdown(audit: &Audit, summary: &Summary<'_>) -> String {
     let classes = classes(audit);
     let mut text = format!("# Protocol audit: {}\n\n", audit.experiment);
     let run = audit.runs.first();
@@ -113,6 +116,7 @@ fn markdown(audit: &Audit) -> String {
         average.map(|row| aurocs::trainings(&row.auroc)).unwrap_or_default(),
         Axes::of(audit).missing(),
     );
+    text += &summary.table();
     text += &order(audit, &classes);
     text += &section(
         audit,
@@ -177,7 +181,7 @@ fn section(audit: &Audit, class: Option<&String>, heading: &str) -> String {
     text
 }
 
-fn find<'a>(
+pub(super) fn find<'a>(
     audit: &'a Audit,
     class: Option<&String>,
     mode: ScoringMode,

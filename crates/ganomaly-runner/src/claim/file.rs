@@ -10,48 +10,49 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// What a claim says of its owner and of how far the run is.
+/// What a claim records about its owner and the run's progress.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Owner {
-    /// The owner's machine, by its name.
+    /// The name of the owner's machine.
     pub host: String,
     /// The owner's process.
     pub pid: u32,
-    /// Whose process numbers `pid` is one of.
+    /// The machine whose process numbers `pid` belongs to.
     pub(super) machine: String,
-    /// Unlike any other claim's.
+    /// Unique to this claim.
     pub(super) id: String,
     /// When it was claimed, by the owner's clock.
     pub started_unix_s: u64,
-    /// How long the owner has been at it.
+    /// How long the owner has been running.
     pub running_s: f64,
-    /// Without a heartbeat for so long, others may take over.
+    /// Without a heartbeat for this long, others may take over.
     pub(super) stale_after_s: f64,
     /// The epoch of the last step; 0 before the first.
     pub epoch: u64,
     /// Training steps taken.
     pub steps_done: u64,
-    /// Those of them that were taken before, by whoever left the checkpoint that it went on from.
+    /// Those of them that were taken earlier, by whoever left the checkpoint it resumed from.
     #[serde(default)]
     pub steps_before: u64,
     /// Training steps in all; 0 before they are known.
     pub steps: u64,
-    /// Seconds since its machine started, at the last heartbeat. Unlike the time of day, nobody sets that clock.
+    /// Seconds since its machine started, at the last heartbeat. Unlike the time of day, nobody
+    /// sets that clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) uptime_s: Option<f64>,
 }
 
-/// A run's claim as it was found.
+/// A run's claim as found on disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     pub(super) number: u64,
-    /// None where the file cannot be read as a claim: its owner is writing it, or died while doing so.
+    /// None if the file cannot be read as a claim: its owner is writing it, or died while doing so.
     pub owner: Option<Owner>,
     pub(super) modified: SystemTime,
 }
 
 impl Found {
-    /// Whether its owner was a process of this machine that is no more.
+    /// Whether its owner was a process of this machine that no longer exists.
     pub(super) fn owner_is_dead(&self, machine: &str) -> bool {
         self.owner.as_ref().is_some_and(|o| o.machine == machine && !host::is_alive(o.pid))
     }
@@ -60,7 +61,8 @@ impl Found {
         Duration::try_from_secs_f64(self.owner.as_ref()?.stale_after_s).ok()
     }
 
-    /// Time since its last heartbeat, by the machine's own clock where its owner is of this machine, else by the clock that `now` reads.
+    /// Time since its last heartbeat, by the machine's own clock if the owner is on this machine,
+    /// else by the clock that `now` reads.
     pub(super) fn age(
         &self,
         machine: &str,
@@ -74,7 +76,7 @@ impl Found {
     }
 }
 
-/// Most bytes of a claim.
+/// Maximum size of a claim in bytes.
 const MAX_BYTES: u64 = 1 << 16;
 
 /// The folder of all claims in an experiment's results.
@@ -104,14 +106,15 @@ pub(super) fn newest(folder: &Path, run: &str) -> Result<Option<Found>> {
     loop {
         let Some(number) = numbers(folder, run)?.into_iter().max() else { return Ok(None) };
         let path = path_of(folder, run, number);
-        // Where it is gone, it was given back or taken over since the folder was read.
+        // If it is gone, it was given back or taken over since the folder was read.
         if let Some((owner, modified)) = read(&path)? {
             return Ok(Some(Found { number, owner, modified }));
         }
     }
 }
 
-/// None where it is not there. Opened again each time: that is when a shared file system looks whether its copy is up to date.
+/// None if it does not exist. The file is reopened each time: a shared file system checks on
+/// opening whether its copy is up to date.
 pub(super) fn read(path: &Path) -> Result<Option<(Option<Owner>, SystemTime)>> {
     let read = || -> ganomaly_data::Result<_> {
         let (file, _) = open_file(path, MAX_BYTES)?;
@@ -127,7 +130,7 @@ pub(super) fn read(path: &Path) -> Result<Option<(Option<Owner>, SystemTime)>> {
     }
 }
 
-/// A run's claim and whether it is stale, by this machine's own clock, for looking without writing.
+/// A run's claim and whether it is stale by this machine's own clock; writes nothing.
 pub(crate) fn look(results: &Path, run: &str) -> Result<Option<(Found, bool)>> {
     let Some(found) = newest(&claims_folder(results), run)? else { return Ok(None) };
     let limit = found.stale_after().unwrap_or(STALE_AFTER);

@@ -1,8 +1,9 @@
-//! Who does which run, where several processes work on one folder.
+//! Which process does which run when several work on one folder.
 //!
-//! A claim is a file that only one process can create, kept fresh by a heartbeat. The claims of a run are numbered, `.claims/RUN.1`,
-//! `.claims/RUN.2` and so on, and the highest number counts. Whoever finds that one stale creates the next, which again only one process
-//! can; so a takeover never has to rename or remove a file that may have become someone else's in between.
+//! A claim is a file that only one process can create, kept fresh by a heartbeat. The claims of a
+//! run are numbered, `.claims/RUN.1`, `.claims/RUN.2` and so on, and the highest number counts.
+//! Whoever finds it stale creates the next, which again only one process can do. So a takeover
+//! never has to rename or remove a file that may have become someone else's in the meantime.
 
 mod file;
 mod watch;
@@ -24,13 +25,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Without a heartbeat for so long, a claim is stale.
+/// Without a heartbeat for this long, a claim is stale.
 pub const STALE_AFTER: Duration = Duration::from_secs(60);
 
-/// What became of the attempt to claim a run.
+/// The result of trying to claim a run.
 #[derive(Debug)]
 pub enum Taken {
-    /// The run is this process's.
+    /// The run belongs to this process.
     Ours(Claim),
     /// Someone else has it.
     Theirs,
@@ -73,13 +74,14 @@ pub struct Claim {
     held: Arc<Held>,
 }
 
-/// What a thread that panicked leaves is still good: every change here is one assignment.
+/// The state that a panicked thread leaves is still valid: every change here is one assignment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Claims {
-    /// The claims of an experiment's folder, and their heartbeat: six for the time after which a claim is stale, and at least one in five seconds.
+    /// Opens the claims of an experiment's folder and starts their heartbeat: six beats in the time
+    /// after which a claim is stale, and at least one every five seconds.
     pub fn open(results: &Path, stale_after: Duration) -> Result<Self> {
         let folder = claims_folder(results);
         fs::create_dir_all(&folder)
@@ -99,7 +101,7 @@ impl Claims {
         Ok(Self { shared, heart: Some(heart) })
     }
 
-    /// Claims a run, if nobody has it or only someone who is gone.
+    /// Claims a run if nobody has it, or only a process that is gone.
     pub fn take(&self, run: &str) -> Result<Taken> {
         let folder = &self.shared.folder;
         let number = match newest(folder, run)? {
@@ -122,11 +124,12 @@ impl Claims {
         let claim = Claim { shared: self.shared.clone(), held: Arc::new(held) };
         let text = toml::to_string(&claim.held.owner).context("a claim cannot be written")?;
         if let Err(e) = file.write_all(text.as_bytes()).and_then(|()| file.sync_data()) {
-            // Half-written it would be nobody's, and all would wait until it is stale.
+            // Half-written, it would belong to nobody, and everyone would wait until it is stale.
             let _ = fs::remove_file(&path);
             return Err(e).with_context(|| format!("{}: cannot write", path.display()));
         }
-        // Between looking and creating, others may have taken over and removed the lower numbers.
+        // Between the look and the creation, others may have taken over and removed the lower
+        // numbers.
         if !claim.held.is_newest(folder)? {
             return Ok(Taken::Theirs);
         }
@@ -137,16 +140,16 @@ impl Claims {
         Ok(Taken::Ours(claim))
     }
 
-    /// Removes what is left of a claim on a run that is done, where its owner is gone and could not do it.
+    /// Removes a leftover claim on a finished run whose owner is gone.
     pub(crate) fn tidy(&self, run: &str) -> Result<()> {
         match newest(&self.shared.folder, run)? {
-            // Taken over, it is given back at once.
+            // It is taken over and given back at once.
             Some(found) if self.shared.is_stale(&found)? => self.take(run).map(drop),
             _ => Ok(()),
         }
     }
 
-    /// The claim that someone alive has on a run.
+    /// The claim that a live process has on a run.
     pub fn alive(&self, run: &str) -> Result<Option<Found>> {
         Ok(match newest(&self.shared.folder, run)? {
             Some(found) if !self.shared.is_stale(&found)? => Some(found),
@@ -154,7 +157,8 @@ impl Claims {
         })
     }
 
-    /// Removes stale claims on runs that are done: their owners ended between finishing the run and giving it back, and nobody takes it again.
+    /// Removes stale claims on finished runs: their owners ended between finishing the run and
+    /// giving it back, and nobody takes it again.
     pub fn remove_done(&self, is_done: impl Fn(&str) -> bool) -> Result<()> {
         for name in names_in(&self.shared.folder)? {
             let Some((run, _)) = name.rsplit_once('.') else { continue };
@@ -166,7 +170,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Hears how far each run is, for the heartbeat to write down, and passes it on.
+    /// Notes the progress of each run for the heartbeat to write down, and passes it on.
     pub(crate) fn watching<'a>(&'a self, progress: &'a dyn Progress) -> watch::Watching<'a> {
         watch::Watching { shared: &self.shared, progress }
     }
@@ -183,7 +187,7 @@ impl Drop for Claims {
 }
 
 impl Shared {
-    /// Freshens every claim until the end.
+    /// Refreshes every claim until the end.
     fn beat(&self) {
         let period = (self.stale_after / 6).min(Duration::from_secs(5));
         let mut ended = lock(&self.ended);
@@ -196,7 +200,8 @@ impl Shared {
             drop(ended);
             let all = lock(&self.held).clone();
             for held in all {
-                // A file system that does not answer may do so at the next beat; if it never does, others take over.
+                // A file system that does not answer may do so at the next beat; if it never does,
+                // others take over.
                 if let Ok(false) = held.freshen(&self.folder) {
                     held.lost.set();
                 }
@@ -248,14 +253,14 @@ impl Held {
         path_of(folder, &self.run, self.number)
     }
 
-    /// Whether the file is still this claim's, and the one that counts.
+    /// Whether the file still belongs to this claim and is the one that counts.
     fn is_newest(&self, folder: &Path) -> Result<bool> {
         let newest = newest(folder, &self.run)?;
         let id = newest.and_then(|found| found.owner).map(|owner| owner.id);
         Ok(id.as_ref() == Some(&self.owner.id))
     }
 
-    /// Writes down how far the run is; false where the claim is lost.
+    /// Writes down the run's progress; false if the claim is lost.
     fn freshen(&self, folder: &Path) -> Result<bool> {
         if !self.is_newest(folder)? {
             return Ok(false);
@@ -270,7 +275,7 @@ impl Held {
             ..self.owner.clone()
         };
         let text = toml::to_string(&owner)?;
-        // Not created where it is gone: it is lost then.
+        // Not created if it is gone: the claim is lost then.
         let mut file = match OpenOptions::new().write(true).open(self.path(folder)) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
             file => file?,
@@ -283,7 +288,8 @@ impl Held {
 }
 
 impl Claim {
-    /// Set when `cancel` is, and when the claim is lost: this process was held up for so long that another took the run over.
+    /// Set when `cancel` is, and when the claim is lost because this process was held up so long
+    /// that another took the run over.
     pub fn cancel(&self, cancel: &Cancel) -> Cancel {
         self.held.lost.or(cancel)
     }
@@ -298,7 +304,8 @@ impl Drop for Claim {
     fn drop(&mut self) {
         lock(&self.shared.held).retain(|held| held.owner.id != self.held.owner.id);
         let path = self.held.path(&self.shared.folder);
-        // The number may have become someone else's; a claim that stays is stale in a while.
+        // The number may have become someone else's; a claim that stays becomes stale after a
+        // while.
         if matches!(read(&path), Ok(Some((Some(o), _))) if o.id == self.held.owner.id) {
             let _ = fs::remove_file(path);
         }
@@ -311,7 +318,7 @@ mod tests {
     use std::sync::Barrier;
 
     fn dead_pid() -> u32 {
-        // Above the largest number that a process can have.
+        // Above the largest possible process number.
         (1 << 30) - 7
     }
 
@@ -332,7 +339,7 @@ mod tests {
         Held::new(&claims.shared, "run", 1).owner
     }
 
-    /// Many claim at once; how many get it, while all hold on to what they got.
+    /// Many threads claim at once; returns how many succeed while all keep what they got.
     fn race(results: &Path, threads: usize) -> usize {
         let (start, end) = (Barrier::new(threads), Barrier::new(threads));
         std::thread::scope(|scope| {
@@ -376,7 +383,7 @@ mod tests {
         let owner = some_owner(results);
         let far = Owner { machine: "another".into(), pid: dead_pid(), ..owner.clone() };
 
-        // A process of another machine that has this number is not this one's.
+        // A process of another machine with this number is not this process.
         write(results, 1, &far);
         assert!(!taken(&claims));
         assert!(claims.alive("run").unwrap().is_some());
@@ -389,8 +396,8 @@ mod tests {
         assert!(claims.alive("run").unwrap().is_none());
         assert!(taken(&claims));
 
-        // A living process of this machine, silent for long; and a claim that was never written.
-        // The machine's own clock tells, whatever the file's time is.
+        // A live process on this machine that has been silent for long, and a claim that was never
+        // written. The machine's own clock decides, whatever the file's time is.
         let silent = |s: f64| host::uptime_s().map(|now| now - s);
         write(results, 1, &Owner { uptime_s: silent(59.0), ..owner.clone() });
         age(results, 1, 3600);
@@ -406,7 +413,7 @@ mod tests {
         assert!(!taken(&claims));
         age(results, 1, 61);
         assert!(taken(&claims));
-        // What was taken was given back.
+        // All claims taken were given back.
         assert!(numbers(&claims_folder(results), "run").unwrap().is_empty());
     }
 

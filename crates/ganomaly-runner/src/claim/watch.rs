@@ -1,4 +1,4 @@
-//! How far runs are, on its way into their claims.
+//! Passes the progress of runs to their claims.
 
 use super::{Held, Shared, lock};
 use crate::progress::{Progress, RunProgress};

@@ -1,4 +1,4 @@
-//! `ganomaly bench`: the time of a training step and of scoring, as one JSON object.
+//! `ganomaly bench`: times a training step and scoring, as one JSON object.
 
 mod card;
 
@@ -14,13 +14,13 @@ use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// What to time. The defaults are the paper's network on grey pictures.
+/// What to time. The defaults are the paper's network on greyscale images.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Side of the pictures.
+    /// Side length of the images.
     #[arg(long, default_value_t = 32)]
     isize: usize,
-    /// Channels of the pictures.
+    /// Channels of the images.
     #[arg(long, default_value_t = 1)]
     nc: usize,
     /// Length of the latent vector.
@@ -29,28 +29,28 @@ pub struct BenchArgs {
     /// Features of the first convolution.
     #[arg(long, default_value_t = 64)]
     ngf: usize,
-    /// Pictures in a batch.
+    /// Images in a batch.
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// Threads; else all cores.
+    /// Number of threads; default: all cores.
     #[arg(long)]
     threads: Option<usize>,
-    /// Steps to take the median of, after five more to warm up.
+    /// Number of steps to take the median of, after five to warm up.
     #[arg(long, default_value_t = 20)]
     steps: usize,
-    /// Scoring alone.
+    /// Time scoring only.
     #[arg(long, conflicts_with = "profile")]
     score_only: bool,
-    /// What computes: cpu, cuda:0, ... or twin, a card's kernels on the processor.
+    /// Device to compute on: cpu, cuda:0, ... or twin (the GPU kernels on the CPU).
     #[arg(long, default_value_t = DeviceName::Cpu)]
     device: DeviceName,
-    /// Runs side by side on a card.
+    /// Runs side by side on a GPU.
     #[arg(long, default_value_t = 1)]
     runs: usize,
-    /// How a card's products round: f32, tf32 or bf16.
+    /// Rounding of matrix products on a GPU: f32, tf32 or bf16.
     #[arg(long, default_value_t)]
     precision: Precision,
-    /// Each kernel's part of a card's step, as a table: time, operations and bytes a second.
+    /// Print a table of the kernels in a GPU step: time, operations and bytes per second.
     #[arg(long)]
     profile: bool,
 }
@@ -67,7 +67,7 @@ impl BenchArgs {
     }
 }
 
-/// The medians. Times are of whole batches.
+/// The medians. Times are for whole batches.
 #[derive(Debug, Serialize)]
 struct Times {
     threads: usize,
@@ -81,9 +81,9 @@ struct Times {
     train_images_per_s: Option<f64>,
     score_ms: f64,
     score_images_per_s: f64,
-    /// Billions of multiply-adds a second of all threads in registers alone.
+    /// Billions of multiply-adds per second of all threads, in registers only.
     peak: f64,
-    /// The part of the times that the convolutions' multiplications take at that peak.
+    /// The fraction of the times that the convolutions' multiplications take at that peak.
     #[serde(skip_serializing_if = "Option::is_none")]
     train_at_peak: Option<f64>,
     score_at_peak: f64,
@@ -111,7 +111,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         false => Some(median(args.steps, || Ok(model.step(&x).map(drop)?))?),
     };
     let score = median(args.steps, || Ok(model.score(&x, BatchNormMode::Running).map(drop)?))?;
-    // A neighbour may have taken a part of the first.
+    // Another process may have slowed down the first measurement.
     let peak = peak.max(peak::multiply_adds_per_second());
     let at_peak = |adds: usize, seconds: f64| round(adds as f64 / peak / seconds, 3);
     let rate = |seconds: f64| round(args.batch as f64 / seconds, 1);

@@ -1,10 +1,10 @@
-//! `ganomaly cards`: what a card needs, one by one, and whether it is there.
+//! `ganomaly cards`: checks each thing that a GPU needs.
 
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Prints every card, whether the driver and the run-time compiler are there, and whether that compiler takes the kernels. The code is 1 where one
-/// of them is missing.
+/// Prints every GPU, whether the driver and the run-time compiler are there, and whether that
+/// compiler accepts the kernels. The exit code is 1 if anything is missing.
 #[cfg(feature = "cuda")]
 pub fn run() -> Result<ExitCode> {
     use ganomaly_gpu::Precision;
@@ -46,7 +46,7 @@ pub fn run() -> Result<ExitCode> {
         }
     }
     if capabilities.is_empty() {
-        // So that the compiler can be tried before there is a card.
+        // So that the compiler can be tried without a GPU.
         capabilities.push((9, 0));
     }
     capabilities.dedup();
@@ -62,7 +62,7 @@ pub fn run() -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(missing)))
 }
 
-/// Says that there is nothing to look for.
+/// Reports that there is nothing to look for.
 #[cfg(not(feature = "cuda"))]
 pub fn run() -> Result<ExitCode> {
     anyhow::bail!("this program was built without CUDA; build it with `--features cuda`")

@@ -11,27 +11,27 @@ use std::process::ExitCode;
 pub struct ChaosArgs {
     /// The experiment's TOML file.
     config: PathBuf,
-    /// Replace a setting, or sweep it with a list. May be repeated.
+    /// Replace a setting, or sweep it with a list; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The data folder; else GANOMALY_DATA_DIR, else data.
+    /// The data folder; default: GANOMALY_DATA_DIR, else data.
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// How often a process is killed.
+    /// Number of kills.
     #[arg(long, value_name = "N", default_value_t = 50)]
     kills: usize,
-    /// Seed of the moments at which they are killed.
+    /// Seed of the random moments of the kills.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Training steps from one checkpoint to the next.
+    /// Training steps between checkpoints.
     #[arg(long, value_name = "N", default_value_t = 10)]
     checkpoint_steps: u64,
-    /// Where the results go, for a while; it must not exist yet.
+    /// Temporary folder for the results; it must not exist yet.
     #[arg(long)]
     folder: Option<PathBuf>,
 }
 
-/// Kills sweeps of an experiment, and checks that they come to the same bytes.
+/// Kills sweeps of an experiment, and checks that they result in the same bytes.
 pub fn run(args: &ChaosArgs) -> Result<ExitCode> {
     let binary = std::env::current_exe().context("this program cannot be found")?;
     let options = chaos::Options {
@@ -48,7 +48,7 @@ pub fn run(args: &ChaosArgs) -> Result<ExitCode> {
     });
     std::fs::create_dir(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
     let report = chaos::run(&options, &folder, &|line| note(line));
-    // What differs is left for people to look at.
+    // Differing results are kept for inspection.
     let report = report.with_context(|| format!("{}", folder.display()))?;
     std::fs::remove_dir_all(&folder)
         .with_context(|| format!("{}: cannot remove", folder.display()))?;

@@ -1,4 +1,4 @@
-//! `ganomaly data fetch|verify|list`, and fetching before a run.
+//! `ganomaly data fetch|verify|list`, and the download before a run.
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -16,27 +16,27 @@ use std::process::ExitCode;
 pub struct DataArgs {
     #[command(subcommand)]
     command: DataCommand,
-    /// The data folder; else GANOMALY_DATA_DIR, else data.
+    /// The data folder; default: GANOMALY_DATA_DIR, else data.
     #[arg(long, global = true)]
     data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum DataCommand {
-    /// Download what is missing of the named data sets, else of all.
+    /// Download the missing files of the named data sets, or of all.
     Fetch {
         /// Names of data sets.
         datasets: Vec<String>,
-        /// The address of a folder to take the files from.
+        /// URL of a folder to take the files from.
         #[arg(long)]
         mirror: Option<String>,
     },
-    /// Tell whether the named data sets, else all, are the official ones.
+    /// Check whether the named data sets, or all, are the official ones.
     Verify {
         /// Names of data sets.
         datasets: Vec<String>,
     },
-    /// List the data sets, with origin and licence.
+    /// List the data sets with origin and licence.
     List,
 }
 
@@ -100,7 +100,7 @@ fn verify(datasets: &[Box<dyn Dataset>], dir: &Path) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the data set; where its files are missing, downloads them first.
+/// Reads the data set; downloads its files first if they are missing.
 pub fn fetch_if_missing(store: &DataStore, name: &str, cancel: &Cancel) -> Result<()> {
     let Err(error) = store.images(name) else { return Ok(()) };
     match error.downcast_ref::<ganomaly_data::Error>() {

@@ -1,4 +1,4 @@
-//! `ganomaly audit`, `weights` and `compare`: experiments that end in a question answered.
+//! `ganomaly audit`, `weights` and `compare`: experiments that answer a question.
 
 use super::{CheckpointArgs, RunArgs};
 use anyhow::{Context, Result, bail};
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 pub struct AuditArgs {
     #[command(flatten)]
     args: RunArgs,
-    /// Runs at once, the threads shared out among them; auto measures what trains fastest.
+    /// Runs at once, sharing the threads; auto measures which number trains fastest.
     #[arg(long, default_value_t)]
     jobs: Jobs,
 }
@@ -28,24 +28,24 @@ pub struct WeightsArgs {
     /// The experiment's TOML file, with a [design] of weights.
     #[arg(long, default_value = "experiments/weights.toml")]
     config: PathBuf,
-    /// Replace a setting, or sweep it with a list. May be repeated.
+    /// Replace a setting, or sweep it with a list; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The experiment's name; else that of the file, with what --set changes.
+    /// The experiment's name; default: the file's name with the --set changes.
     #[arg(long)]
     name: Option<String>,
-    /// Where results go, in a folder of the experiment's name.
+    /// Folder for results; each experiment has its own folder in it.
     #[arg(long, default_value = "results")]
     results: PathBuf,
-    /// The data folder; else GANOMALY_DATA_DIR, else data.
+    /// The data folder; default: GANOMALY_DATA_DIR, else data.
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Threads; else all cores.
+    /// Number of threads; default: all cores.
     #[arg(long)]
     threads: Option<usize>,
     #[command(flatten)]
     checkpoints: CheckpointArgs,
-    /// Runs at once, the threads shared out among them; auto measures what trains fastest.
+    /// Runs at once, sharing the threads; auto measures which number trains fastest.
     #[arg(long, default_value_t)]
     jobs: Jobs,
 }
@@ -54,9 +54,10 @@ pub struct WeightsArgs {
 pub struct CompareArgs {
     /// A results folder, such as results/weights.
     first: PathBuf,
-    /// The other results folder; or, with a third, the settings that choose the first side's runs: w_con=10,epochs=2.
+    /// The other results folder; or, with a third argument, the settings that select the first
+    /// side's runs: w_con=10,epochs=2.
     a: String,
-    /// The settings that choose the second side's runs in the same folder.
+    /// The settings that select the second side's runs in the same folder.
     b: Option<String>,
     /// Further settings that the runs of both sides must have.
     #[arg(long, value_name = "KEY=VALUE,...", default_value = "")]
@@ -66,7 +67,7 @@ pub struct CompareArgs {
     json: bool,
 }
 
-/// Does an experiment's missing runs, and judges all under every protocol.
+/// Does an experiment's missing runs, and evaluates all runs under every protocol.
 pub fn audit(args: &AuditArgs, verbose: bool) -> Result<ExitCode> {
     let (experiment, store, cancel) = super::prepare(&args.args)?;
     let given = experiment.name.clone();
@@ -106,7 +107,8 @@ pub fn weights(args: &WeightsArgs, verbose: bool) -> Result<ExitCode> {
     Ok(code(failed))
 }
 
-/// Does what is missing; returns the folder and whether runs failed, which have been named.
+/// Does the missing runs; returns the folder and whether runs failed. Failures have already been
+/// reported.
 fn run(
     experiment: &Experiment,
     args: &RunArgs,
@@ -129,7 +131,7 @@ fn code(failed: bool) -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Compares two folders, or two settings in one.
+/// Compares two folders, or two settings in one folder.
 pub fn compare(args: &CompareArgs) -> Result<ExitCode> {
     let also = |selection: &str| [selection, &args.only].join(",").trim_matches(',').to_string();
     let (a, b) = match &args.b {

@@ -56,7 +56,8 @@ impl TryFrom<Written> for Label {
     }
 }
 
-/// Prints the measures of a CSV file as an object, those of a JSON file as a list of objects with their names.
+/// Prints the metrics of a CSV file as an object, and those of a JSON file as a list of objects
+/// with their names.
 pub fn print(file: &Path) -> Result<ExitCode> {
     let context = || ganomaly_data::shown(file);
     let limits = ganomaly_data::Limits::from_env()?;
@@ -86,16 +87,20 @@ pub fn print(file: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is wrong with a table's row, by its line and column.
+/// What is wrong with a table row, by its line and column.
 fn in_line(error: csv::Error, headings: &csv::StringRecord) -> anyhow::Error {
     match error.kind() {
         csv::ErrorKind::Deserialize { pos, err } => {
             let line = pos.as_ref().map_or(0, csv::Position::line);
             let column = err.field().and_then(|field| headings.get(field as usize));
-            // An error of a label begins with it.
+            // A label's error already begins with the column name.
             let column = column.filter(|name| *name != "label").map(|name| format!("{name}: "));
             let problem = err.kind().to_string().replace("invalid float literal", "not a number");
             anyhow!("line {line}: {}{problem}", column.unwrap_or_default())
+        }
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+            let line = pos.as_ref().map_or(0, csv::Position::line);
+            anyhow!("line {line}: {len} columns, and the heading has {expected_len}")
         }
         _ => error.into(),
     }

@@ -33,10 +33,10 @@ use std::time::Duration;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// A line an epoch, where there are many runs; sweep.log in the results has them anyway.
+    /// Print one line per epoch even with many runs; sweep.log in the results always has them.
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// Results and errors alone.
+    /// Print only results and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -45,24 +45,24 @@ pub struct Cli {
 enum Command {
     /// Do every run of an experiment and write its tables and plots.
     Sweep(sweep::SweepArgs),
-    /// Tell what is done, running, failed and missing of experiments, and the time left.
+    /// Show what is done, running, failed and missing in experiments, and the time left.
     Status(sweep::StatusArgs),
     /// Rebuild an experiment's tables and plots from its results alone.
     Collect(sweep::CollectArgs),
-    /// Compute results again from what is stored of them, check every checksum, and say what does not match.
+    /// Recompute results from stored data, check every checksum, and report mismatches.
     Verify(verify::VerifyArgs),
-    /// Do one run of an experiment; with a [sweep], choose it with --only.
+    /// Do one run of an experiment; with a [sweep], select it with --only.
     Train {
         #[command(flatten)]
         args: RunArgs,
-        /// Choose the run by its values of swept settings: abnormal_class=2,seed=0.
+        /// Select the run by its values of swept settings: abnormal_class=2,seed=0.
         #[arg(long, value_name = "KEY=VALUE,...")]
         only: Option<Selection>,
         /// Write TensorBoard event files into the run's folder.
         #[arg(long)]
         tensorboard: bool,
     },
-    /// Score pictures with a trained model: CSV, one row a picture.
+    /// Score images with a trained model; prints CSV, one row per image.
     Score {
         /// A run's folder, or its weights.safetensors.
         model: PathBuf,
@@ -70,33 +70,36 @@ enum Command {
         #[arg(required = true)]
         pictures: Vec<PathBuf>,
     },
-    /// Compute every measure of a list of scores: JSON.
+    /// Compute every metric of a list of scores; prints JSON.
     Metrics {
-        /// A CSV file with columns score and label (1 or 0), or a JSON file with a list `cases` of {name, scores, labels}.
+        /// A CSV file with columns score and label (1 or 0), or a JSON file with a list `cases` of
+        /// {name, scores, labels}.
         file: PathBuf,
     },
-    /// Judge an experiment's weights under every protocol: statistics and order, epoch, score.
+    /// Evaluate an experiment's weights under every protocol: statistics and order, epoch, score.
     Audit(experiments::AuditArgs),
-    /// Compare weightings of the three losses, by a design.
+    /// Compare weightings of the three losses in a design.
     Weights(experiments::WeightsArgs),
-    /// Compare two configurations, paired over class and seed: two results folders, or a folder and two settings.
+    /// Compare two configurations, paired by class and seed: two results folders, or a folder and
+    /// two settings.
     Compare(experiments::CompareArgs),
     /// Compare this implementation with traces of the published one.
     Parity {
         /// Each trace's path without its extension.
         #[arg(required = true)]
         traces: Vec<PathBuf>,
-        /// What computes: cpu, cuda:0, ... or twin, a card's kernels on the processor.
+        /// Device to compute on: cpu, cuda:0, ... or twin (the GPU kernels on the CPU).
         #[arg(long, default_value_t = DeviceName::Cpu)]
         device: DeviceName,
     },
-    /// Write each experiment's report, one page that holds everything; or compare two.
+    /// Write each experiment's report as one self-contained page, or compare two.
     Report(report::ReportArgs),
-    /// Time a training step and scoring: JSON.
+    /// Time a training step and scoring; prints JSON.
     Bench(bench::BenchArgs),
-    /// Kill sweeps of an experiment at random moments, and check that they come to the same bytes.
+    /// Kill sweeps of an experiment at random moments, and check that they result in the same
+    /// bytes.
     Chaos(chaos::ChaosArgs),
-    /// Show the cards there are, and what is missing to train on them.
+    /// Show the available GPUs, and what is missing to train on them.
     Cards,
     /// Fetch or check data sets.
     Data(data_sets::DataArgs),
@@ -106,20 +109,20 @@ enum Command {
 struct RunArgs {
     /// The experiment's TOML file.
     config: PathBuf,
-    /// Replace a setting, or sweep it with a list: --set w_con=10, --set seed=[0,1]. May be repeated.
-    /// That is another experiment, with a folder and tables of its own.
+    /// Replace a setting, or sweep it with a list: --set w_con=10, --set seed=[0,1]. May be
+    /// repeated; the result is another experiment, with its own folder and tables.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The experiment's name, that of its folder; else that of the file, with what --set changes.
+    /// The experiment's name and folder name; default: the file's name with the --set changes.
     #[arg(long)]
     name: Option<String>,
-    /// Where results go, in a folder of the experiment's name.
+    /// Folder for results; each experiment has its own folder in it.
     #[arg(long, default_value = "results")]
     results: PathBuf,
-    /// The data folder; else GANOMALY_DATA_DIR, else data.
+    /// The data folder; default: GANOMALY_DATA_DIR, else data.
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Threads; else all cores. The results do not depend on it.
+    /// Number of threads; default: all cores. The results do not depend on it.
     #[arg(long)]
     threads: Option<usize>,
     #[command(flatten)]
@@ -132,13 +135,14 @@ impl RunArgs {
     }
 }
 
-/// How often a run writes down what it goes on from. The results do not depend on it.
+/// How often a run writes a checkpoint to resume from. The results do not depend on it.
 #[derive(Clone, Copy, Debug, Args)]
 struct CheckpointArgs {
-    /// A checkpoint after so many training steps; 0: their number does not matter.
+    /// Write a checkpoint every N training steps; 0: ignore the number of steps.
     #[arg(long, value_name = "N", default_value_t = 0)]
     checkpoint_steps: u64,
-    /// A checkpoint after so many minutes, and at Ctrl-C; 0: the time does not matter. Both 0: none at all.
+    /// Write a checkpoint every M minutes, and at Ctrl-C; 0: ignore the time. If both are 0, none
+    /// is written.
     #[arg(long, value_name = "M", default_value_t = 10.0)]
     checkpoint_minutes: f64,
 }
@@ -154,7 +158,7 @@ impl CheckpointArgs {
     }
 }
 
-/// Runs one command. The code is 1 where the command itself worked but what it checked does not hold.
+/// Runs one command. The exit code is 1 if the command itself worked but a check failed.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     if cli.quiet {
         be_quiet();
@@ -179,10 +183,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// More than any machine has cores; each costs memory.
+/// More than the cores of any machine; each thread costs memory.
 const MOST_THREADS: usize = 1024;
 
-/// Limits the process to so many threads, where a number is given.
+/// Limits the process to this many threads, if a number is given.
 fn use_threads(threads: Option<usize>) -> Result<()> {
     let Some(threads) = threads else { return Ok(()) };
     if !(1..=MOST_THREADS).contains(&threads) {
@@ -191,13 +195,14 @@ fn use_threads(threads: Option<usize>) -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")
 }
 
-/// What every command that trains sets up: threads, Ctrl-C (SIGTERM and SIGHUP are the same), and the data, fetched where it is missing.
+/// Sets up what every training command needs: threads, Ctrl-C (SIGTERM and SIGHUP do the same), and
+/// the data, downloaded if missing.
 fn prepare(args: &RunArgs) -> Result<(Experiment, DataStore, Cancel)> {
     let experiment = args.experiment()?;
     use_threads(args.threads)?;
     let cancel = Cancel::of_signals()?;
     let store = DataStore::new(args.data_dir.as_deref());
-    // An experiment is about one data set.
+    // An experiment uses one data set.
     if let Some(config) = experiment.runs.first() {
         data_sets::fetch_if_missing(&store, &config.dataset, &cancel)?;
         let standing = store.standing(&config.dataset)?;
@@ -243,7 +248,7 @@ fn score(model: &std::path::Path, pictures: &[PathBuf]) -> Result<ExitCode> {
     let mut failed = false;
     for path in pictures {
         match scorer.score(path) {
-            // Quoted where it must be; bytes that are no text are written out, so that the table is one.
+            // Quoted if necessary; bytes that are not text are escaped, so that the table is text.
             Ok(s) => row([name(path), s.l2.to_string(), s.l1.to_string(), s.con.to_string()])?,
             Err(e) => {
                 failed = true;
@@ -254,7 +259,7 @@ fn score(model: &std::path::Path, pictures: &[PathBuf]) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// A file's name as it is, with bytes that are not UTF-8 as `\xff`.
+/// A file's name unchanged, with bytes that are not UTF-8 as `\xff`.
 fn name(path: &std::path::Path) -> String {
     path.to_str().map_or_else(|| ganomaly_data::shown(path), str::to_string)
 }
@@ -274,7 +279,7 @@ fn check_parity(traces: &[PathBuf], device: DeviceName) -> Result<ExitCode> {
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// This process's command, for a shell.
+/// This process's command line, quoted for a shell.
 pub fn command_line() -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
     let quoted = |arg: String| match arg.chars().all(plain) && !arg.is_empty() {

@@ -11,15 +11,16 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Experiments, by name or by folder; else all that have finished runs.
+    /// Experiments by name or folder; default: all that have finished runs.
     experiments: Vec<PathBuf>,
-    /// Compares two experiments instead, run by run: EXPERIMENT or EXPERIMENT:KEY=VALUE,… for one setting of several.
+    /// Compare two experiments run by run: EXPERIMENT or EXPERIMENT:KEY=VALUE,… for one of several
+    /// settings.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "experiments")]
     compare: Option<Vec<String>>,
-    /// Where the experiments' folders are.
+    /// Folder that contains the experiments' folders.
     #[arg(long, default_value = "results")]
     results: PathBuf,
-    /// The data folder, for the example pictures; else GANOMALY_DATA_DIR, else data.
+    /// The data folder, for the example images; default: GANOMALY_DATA_DIR, else data.
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }
@@ -44,8 +45,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One side of a comparison: `EXPERIMENT`, or `EXPERIMENT:KEY=VALUE,…` where it has several
-/// settings.
+/// One side of a comparison: `EXPERIMENT`, or `EXPERIMENT:KEY=VALUE,…` if it has several settings.
 fn side(results: &Path, text: &str) -> Result<Side> {
     let (experiment, selection) = match text.split_once(':') {
         Some((experiment, selection)) if selection.contains('=') => (experiment, selection),
@@ -59,13 +59,13 @@ fn side(results: &Path, text: &str) -> Result<Side> {
     Ok(side)
 }
 
-/// A name is looked up among the results; anything that is a folder as it stands is taken as it stands.
+/// Takes an existing folder as it is; else looks the name up among the results.
 fn folder(results: &Path, name: &Path) -> PathBuf {
     let below = results.join(name);
     if below.is_dir() || !name.is_dir() { below } else { name.to_path_buf() }
 }
 
-/// Every folder with a finished run in it, by name.
+/// Every folder that contains a finished run, by name.
 fn all(results: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(results)
         .with_context(|| format!("{}: cannot read the results", results.display()))?;

@@ -20,29 +20,33 @@ use std::time::Duration;
 pub struct SweepArgs {
     #[command(flatten)]
     args: RunArgs,
-    /// Runs at once, the threads shared out among them; auto measures what trains fastest. The results do not depend on it.
+    /// Runs at once, sharing the threads; auto measures which number trains fastest. The results do
+    /// not depend on it.
     #[arg(long, default_value_t)]
     jobs: Jobs,
-    /// Spread the runs over these cards, by the driver's numbers: 0,1. Else each run is on the card of its device.
+    /// Spread the runs over these GPUs, by the driver's numbers: 0,1. By default each run uses the
+    /// GPU of its device setting.
     #[arg(long, value_delimiter = ',', value_name = "N,...")]
     devices: Vec<usize>,
-    /// Do only the runs with these values of swept settings; a setting named twice may have either.
+    /// Do only the runs with these values of swept settings; a setting named twice may have either
+    /// value.
     #[arg(long, value_name = "KEY=VALUE,...")]
     only: Option<Selection>,
-    /// Say what would be done, and do nothing.
+    /// Show what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
     /// Write TensorBoard event files into each run's folder.
     #[arg(long)]
     tensorboard: bool,
-    /// Seconds without a sign of life after which other processes may take this one's runs over.
+    /// Seconds without a sign of life after which other processes may take over this one's runs.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     stale_after: f64,
 }
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Experiments' TOML files, folders of results, or names of such folders; without any, everything that has results.
+    /// Experiments' TOML files, results folders, or names of such folders; default: everything that
+    /// has results.
     experiments: Vec<PathBuf>,
     /// As for the sweep.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -50,14 +54,14 @@ pub struct StatusArgs {
     /// As for the sweep.
     #[arg(long)]
     name: Option<String>,
-    /// Where results are, in folders of the experiments' names.
+    /// Folder for results; each experiment has its own folder in it.
     #[arg(long, default_value = "results")]
     results: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub struct CollectArgs {
-    /// Folders of experiments' results, such as results/mnist.
+    /// Results folders of experiments, such as results/mnist.
     #[arg(required = true)]
     folders: Vec<PathBuf>,
 }
@@ -146,7 +150,7 @@ fn everything(results: &Path) -> Result<ExitCode> {
     let experiments = Path::new("experiments");
     let all = status::all(results, experiments)?;
     if all.is_empty() {
-        bail!("{}: no results are there; ganomaly sweep makes them", results.display());
+        bail!("{}: no results yet; `ganomaly sweep` makes them", results.display());
     }
     for (status, notes) in &all {
         out(&status.to_text())?;

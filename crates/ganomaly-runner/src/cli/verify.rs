@@ -10,15 +10,16 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Folders of experiments' results, such as results/mnist, of all results, or of a single run.
+    /// Results folders of experiments, such as results/mnist, of all results, or of a single run.
     #[arg(default_value = "results")]
     results: Vec<PathBuf>,
-    /// The data folder, whose files are compared with the recorded ones; else GANOMALY_DATA_DIR, else data.
+    /// The data folder, whose files are compared with the recorded ones; default:
+    /// GANOMALY_DATA_DIR, else data.
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }
 
-/// Prints every mismatch in a line; the code is 1 where there is one.
+/// Prints every mismatch on its own line; the exit code is 1 if there are any.
 pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let store = DataStore::new(args.data_dir.as_deref());
     let mut all_well = true;

@@ -140,7 +140,7 @@ impl Design {
         for (key, levels) in self.levels() {
             let as_text = || format!("{key} = {levels:?}");
             let legal = levels.iter().all(|w| w.is_finite() && *w >= 0.0);
-            ensure!(legal, "{}: weights are finite and not below 0", as_text());
+            ensure!(legal, "{}: each weight is a finite number, 0 or more", as_text());
             match levels {
                 [] => anyhow::bail!("{}: the list is empty", as_text()),
                 _ if grid => {}
@@ -153,14 +153,20 @@ impl Design {
             }
         }
         if grid {
-            ensure!(self.settings.is_none(), "settings: a grid has as many as its levels make");
-            ensure!(self.seed.is_none(), "seed: nothing is drawn in a grid");
+            ensure!(
+                self.settings.is_none(),
+                "settings: not for a grid, whose levels say how many; remove it"
+            );
+            ensure!(
+                self.seed.is_none(),
+                "seed: not for a grid, in which nothing is drawn; remove it"
+            );
             let points = self.levels().iter().fold(1, |n: usize, l| n.saturating_mul(l.1.len()));
             ensure!(points <= MAX_RUNS, "the grid has {points} weightings; {MAX_RUNS} at most");
         } else {
-            let settings = self
-                .settings
-                .with_context(|| format!("settings: a {} design needs it", self.kind.0));
+            let settings = self.settings.with_context(|| {
+                format!("settings: how many weightings the {} design draws; set it", self.kind.0)
+            });
             let settings = settings?;
             ensure!(
                 (1..=MAX_RUNS).contains(&settings),
@@ -267,7 +273,7 @@ mod tests {
         let cases = [
             (
                 "kind = \"grid\"\nsettings = 3\nw_adv = [1]\nw_con = [1]\nw_enc = [1]",
-                "settings: a grid",
+                "settings: not for a grid",
             ),
             (
                 "kind = \"grid\"\nw_adv = []\nw_con = [1]\nw_enc = [1]",
@@ -275,11 +281,11 @@ mod tests {
             ),
             (
                 "kind = \"grid\"\nw_adv = [-1]\nw_con = [1]\nw_enc = [1]",
-                "w_adv = [-1.0]: weights are",
+                "w_adv = [-1.0]: each weight is",
             ),
             (
                 "kind = \"random\"\nw_adv = [1,2]\nw_con = [1,2]\nw_enc = [1,2]",
-                "settings: a random",
+                "settings: how many weightings the random",
             ),
             (
                 "kind = \"random\"\nsettings = 2\nw_adv = [0,2]\nw_con = [1,2]\nw_enc = [1,2]",

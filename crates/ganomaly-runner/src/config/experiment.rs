@@ -13,6 +13,8 @@ use std::path::Path;
 const MAX_BYTES: u64 = 1 << 20;
 /// Most bytes of an experiment's name.
 const MAX_NAME: usize = 100;
+/// Settings whose value is a list: a list of theirs sweeps over nothing.
+const LISTS: [&str; 2] = ["also_score", "further_scores"];
 /// Most runs of an experiment.
 pub(super) const MAX_RUNS: usize = 10_000;
 
@@ -163,7 +165,7 @@ fn apply_set(
     let (key, value) = (key.trim(), parse_value(value)?);
     sweep.remove(key);
     match value {
-        toml::Value::Array(values) if key != "also_score" => {
+        toml::Value::Array(values) if !LISTS.contains(&key) => {
             check_swept(key, &values, base)?;
             base.remove(key);
             sweep.insert(key.to_string(), values);

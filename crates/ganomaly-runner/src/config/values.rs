@@ -14,11 +14,11 @@ pub fn parse_value(text: &str) -> Result<toml::Value> {
     if let Ok(value) = text.parse() {
         return Ok(value);
     }
-    ensure!(!text.contains(','), "{text}: a list has brackets: [{text}]");
     ensure!(
         !text.starts_with(['[', '{', '"', '\'']),
         "{text}: not a TOML value; is a bracket or a quote missing?"
     );
+    ensure!(!text.contains(','), "{text}: a list has brackets: [{text}]");
     Ok(toml::Value::String(text.to_string()))
 }
 

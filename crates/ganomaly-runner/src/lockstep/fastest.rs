@@ -1,4 +1,4 @@
-//! How many runs a card should have at once.
+//! How many runs a GPU should train at once.
 
 use super::is_too_large;
 use crate::config::{DeviceName, RunConfig};
@@ -9,11 +9,11 @@ use ganomaly_gpu::{Group, Machine, Pictures, Size};
 use ganomaly_model::ganomaly::Ganomaly;
 use rayon::prelude::*;
 
-/// Steps of a measurement, after two that warm up.
+/// Measured steps, after two to warm up.
 const STEPS: usize = 5;
 
-/// How many runs like this one train the most pictures a second side by side on a card: 1, 2, 4 and
-/// so on up to `most`, as far as its memory goes. Fresh networks take a few steps each.
+/// How many runs like this one train the most images per second side by side on a GPU: tries 1, 2,
+/// 4 and so on up to `most`, as far as its memory allows. Fresh networks take a few steps each.
 pub fn fastest(
     config: &RunConfig,
     most: usize,
@@ -36,7 +36,7 @@ pub fn fastest(
     })
 }
 
-/// Which of 1, 2, 4 and so on up to `most` has the highest rate, as far as the card's memory goes.
+/// Which of 1, 2, 4 and so on up to `most` has the highest rate, as far as the GPU's memory allows.
 fn best(most: usize, mut rate: impl FnMut(usize) -> Result<f64>) -> Result<usize> {
     let mut best = (0.0, 1);
     let powers = (0..usize::BITS).map(|p| 1 << p).take_while(|&n| n < most);
@@ -51,7 +51,7 @@ fn best(most: usize, mut rate: impl FnMut(usize) -> Result<f64>) -> Result<usize
     Ok(best.1)
 }
 
-/// Fresh networks that took the steps of a measurement side by side, and how long that took.
+/// Trains fresh networks side by side for the measured steps; returns them and the time taken.
 fn measure<M: Machine>(
     config: &RunConfig,
     runs: usize,
@@ -109,14 +109,14 @@ mod tests {
         assert_eq!(measured(1, &[(1, 5.0)]), (Some(1), vec![1]));
         assert_eq!(measured(3, &[(1, 5.0), (2, 9.0), (3, 7.0)]), (Some(2), vec![1, 2, 3]));
         assert_eq!(measured(4, &[(1, 5.0), (2, 9.0), (4, 9.5)]), (Some(4), vec![1, 2, 4]));
-        // Four do not fit, so eight are not tried; where not even one does, that is the error.
+        // Four do not fit, so eight are not tried; if not even one fits, that is the error.
         assert_eq!(measured(8, &[(1, 5.0), (2, 4.0)]), (Some(1), vec![1, 2, 4]));
         assert_eq!(measured(8, &[]), (None, vec![1]));
         let other = best(8, |runs| if runs == 1 { Ok(1.0) } else { bail!("the card is gone") });
         assert_eq!(other.unwrap_err().to_string(), "the card is gone");
     }
 
-    /// A card's buffers start as zeros, so that a run learns from a step only if it is told to.
+    /// A GPU's buffers start as zeros, so a run learns from a step only if it is told to.
     #[test]
     fn measured_steps_are_whole_ones() {
         let config = config();

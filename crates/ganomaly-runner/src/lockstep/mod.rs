@@ -1,4 +1,4 @@
-//! Runs that train in lockstep on a card: they differ in class and seed alone.
+//! Runs that train in lockstep on a GPU: they differ only in class and seed.
 
 mod fastest;
 mod pictures;
@@ -43,20 +43,20 @@ pub struct Member<'a> {
     pub name: &'a str,
     /// Its checkpoints.
     pub checkpoints: &'a Checkpoints,
-    /// Set when another process has taken the run over: the group goes on without it.
+    /// Set when another process has taken the run over: the group continues without it.
     pub lost: &'a Cancel,
 }
 
-/// An epoch, and whether its training is behind.
+/// An epoch, and whether its training is finished.
 type Place = (usize, bool);
 
-/// Where a run begins: its beginning, or a checkpoint.
+/// Where a run starts: the beginning, or a checkpoint.
 type Start = (RunState, NamedTensors);
 
-/// Trains and scores runs that are [`alike`] on `device`, each else as its config says and from its
-/// newest checkpoint on. Runs whose checkpoints are of different epochs train in groups of their own.
-/// The outer error is of all of them, the inner ones are of single runs; that of a run which another
-/// process took over is [`Interrupted`].
+/// Trains and scores runs that are [`alike`] on `device`, otherwise as each config says, starting
+/// from each run's newest checkpoint. Runs whose checkpoints are of different epochs train in
+/// separate groups. The outer error is for all runs, the inner ones are for single runs; a run that
+/// another process took over gets [`Interrupted`].
 pub fn train(
     members: &[Member<'_>],
     device: DeviceName,
@@ -83,7 +83,7 @@ pub fn train(
             None => groups.push((place, vec![(at, start)])),
         }
     }
-    // Those that are furthest behind first.
+    // The furthest behind first.
     groups.sort_by_key(|(place, _)| *place);
     let mut outcomes: Vec<Option<Result<Outcome>>> = members.iter().map(|_| None).collect();
     for (_, group) in groups {
@@ -98,7 +98,7 @@ pub fn train(
     outcomes.into_iter().map(|outcome| outcome.context("a run without an outcome")).collect()
 }
 
-/// Trains and scores runs that begin at the same place.
+/// Trains and scores runs that start at the same place.
 fn from(
     starts: Vec<Start>,
     members: &[Member<'_>],
@@ -147,13 +147,13 @@ fn from(
     }
 }
 
-/// Whether a group failed because it is too large for the card.
+/// Whether a group failed because it is too large for the GPU.
 pub fn is_too_large(error: &anyhow::Error) -> bool {
     use ganomaly_gpu::Error::{Memory, TooLarge};
     matches!(error.downcast_ref(), Some(Memory { .. } | TooLarge(_)))
 }
 
-/// An error of a whole group as that of each of its runs.
+/// Turns an error of a whole group into one for each of its runs.
 pub fn for_each<T>(error: anyhow::Error, runs: usize) -> Vec<Result<T>> {
     if error.is::<Interrupted>() {
         return (0..runs).map(|_| Err(Interrupted.into())).collect();
@@ -166,7 +166,7 @@ struct Runs<'a> {
     members: &'a [Member<'a>],
     data: Vec<RunData>,
     models: Vec<Ganomaly>,
-    /// All in the same epoch, all before its training or all behind it.
+    /// All in the same epoch, all before or all after its training.
     states: Vec<RunState>,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
@@ -218,12 +218,12 @@ impl Runs<'_> {
             .collect())
     }
 
-    /// Steps of a run's epoch.
+    /// Steps per epoch of a run.
     fn steps(&self, run: usize) -> usize {
         self.data[run].split.train.len() / self.members[run].config.batch_size
     }
 
-    /// Epochs until all runs are done or have failed.
+    /// Does epochs until all runs are done or have failed.
     fn finish<M: Machine>(
         &mut self,
         group: &mut Group<M>,
@@ -237,7 +237,7 @@ impl Runs<'_> {
             if self.states[0].step == 0 {
                 self.train_epoch(group, bars, failed)?;
             }
-            // Training is behind: what is left of the epoch can be done anew.
+            // Training is finished: the rest of the epoch can be repeated.
             self.cancel.check()?;
             self.score_epoch(group, bars, failed)?;
             if self.is_due() {
@@ -247,8 +247,8 @@ impl Runs<'_> {
         Ok(())
     }
 
-    /// Ends the runs that other processes have taken over. A group's kernels take all of its runs, so
-    /// they keep step with the others, and nobody looks at them.
+    /// Ends the runs that other processes have taken over. A group's kernels process all of its
+    /// runs, so these continue with the others, and their results are ignored.
     fn drop_lost(&self, failed: &mut [Option<anyhow::Error>]) {
         for (member, failed) in self.members.iter().zip(failed) {
             if member.lost.is_set() {
@@ -317,7 +317,7 @@ impl Runs<'_> {
                     failed[run] = Some(e);
                     Vec::new()
                 }
-                // It keeps step with the others, and nobody looks at it.
+                // It continues with the others, and its results are ignored.
                 (Some(_), _) => Vec::new(),
             };
             let steps = self.steps(run);
@@ -349,7 +349,8 @@ impl Runs<'_> {
         runs.any(|(run, member)| member.checkpoints.is_due(self.steps_taken(run)))
     }
 
-    /// Writes the checkpoints of all runs that have not failed. Where that fails the run is as good as before: it goes on.
+    /// Writes the checkpoints of all runs that have not failed. If that fails, the runs are
+    /// unaffected and continue.
     fn save<M: Machine>(
         &mut self,
         group: &mut Group<M>,
@@ -367,7 +368,7 @@ impl Runs<'_> {
             }
         };
         for (run, detector) in detectors.into_iter().enumerate() {
-            // A run that is lost has its checkpoints written by whoever has it now.
+            // The process that took over a lost run writes its checkpoints.
             let gone = failed[run].is_some() || self.members[run].lost.is_set();
             if gone || self.steps_taken(run) == 0 {
                 continue;
@@ -384,11 +385,12 @@ impl Runs<'_> {
         }
     }
 
-    /// Each run's scores in the order of its split's test pictures.
+    /// Each run's scores in the order of its split's test images.
     fn score<M: Machine>(&self, group: &mut Group<M>, mode: ScoringMode) -> Result<Vec<Scores>> {
         let runs = self.members.iter().map(|m| m.config).zip(&self.data);
         if mode == ScoringMode::Single {
-            // A card gains nothing on batches of one picture: the processor scores them with the card's weights.
+            // A GPU gains nothing on batches of one image: the CPU scores them with the GPU's
+            // weights.
             group.download(&self.models)?;
             let models = runs.zip(&self.models);
             return models.map(|((c, d), m)| score_test_set(m, d, c, mode, self.cancel)).collect();
@@ -400,13 +402,13 @@ impl Runs<'_> {
         if self.members[0].config.kinds(mode).len() == ScoreKind::ALWAYS.len() {
             return Ok(restored.collect());
         }
-        // What takes more than a batch is the processor's, with the card's weights.
+        // Scores that need more than one batch are computed on the CPU, with the GPU's weights.
         group.download(&self.models)?;
         let models = runs.zip(&self.models).zip(restored);
         models.map(|(((c, d), m), s)| further::add(s, m, d, c, mode, self.cancel)).collect()
     }
 
-    /// Each run's mean contextual error of its validation pictures.
+    /// Each run's mean contextual error on its validation images.
     fn validation<M: Machine>(&self, group: &mut Group<M>) -> Result<Vec<Option<f64>>> {
         if self.data.iter().all(|d| d.validation.is_empty()) {
             return Ok(vec![None; self.data.len()]);

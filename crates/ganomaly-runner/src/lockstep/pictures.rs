@@ -1,11 +1,12 @@
-//! The data set as a card takes it.
+//! The data set in the form a GPU takes.
 
 use crate::data::RunData;
 use anyhow::{Context, Result};
 use ganomaly_data::resize;
 use rayon::prelude::*;
 
-/// All pictures as bytes `[P, S, S, C]` of the network's size, and the network's number for each byte of a channel.
+/// All images as bytes `[P, S, S, C]` of the network's size, and the network's number for each byte
+/// of a channel.
 pub(super) fn prepared(data: &RunData) -> Result<(Vec<u8>, Vec<f32>)> {
     let (shape, transform) = (data.images.shape(), &data.transform);
     transform.check(shape[0])?;

@@ -1,4 +1,4 @@
-//! Where the runs of a group begin.
+//! Where the runs of a group start.
 
 use super::{Member, Start};
 use crate::checkpoint::{Checkpoint, RunState};
@@ -9,7 +9,8 @@ use anyhow::{Result, ensure};
 use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_model::{Detector, NamedTensors};
 
-/// Where each run begins. If one of them is behind, the others go back to their checkpoint of the same place where they have it, so that all stay together.
+/// Where each run starts. If one of them is behind, the others go back to their checkpoint of the
+/// same place if they have one, so that all stay together.
 pub(super) fn starts(
     members: &[Member<'_>],
     data: &[RunData],

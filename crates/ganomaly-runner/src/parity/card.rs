@@ -1,4 +1,5 @@
-//! The comparison on a card, or on its twin: float32, with the kernels and launches that train there.
+//! The comparison on a GPU, or on its twin: float32, with the kernels and launches that train
+//! there.
 
 use super::{Limits, Trace, deviation, loss_deviations};
 use crate::config::DeviceName;
@@ -11,12 +12,12 @@ use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_model::kernels::layout;
 use ganomaly_model::{BatchNormMode, Detector};
 
-/// The first step's gradients: where a rectifier's input lies within rounding of its kink, the card,
-/// whose multiplications and additions are fused, may take the other side.
+/// The limit for the first step's gradients: where a rectifier's input is within rounding of its
+/// kink, the GPU, which fuses multiplications and additions, may take the other side.
 const GRADIENTS: f64 = 1e-3;
 
 impl Trace {
-    /// Takes the trace's steps on `device` and notes every deviation.
+    /// Takes the trace's steps on `device` and records every deviation.
     pub(super) fn replay_on(&self, device: DeviceName, tally: &mut Tally) -> Result<()> {
         let mut models = [self.model(DType::F32)?];
         let pictures = |name: &str| Ok::<_, anyhow::Error>(self.get(name)?.dims4()?.0);
@@ -91,13 +92,13 @@ impl Trace {
     }
 }
 
-/// Pictures `[N, C, S, S]` as the card takes them.
+/// Images `[N, C, S, S]` in the form the GPU takes.
 fn pixels(x: &Tensor) -> Result<Vec<f32>> {
     let x = layout::nhwc_from_nchw(&x.to_dtype(DType::F32)?)?;
     Ok(x.flatten_all()?.to_vec1()?)
 }
 
-/// The last step's gradients by their names, with PyTorch's axes.
+/// The last step's gradients by name, with PyTorch's axes.
 fn gradients<M: Machine>(group: &mut Group<M>, model: &Ganomaly) -> Result<Vec<(String, Tensor)>> {
     let [netg, netd] = group.gradients()?;
     let (g, d) = (&model.netg, &model.netd);

@@ -1,13 +1,15 @@
-//! `ganomaly parity`: is this implementation the published one?
+//! `ganomaly parity`: does this implementation match the published one?
 //!
-//! A trace holds what the published code computed in float64 from given weights and batches: the losses of several steps,
-//! the first step's tensors and gradients, the weights at the end and the scores. The same steps are taken here, in
-//! float32 and in float64, and every deviation is held against its limit.
+//! A trace holds what the published code computed in float64 from given weights and batches: the
+//! losses of several steps, the first step's tensors and gradients, the final weights and the
+//! scores. The same steps are taken here, in float32 and in float64, and every deviation is checked
+//! against its limit.
 //!
-//! Where a rectifier's input lies within rounding error of 0, float32 cannot tell which side the published code took, and
-//! Adam turns that one coin toss into deviations of 1e-3 within two steps. If the float32 run breaks a limit, it is
-//! therefore repeated with those sides, and those only, taken from the float64 run. The table shows both runs, and how many
-//! sides of how many were taken over; the limits stay.
+//! Where a rectifier's input is within rounding error of 0, float32 cannot tell which side the
+//! published code took, and Adam turns that coin toss into deviations of 1e-3 within two steps. If
+//! the float32 run exceeds a limit, it is therefore repeated with those sides, and only those,
+//! taken from the float64 run. The table shows both runs, and how many of all sides were taken
+//! over; the limits stay.
 
 mod card;
 mod table;
@@ -27,7 +29,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use table::Tally;
 
-/// A trace's JSON part; what it says beyond this is for people.
+/// A trace's JSON part; its other content is for people.
 #[derive(Debug, Deserialize)]
 struct TraceFile {
     config: TraceConfig,
@@ -58,8 +60,8 @@ struct Float32Error {
     scores: HashMap<String, f64>,
 }
 
-/// Runs every comparison of the trace `stem`: `stem.json`, `stem.safetensors` and the two `.pth` files beside them. On the processor in
-/// both precisions; on a card or its twin in float32.
+/// Runs every comparison of the trace `stem`: `stem.json`, `stem.safetensors` and the two `.pth`
+/// files beside them. It runs on the CPU in both precisions, on a GPU or its twin in float32.
 pub fn check_trace(stem: &Path, device: DeviceName) -> Result<Parity> {
     let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", stem.display()));
     let json = with(".json");
@@ -94,7 +96,7 @@ struct Trace {
     tensors: HashMap<String, Tensor>,
 }
 
-/// Which limits apply: float64 has one for everything, float32 those of the kind.
+/// Which limits apply: float64 has one for everything, float32 one for each kind.
 struct Limits(DType);
 
 impl Limits {
@@ -102,7 +104,8 @@ impl Limits {
         if self.0 == DType::F64 { 1e-8 } else { float32 }
     }
 
-    /// The limit of what float32 itself blurs: the larger of 1e-4 and thirty times the reference's own deviation.
+    /// The limit for values that float32 itself blurs: the larger of 1e-4 and thirty times the
+    /// reference's own deviation.
     fn blurred(&self, float32_error: f64) -> f64 {
         self.of((30.0 * float32_error).max(1e-4))
     }
@@ -113,7 +116,7 @@ impl Trace {
         self.tensors.get(name).with_context(|| format!("the trace holds no tensor {name:?}"))
     }
 
-    /// The tensors below `prefix`, without it.
+    /// The tensors below `prefix`, with it removed.
     fn below(&self, prefix: &str) -> NamedTensors {
         let mut all: NamedTensors = self
             .tensors
@@ -145,7 +148,8 @@ impl Trace {
         Ok(model)
     }
 
-    /// Takes the trace's steps and notes every deviation; with `kinks`, a float64 run decides the kinks.
+    /// Takes the trace's steps and records every deviation; with `kinks`, a float64 run decides the
+    /// kinks.
     fn replay(
         &self,
         precision: &'static str,
@@ -239,8 +243,9 @@ impl Trace {
 }
 
 impl Trace {
-    /// The weights and running statistics after the last step. In float64 each tensor is held to the limit. The trace
-    /// records its own float32 deviation as one norm over all of them, so float32 is compared in that norm.
+    /// The weights and running statistics after the last step. In float64 each tensor is checked
+    /// against the limit. The trace records its own float32 deviation as one norm over all of them,
+    /// so float32 is compared in that norm.
     fn compare_final(
         &self,
         state: &NamedTensors,
@@ -266,7 +271,7 @@ impl Trace {
     }
 }
 
-/// The `.pth` files must hold the very bytes of the safetensors file of the same weights.
+/// The `.pth` files must hold exactly the bytes of the safetensors file with the same weights.
 fn compare_pth(with: &impl Fn(&str) -> PathBuf, tally: &mut Tally) -> Result<()> {
     let pth = weights::read_pth(&with(".netG.pth"), &with(".netD.pth"))?;
     let expected = weights::read_safetensors(&with(".pth.safetensors"))?;

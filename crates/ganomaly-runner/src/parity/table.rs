@@ -3,25 +3,26 @@
 use ganomaly_model::layers::Kinks;
 use std::path::PathBuf;
 
-/// One comparison: the largest deviation of its kind and the limit it must keep.
+/// One comparison: the largest deviation of its kind and its limit.
 #[derive(Clone, Debug)]
 pub struct Deviation {
-    /// "f32" or "f64" on the processor, "card" for float32 on a card or its twin.
+    /// "f32" or "f64" on the CPU, "card" for float32 on a GPU or its twin.
     pub precision: &'static str,
     /// What was compared.
     pub kind: String,
-    /// Norm of the difference over norm of the expected values, the largest over `count` comparisons.
+    /// Norm of the difference over norm of the expected values, the largest over `count`
+    /// comparisons.
     pub worst: f64,
-    /// Where the largest was seen.
+    /// Where the largest deviation occurred.
     pub at: String,
-    /// The largest allowed.
+    /// The largest allowed deviation.
     pub limit: f64,
-    /// Comparisons of this kind.
+    /// Number of comparisons of this kind.
     pub count: usize,
 }
 
 impl Deviation {
-    /// Whether the deviation keeps its limit. NaN does not.
+    /// Whether the deviation is within its limit. NaN is not.
     pub fn holds(&self) -> bool {
         self.worst <= self.limit
     }
@@ -41,17 +42,18 @@ pub struct Parity {
     pub trace: PathBuf,
     /// The largest deviation of each kind, in both precisions.
     pub deviations: Vec<Deviation>,
-    /// Where the free float32 run broke a limit: its deviations, and the sides that its repetition took over.
+    /// Present if the free float32 run exceeded a limit: its deviations, and the sides that its
+    /// repetition took over.
     pub free_run: Option<(Vec<Deviation>, Kinks)>,
 }
 
 impl Parity {
-    /// Whether every deviation keeps its limit.
+    /// Whether every deviation is within its limit.
     pub fn holds(&self) -> bool {
         self.deviations.iter().all(Deviation::holds)
     }
 
-    /// A table for people.
+    /// A human-readable table.
     pub fn table(&self) -> String {
         let mut text = format!(
             "{}\n{:<5} {:<28} {:>10} {:>10} {:>6}  {}\n",
@@ -80,7 +82,7 @@ impl Parity {
     }
 }
 
-/// Collects the worst of each kind.
+/// Collects the worst deviation of each kind.
 #[derive(Default)]
 pub(super) struct Tally(pub(super) Vec<Deviation>);
 
@@ -93,7 +95,7 @@ impl Tally {
         deviation: f64,
         limit: f64,
     ) {
-        // Kinds may have several limits (scores do): the one that comes nearest to failing is shown.
+        // Kinds may have several limits (scores do): the one closest to failing is shown.
         let severity = |worst: f64, limit: f64| {
             if worst.is_nan() { f64::INFINITY } else { worst / limit.max(f64::MIN_POSITIVE) }
         };

@@ -4,6 +4,7 @@ mod canvas;
 pub mod forest;
 pub mod heat;
 pub mod html;
+pub mod marks;
 pub mod picture;
 pub mod plot;
 pub mod published;

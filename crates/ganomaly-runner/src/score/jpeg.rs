@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 /// Refuses CMYK, and colours sampled in a way that no camera writes (the first one, brightness, is the finest), which
 /// zune-jpeg 0.5 panics on. Walks the segments of the header (ITU T.81, annex B): 0xff, a marker, a length, its contents.
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
-    let mut rest = bytes.strip_prefix(&[0xff, 0xd8]).context("it is no JPEG file")?;
+    let mut rest = bytes.strip_prefix(&[0xff, 0xd8]).context("not a JPEG file")?;
     let mut frames = 0;
     loop {
         rest = rest.strip_prefix(&[0xff]).context("it is damaged before its first scan")?;

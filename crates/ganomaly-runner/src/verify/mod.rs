@@ -11,7 +11,7 @@ use crate::config::Experiment;
 use crate::data::DataStore;
 use crate::files::{Contents, names_in, read_text};
 use crate::numerics::OtherGeneration;
-use crate::plan::{Plan, Run, same_images};
+use crate::plan::{Plan, Run, check_folder, same_images};
 use crate::provenance::Provenance;
 use crate::record::Metrics;
 use crate::{audit, epoch_scores, record, weightings};
@@ -23,8 +23,7 @@ use std::path::{Path, PathBuf};
 
 /// The experiments' or runs' folders that a path stands for: itself, or, of a folder of several experiments, each of them.
 pub fn folders(path: &Path) -> Result<Vec<PathBuf>> {
-    ensure!(!path.is_file(), "{}: a file; name a folder of results", path.display());
-    ensure!(path.is_dir(), "{}: no such folder", path.display());
+    check_folder(path)?;
     let inside = |name: String| path.join(name);
     let experiments = names_in(path)?.into_iter().map(inside).filter(|p| is_experiment(p));
     let experiments: Vec<PathBuf> = experiments.collect();
@@ -87,7 +86,7 @@ fn experiment(folder: &Path, store: &DataStore, findings: &mut Findings) -> Resu
     }
     ensure!(
         plan.is_some() || !checked.is_empty() || findings.has_wrong() || is_experiment(folder),
-        "{}: neither a plan nor a run is there",
+        "{}: no plan.toml and no finished run in it",
         folder.display()
     );
     data_files(&folders, store, findings);

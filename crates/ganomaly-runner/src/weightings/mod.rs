@@ -149,7 +149,7 @@ fn compare(
     let read: Vec<(usize, Run)> = done.par_iter().map(read).collect::<Result<_>>()?;
     let steps = read.last().map_or(0, |(steps, _)| *steps);
     let runs: Vec<Run> = read.into_iter().map(|(_, run)| run).collect();
-    ensure!(!runs.is_empty(), "{}: none of the experiment's runs is there", folder.display());
+    ensure!(!runs.is_empty(), "{}: none of the experiment's runs is done", folder.display());
     let classes = distinct(runs.iter().map(|r| r.auroc.class.clone()));
     let all = distinct(runs.iter().map(|r| r.weights));
     let setting = |&weights: &Weights| setting(weights, of_design(weights), &runs, &classes);

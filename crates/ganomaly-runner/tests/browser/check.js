@@ -1,4 +1,4 @@
-// Looks at a report as a reader would, and returns a list of complaints.
+// Checks a report as a reader would, and returns a list of complaints.
 (async () => {
   const complaints = [];
   const say = (text) => complaints.push(text);
@@ -70,7 +70,7 @@
     if (rows().map((row) => row.textContent).sort().join("\n") !== before) say(`${nameOf(table)}: sorting changed the rows`);
   }
 
-  // The page does not scroll sideways, its headings come in order, its links lead somewhere.
+  // The page does not scroll sideways, its headings are in order, and its links lead somewhere.
   const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth) say(`the page scrolls sideways: ${root.scrollWidth} of ${root.clientWidth} pixels`);
   let level = 0;
@@ -83,7 +83,7 @@
     if (!document.getElementById(decodeURIComponent(link.hash.slice(1)))) say(`the link ${link.textContent} leads nowhere`);
   }
 
-  // Every text can be told from its ground.
+  // Every text stands out from its background.
   canvas.width = canvas.height = 1;
   const known = new Map();
   const rgba = (colour) => {

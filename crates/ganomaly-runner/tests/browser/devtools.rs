@@ -1,4 +1,4 @@
-//! Chromium, driven through its DevTools pipe: messages are JSON, each ended by a zero byte.
+//! Chromium, driven through its DevTools pipe: messages are JSON, each terminated by a zero byte.
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -16,12 +16,12 @@ pub struct Browser {
     messages: Receiver<Value>,
     session: Option<String>,
     sent: u64,
-    /// Everything that happened and was not an answer.
+    /// Everything received that was not an answer.
     pub events: Vec<Value>,
     _profile: tempfile::TempDir,
 }
 
-/// The browser's command: `GANOMALY_CHROMIUM`, else what is on the path.
+/// The browser's command: `GANOMALY_CHROMIUM`, else one from the path.
 pub fn find() -> Option<String> {
     let named = std::env::var("GANOMALY_CHROMIUM").ok();
     named.or_else(|| {
@@ -37,7 +37,7 @@ pub fn find() -> Option<String> {
 impl Browser {
     pub fn start(command: &str) -> Self {
         let profile = tempfile::tempdir().unwrap();
-        // The pipe is descriptors 3 and 4, which the shell makes of its own input and output.
+        // The pipe is descriptors 3 and 4, which the shell makes from its own input and output.
         let mut child = Command::new("sh")
             .args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#, command])
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
@@ -95,7 +95,7 @@ impl Browser {
         answer["result"].take()
     }
 
-    /// Waits for a message; what else arrives is kept among the events.
+    /// Waits for a message; other messages are kept among the events.
     fn wait(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -111,7 +111,8 @@ impl Browser {
         }
     }
 
-    /// Opens a file at a width, in a colour scheme, and waits until it is loaded; events start anew.
+    /// Opens a file at a width, in a colour scheme, and waits until it is loaded; clears the
+    /// events.
     pub fn open(&mut self, file: &Path, width: u32, scheme: &str) {
         let size =
             json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500 });
@@ -128,7 +129,7 @@ impl Browser {
         }
     }
 
-    /// The value of an expression, a promise's once it is kept.
+    /// The value of an expression, or of the promise it gives once that resolves.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let params =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
@@ -137,7 +138,7 @@ impl Browser {
         result["result"]["value"].take()
     }
 
-    /// Elements that fit a selector, found without any script.
+    /// The number of elements that match a selector, found without any script.
     pub fn count(&mut self, selector: &str) -> usize {
         let document = self.call("DOM.getDocument", &json!({}));
         let query = json!({ "nodeId": document["root"]["nodeId"], "selector": selector });

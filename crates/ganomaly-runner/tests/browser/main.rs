@@ -1,5 +1,5 @@
-//! Reports in a real browser: Chromium, where it is installed or named by `GANOMALY_CHROMIUM`. With `GANOMALY_SCREENSHOTS=DIR` it leaves
-//! pictures of the pages there.
+//! Reports in a real browser: Chromium, if it is installed or named by `GANOMALY_CHROMIUM`. With
+//! `GANOMALY_SCREENSHOTS=DIR` it leaves screenshots of the pages there.
 
 mod devtools;
 #[path = "../../../../tests/skip.rs"]
@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A config that trains in a second; its name and one of its settings go into the page as they are.
+/// A config that trains in a second; its name and one of its settings go into the page unchanged.
 const CONFIG: &str = r#"
 dataset = "synthetic"
 isize = 16
@@ -30,7 +30,7 @@ also_score = ["batch-shuffled", "batch-sequential"]
 abnormal_class = ["ring", "cross"]
 seed = [0, 1]
 "#;
-/// Nothing of it may become markup.
+/// None of it may become markup.
 const NAME: &str = r#"R&D <b>"one""#;
 const WIDTHS: [u32; 2] = [390, 1400];
 
@@ -46,7 +46,8 @@ fn ganomaly(folder: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Opens a page and returns every complaint about it, how many figures each section has, and its title.
+/// Opens a page and returns every complaint about it, the number of figures per section, and its
+/// title.
 fn look(browser: &mut Browser, page: &Path, width: u32, scheme: &str) -> (Vec<String>, Value) {
     browser.open(page, width, scheme);
     let mut seen = browser.evaluate(include_str!("check.js"));
@@ -79,7 +80,8 @@ fn look(browser: &mut Browser, page: &Path, width: u32, scheme: &str) -> (Vec<St
     (complaints, seen)
 }
 
-/// A page is sound at both widths and in both colour schemes, and has these figures in its sections.
+/// A page has no faults at both widths and in both colour schemes, and has these figures in its
+/// sections.
 fn sound(browser: &mut Browser, page: &Path, title: &str, figures: &Value) {
     for width in WIDTHS {
         for scheme in ["light", "dark"] {
@@ -130,7 +132,7 @@ fn reports_are_sound_in_a_browser() {
     without_script(&mut browser, &page);
 
     let (many, _) = copy(&results.join("weights/report.html"), &folder, "many");
-    // Main effects, a ternary plot and three maps; of each setting what the other page has.
+    // Main effects, a ternary plot and three maps; for each setting what the other page has.
     let figures = json!({ "settings": 1, "weightings": 5, "each-setting": 80 });
     sound(&mut browser, &many, "weights", &figures);
     let (judged, _) = copy(&results.join("judged-audit/report.html"), &folder, "judged");
@@ -144,7 +146,7 @@ fn reports_are_sound_in_a_browser() {
     every_fault_is_found(&mut browser, &folder, &html);
 }
 
-/// All but sorting is there without JavaScript.
+/// Without JavaScript everything but sorting works.
 fn without_script(browser: &mut Browser, page: &Path) {
     browser.call("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
     browser.open(page, 1400, "light");
@@ -154,7 +156,7 @@ fn without_script(browser: &mut Browser, page: &Path) {
     browser.call("Emulation.setScriptExecutionDisabled", &json!({ "value": false }));
 }
 
-/// The checks above can fail: each of these pages has one fault, and each is complained of.
+/// The checks above can fail: each of these pages has one fault, and each fault is reported.
 fn every_fault_is_found(browser: &mut Browser, folder: &Path, html: &str) {
     let (svg, svg_end) = (html.find("<svg").unwrap(), html.find("</svg>").unwrap());
     let picture = html.find("data:image/png;base64,").unwrap() + "data:image/png;base64,".len();

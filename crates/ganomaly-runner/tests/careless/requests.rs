@@ -1,60 +1,12 @@
-//! Requests beyond reason, things in the place of files, what dead processes left, and how it is told.
+//! Excessive requests, other things in place of files, leftovers of dead processes, and how they
+//! are reported.
 
-#![cfg(unix)]
-
-mod common;
-
-use common::{GANOMALY, TINY, runs, stderr, stdout};
+use super::common::{TINY, runs, stderr, stdout};
+use super::{Sandbox, signal, until};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
-
-struct Sandbox(tempfile::TempDir);
-
-impl Sandbox {
-    /// With an experiment `e` of two runs.
-    fn new() -> Self {
-        let sandbox = Self(tempfile::tempdir().unwrap());
-        sandbox.write("e.toml", &format!("{TINY}[sweep]\nabnormal_class = [0, 1]\nseed = [0]\n"));
-        sandbox
-    }
-
-    fn swept() -> Self {
-        let sandbox = Self::new();
-        assert!(sandbox.run(&["sweep", "e.toml", "--jobs", "1"]).status.success());
-        sandbox
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    /// Ended after a minute, in little memory.
-    fn run(&self, args: &[&str]) -> Output {
-        Command::new("sh")
-            .args(["-c", "ulimit -v 4000000; exec timeout 60 \"$0\" \"$@\"", GANOMALY])
-            .args(args)
-            .current_dir(self.0.path())
-            .output()
-            .unwrap()
-    }
-
-    /// The command fails by itself, and its message has the words.
-    fn fails(&self, args: &[&str], words: &[&str]) {
-        let output = self.run(args);
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
-        assert!(!said.contains("panicked"), "{args:?}: {said}");
-        for word in words {
-            assert!(said.contains(word), "{args:?}: {said:?} should contain {word:?}");
-        }
-    }
-}
 
 fn fifo(path: &Path) {
     let _ = fs::remove_file(path);
@@ -89,13 +41,12 @@ fn limits_are_told_before_anything_is_built() {
 #[test]
 fn claims_with_impossible_numbers_end_no_sweep() {
     let sandbox = Sandbox::new();
-    let plan = stdout(&sandbox.run(&["sweep", "e.toml", "--dry-run"]));
-    let name = plan.split_whitespace().next().unwrap();
+    let name = &sandbox.first_run();
     let claims = sandbox.path("results/e/.claims");
     fs::create_dir_all(&claims).unwrap();
     let last = claims.join(format!("{name}.{}", u64::MAX));
     File::create(&last).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    // Another spelling of a number is no claim.
+    // A number in another spelling is not a claim.
     fs::write(claims.join(format!("{name}.007")), "").unwrap();
     sandbox.fails(
         &["sweep", "e.toml", "--jobs", "1"],
@@ -153,8 +104,7 @@ fn pipes_in_the_place_of_files_are_named_and_never_waited_for() {
 #[test]
 fn what_is_no_run_in_the_place_of_one_is_not_done() {
     let sandbox = Sandbox::new();
-    let plan = stdout(&sandbox.run(&["sweep", "e.toml", "--dry-run"]));
-    let name = plan.split_whitespace().next().unwrap();
+    let name = &sandbox.first_run();
     let place = sandbox.path("results/e").join(name);
     fs::create_dir_all(place.parent().unwrap()).unwrap();
     let told = || {
@@ -204,35 +154,19 @@ fn escape_sequences_from_files_do_not_reach_the_terminal() {
     assert!(stdout(&sandbox.run(&["status", "results/e"])).contains("\\u{1b}[31mred"));
 }
 
-/// A process is stopped, another takes its run over and finishes it, and the first wakes up.
+/// A process is stopped, another takes over its run and finishes it, and the first wakes up.
 #[test]
 fn a_process_that_wakes_up_after_a_takeover_leaves_nothing() {
-    let sandbox = Sandbox(tempfile::tempdir().unwrap());
-    let text = TINY.replace("train_limit = 32", "train_limit = 320");
-    let text = text.replace("epochs = 1", "epochs = 60");
-    sandbox.write("e.toml", &format!("{text}abnormal_class = 0\nseed = 0\n"));
+    let settings = TINY.replace("train_limit = 32", "train_limit = 320");
+    let settings = settings.replace("epochs = 1", "epochs = 60");
+    let sandbox = Sandbox::with(&settings, "abnormal_class = 0\nseed = 0");
     let args = ["sweep", "e.toml", "--stale-after", "0.5", "--checkpoint-steps", "5"];
-    let spawn = || Command::new(GANOMALY).args(args).current_dir(sandbox.0.path()).output();
-    let mut first = Command::new(GANOMALY)
-        .args(args)
-        .current_dir(sandbox.0.path())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let kill = |name: &str| {
-        let pid = first.id().to_string();
-        Command::new("kill").args([name, &pid]).status().unwrap()
-    };
-    let started = Instant::now();
+    let mut first = sandbox.spawn(&args);
     let checkpoints = sandbox.path("results/e/.checkpoints");
-    while !checkpoints.is_dir() {
-        assert!(started.elapsed() < Duration::from_secs(30), "no checkpoint");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    kill("-STOP");
-    let second = spawn().unwrap();
-    kill("-CONT");
+    until("a checkpoint", || checkpoints.is_dir());
+    signal("STOP", &first);
+    let second = sandbox.run(&args);
+    signal("CONT", &first);
     assert_eq!(first.wait().unwrap().code(), Some(0));
     assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
     assert_eq!(runs(&sandbox.path("results/e")).len(), 1);
@@ -255,34 +189,23 @@ fn what_a_killed_collect_left_is_removed_by_the_next() {
     assert!(left.iter().all(|path| !path.exists()) && being_written.exists());
 }
 
-/// The time of day may be set by a day while a process trains.
+/// The clock may be set by a day while a process trains.
 #[test]
 fn a_living_process_is_told_as_such_whatever_the_clock_says() {
-    let sandbox = Sandbox::new();
-    let text = TINY.replace("epochs = 1", "epochs = 1000000");
-    sandbox.write("e.toml", &format!("{text}abnormal_class = 0\nseed = 0\n"));
-    let mut child = Command::new(GANOMALY)
-        .args(["sweep", "e.toml"])
-        .current_dir(sandbox.0.path())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let sandbox = Sandbox::endless();
+    let mut child = sandbox.spawn(&["sweep", "e.toml"]);
     let claims = sandbox.path("results/e/.claims");
     let claim = || fs::read_dir(&claims).into_iter().flatten().flatten().next();
-    let started = Instant::now();
-    let status = loop {
-        assert!(started.elapsed() < Duration::from_secs(30), "no claim");
-        if let Some(claim) = claim() {
-            // As it looks with a clock a day ahead.
-            let day = SystemTime::now() - Duration::from_secs(86400);
-            File::options().write(true).open(claim.path()).unwrap().set_modified(day).unwrap();
-            break stdout(&sandbox.run(&["status", "e.toml"]));
-        }
-    };
+    until("a claim", || claim().is_some_and(|c| c.metadata().is_ok_and(|m| m.len() > 0)));
+    // As it looks to a clock that is a day ahead.
+    let day = SystemTime::now() - Duration::from_secs(86400);
+    let file = File::options().write(true).open(claim().unwrap().path()).unwrap();
+    file.set_modified(day).unwrap();
+    let status = stdout(&sandbox.run(&["status", "e.toml"]));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(status.contains("1 running"), "{status}");
-    // Killed, it is gone at once.
+    // Once killed, it is gone at once.
     let status = stdout(&sandbox.run(&["status", "e.toml"]));
     assert!(status.contains("1 missing") && status.contains("which is gone"), "{status}");
 }
@@ -302,6 +225,14 @@ fn messages_say_what_was_wrong_in_the_users_words() {
     sandbox.fails(&["sweep", "e.toml", "--set", "epochs=many"], &["expected a whole number"]);
     sandbox.fails(&["verify", "e.toml"], &["e.toml: a file; name a folder of results"]);
     sandbox.fails(&["verify", "nowhere"], &["nowhere: no such folder"]);
+    sandbox.fails(&["compare", "e.toml", "e.toml"], &["e.toml: a file; name a folder of results"]);
+    sandbox.write("results/f", "");
+    sandbox.fails(&["sweep", "e.toml", "--name", "f"], &["results/f: a file; name a folder"]);
+    sandbox
+        .fails(&["sweep", "e.toml", "--set", "w_con=[1,2"], &["is a bracket or a quote missing?"]);
+    let listed = ["sweep", "e.toml", "--dry-run", "--set", "further_scores=[\"z_nn\"]"];
+    let output = sandbox.run(&listed);
+    assert!(stdout(&output).contains("2 of 2 runs would be done"), "{}", stderr(&output));
 
     for labels in ["1,0", "1.0,0.0", "True,False", "true,FALSE"] {
         let (a, b) = labels.split_once(',').unwrap();
@@ -316,6 +247,8 @@ fn messages_say_what_was_wrong_in_the_users_words() {
     }
     sandbox.write("m.csv", "score,label\nx,1\n");
     sandbox.fails(&["metrics", "m.csv"], &["m.csv: line 2: score: not a number"]);
+    sandbox.write("m.csv", "score,label\n1\n");
+    sandbox.fails(&["metrics", "m.csv"], &["m.csv: line 2: 1 columns, and the heading has 2"]);
     sandbox.write("m.csv", "score,kind\n1,1\n");
     sandbox.fails(&["metrics", "m.csv"], &["missing field `label`"]);
 

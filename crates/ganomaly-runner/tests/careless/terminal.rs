@@ -1,69 +1,14 @@
 //! Terminals that close, pipes that nobody reads, signals: what they end and what they do not.
 
-#![cfg(unix)]
-
-mod common;
-
-use common::{GANOMALY, TINY, runs, stderr, stdout};
+use super::common::{GANOMALY, TINY, runs, stderr, stdout};
+use super::{Sandbox, signal, until};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-struct Sandbox(tempfile::TempDir);
-
-impl Sandbox {
-    /// With an experiment `e` of these settings and this sweep.
-    fn new(settings: &str, sweep: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let text = format!("{}\n{settings}\n[sweep]\n{sweep}\n", TINY.trim());
-        fs::write(dir.path().join("e.toml"), text).unwrap();
-        Self(dir)
-    }
-
-    /// One run that never ends by itself.
-    fn endless() -> Self {
-        let sandbox = Self::new("abnormal_class = 0\nseed = 0", "");
-        let path = sandbox.0.path().join("e.toml");
-        let text = fs::read_to_string(&path).unwrap().replace("epochs = 1", "epochs = 1000000");
-        fs::write(path, text).unwrap();
-        sandbox
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(GANOMALY);
-        command.args(args).current_dir(self.0.path());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn results(&self) -> PathBuf {
-        self.0.path().join("results/e")
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.results().join("sweep.log")).unwrap_or_default()
-    }
-}
-
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}: not after a minute");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn signal(name: &str, child: &Child) {
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
-}
 
 /// A pipe without a reader.
 fn closed() -> Stdio {
@@ -72,7 +17,7 @@ fn closed() -> Stdio {
     writer.into()
 }
 
-/// A terminal so many columns wide: its own end and the program's.
+/// A terminal `columns` wide: its own end and the program's.
 fn terminal(columns: u16) -> (File, File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let own: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -84,11 +29,11 @@ fn terminal(columns: u16) -> (File, File) {
     (own.into(), File::options().read(true).write(true).open(path).unwrap())
 }
 
-/// Everything that is written to a terminal until the program closes it.
+/// Everything that the program writes to a terminal until it closes it.
 fn read_terminal(mut own: File) -> String {
     let mut all = Vec::new();
     let mut buffer = [0; 4096];
-    // Linux answers with an error once nobody holds the other end.
+    // Linux returns an error once nobody holds the other end.
     while let Ok(n @ 1..) = own.read(&mut buffer) {
         all.extend(&buffer[..n]);
     }
@@ -108,7 +53,7 @@ fn has_claims(results: &Path) -> bool {
 fn a_run_goes_on_when_standard_error_cannot_be_written() {
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     for stderr in [full as fn() -> Stdio, closed] {
-        let sandbox = Sandbox::new("", "abnormal_class = [0, 1]\nseed = [0]");
+        let sandbox = Sandbox::new();
         let output = sandbox.command(&["sweep", "e.toml", "-v"]).stderr(stderr()).output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         assert!(stdout(&output).contains("| average |"));
@@ -142,7 +87,8 @@ fn a_terminal_that_is_closed_ends_a_run_with_a_checkpoint() {
         .unwrap();
     until("two epochs", || sandbox.log().contains("epoch 2"));
     drop(own);
-    // Without a terminal it goes on until it is told, which the system does at the same moment.
+    // Without a terminal it continues until it gets a signal, which the system sends at the same
+    // moment.
     let before = sandbox.log().len();
     until("an epoch without a terminal", || sandbox.log().len() > before);
     signal("HUP", &child);
@@ -150,7 +96,7 @@ fn a_terminal_that_is_closed_ends_a_run_with_a_checkpoint() {
     assert!(has_checkpoint(&sandbox.results()) && !has_claims(&sandbox.results()));
 }
 
-/// A reader that has stopped blocks whoever prints; a second signal ends the process all the same.
+/// A reader that has stopped blocks whoever prints; a second signal still ends the process.
 #[test]
 fn a_second_signal_ends_a_process_that_cannot_print() {
     let sandbox = Sandbox::endless();
@@ -177,7 +123,7 @@ fn a_second_signal_ends_a_process_that_cannot_print() {
 
 #[test]
 fn nohup_is_kept() {
-    let sandbox = Sandbox::new("", "abnormal_class = [0, 1, 2]\nseed = [0, 1]");
+    let sandbox = Sandbox::with(TINY, "[sweep]\nabnormal_class = [0, 1, 2]\nseed = [0, 1]");
     let mut child = Command::new("sh")
         .args(["-c", "trap '' HUP; exec \"$0\" sweep e.toml --jobs 1", GANOMALY])
         .current_dir(sandbox.0.path())
@@ -193,11 +139,10 @@ fn nohup_is_kept() {
 
 #[test]
 fn a_closed_standard_output_ends_the_output_alone() {
-    let sandbox = Sandbox::new("", "abnormal_class = [0, 1]\nseed = [0]");
+    let sandbox = Sandbox::new();
     let with_closed = |args: &[&str]| sandbox.command(args).stdout(closed()).output().unwrap();
-    // A file in a run's place makes it fail.
-    let plan = stdout(&sandbox.run(&["sweep", "e.toml", "--dry-run"]));
-    let name = plan.split_whitespace().next().unwrap().to_string();
+    // A file in place of a run makes it fail.
+    let name = sandbox.first_run();
     fs::create_dir_all(sandbox.results()).unwrap();
     fs::create_dir(sandbox.results().join(".checkpoints")).unwrap();
     fs::write(sandbox.results().join(".checkpoints").join(&name), "").unwrap();
@@ -218,7 +163,7 @@ fn a_closed_standard_output_ends_the_output_alone() {
     let output = with_closed(&["score", run, "a.png", "none.png"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("none.png"));
-    // A full disk is another thing.
+    // A full disk is different.
     let full = File::options().write(true).open("/dev/full").unwrap();
     let output = sandbox.command(&["status"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -227,7 +172,7 @@ fn a_closed_standard_output_ends_the_output_alone() {
 
 #[test]
 fn measuring_the_number_of_jobs_can_be_interrupted() {
-    let sandbox = Sandbox::new("", "abnormal_class = [0, 1]\nseed = [0]");
+    let sandbox = Sandbox::new();
     let large = ["--set", "isize=64", "--set", "ngf=64", "--set", "batch_size=128"];
     let mut child = sandbox
         .command(&["sweep", "e.toml", "--threads", "2"])
@@ -236,7 +181,7 @@ fn measuring_the_number_of_jobs_can_be_interrupted() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    until("the plan", || sandbox.results().join("sweep.log").exists());
+    until("the plan", || sandbox.results().join("plan.toml").exists());
     std::thread::sleep(Duration::from_millis(300));
     signal("INT", &child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -250,7 +195,7 @@ fn measuring_the_number_of_jobs_can_be_interrupted() {
 fn a_download_can_be_interrupted_and_leaves_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mirror = format!("http://{}", listener.local_addr().unwrap());
-    let sandbox = Sandbox::new("", "abnormal_class = [0]\nseed = [0]");
+    let sandbox = Sandbox::new();
     for args in [&["sweep", "e.toml", "--set", "dataset=mnist"][..], &["data", "fetch", "mnist"]] {
         let child = sandbox
             .command(args)
@@ -259,10 +204,9 @@ fn a_download_can_be_interrupted_and_leaves_nothing() {
             .stderr(Stdio::null())
             .spawn();
         let mut child = child.unwrap();
-        // It has asked, and gets the beginning of an answer.
+        // It has sent its request, and gets the beginning of an answer.
         let (mut stream, _) = listener.accept().unwrap();
         let _ = stream.read(&mut [0; 1024]).unwrap();
-        use std::io::Write;
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc").unwrap();
         until("a partial file", || {
             fs::read_dir(sandbox.0.path().join("data/mnist")).is_ok_and(|mut d| d.next().is_some())
@@ -278,7 +222,7 @@ fn a_download_can_be_interrupted_and_leaves_nothing() {
 #[test]
 fn a_line_a_run_where_there_are_many_and_all_lines_in_the_log() {
     let sweep = |args: &[&str]| {
-        let sandbox = Sandbox::new("", "abnormal_class = [0, 1]\nseed = [0]");
+        let sandbox = Sandbox::new();
         let output = sandbox.command(&["sweep", "e.toml", "--jobs", "1"]).args(args).output();
         let output = output.unwrap();
         assert!(output.status.success());
@@ -295,12 +239,12 @@ fn a_line_a_run_where_there_are_many_and_all_lines_in_the_log() {
     let verbose = sweep(&["-v"]);
     assert!(verbose.contains(": epoch 1: AUROC ") && verbose.contains("training steps"));
     assert_eq!(sweep(&["-q"]), "");
-    // A single run tells its epochs.
+    // A single run prints its epochs.
     assert!(sweep_one().contains(": epoch 1: AUROC "));
 }
 
 fn sweep_one() -> String {
-    let sandbox = Sandbox::new("", "abnormal_class = [0, 1]\nseed = [0]");
+    let sandbox = Sandbox::new();
     stderr(&sandbox.run(&["sweep", "e.toml", "--only", "abnormal_class=0"]))
 }
 
@@ -313,7 +257,7 @@ fn terminals_of_any_width_and_those_that_cannot_move_their_cursor() {
         (0, "xterm", true),
         (80, "dumb", false),
     ] {
-        let sandbox = Sandbox::new("", "abnormal_class = [0, 1]\nseed = [0]");
+        let sandbox = Sandbox::new();
         let (own, theirs) = terminal(columns);
         let shown = std::thread::spawn(move || read_terminal(own));
         let status = sandbox

@@ -1,4 +1,4 @@
-//! Results in temporary folders, made and judged by the real binary.
+//! Results in temporary folders, made and checked by the real binary.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 pub const GANOMALY: &str = env!("CARGO_BIN_EXE_ganomaly");
 
-/// Runs of some hundredths of a second; each test adds its sweep.
+/// Runs of a few hundredths of a second; each test adds its sweep.
 pub const TINY: &str = r#"
 dataset = "synthetic"
 isize = 16
@@ -25,7 +25,7 @@ batch_size = 32
 bootstrap = 10
 "#;
 
-/// Whether the long tests were asked for.
+/// Whether the long tests were requested.
 pub fn slow() -> bool {
     std::env::var_os("GANOMALY_SLOW").is_some_and(|v| !v.is_empty() && v != "0")
 }
@@ -44,7 +44,8 @@ pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
-/// The files of an experiment that are the same whenever it is done: without times, and what depends on them.
+/// The files of an experiment that are the same every time: without times, and what depends on
+/// them.
 pub fn timeless(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = files(folder);
     let times = ["run.json", "epochs.csv", "SHA256SUMS", "report.html", "sweep.log"];

@@ -1,4 +1,4 @@
-//! A disk that is full, at many different points.
+//! A disk that fills up, at many different points.
 
 use super::permissions::is_root;
 use super::{Bench, SWEEP};
@@ -8,7 +8,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output};
 
-/// In a mount namespace of its own, whose mounts vanish with it: the small disk, the sweep, more room, the sweep again.
+/// In its own mount namespace, whose mounts vanish with it: the small disk, the sweep, more room,
+/// the sweep again.
 const SCRIPT: &str = r#"
 mount -t tmpfs -o "size=$SIZE" none "$DISK" || exit 77
 step() { "$@" > "$OUT/$name.out" 2> "$OUT/$name.err"; echo $? > "$OUT/$name.code"; }
@@ -26,7 +27,7 @@ fn a_disk_that_fills_up_is_survived() {
     let used: usize = bench.calm.values().map(|bytes| bytes.len().div_ceil(4096) * 4).sum();
     let step = if slow() { 4 } else { used / 8 };
     let (mut points, mut failed) = (0, 0);
-    // Beyond what the results alone take: folders, and those files that the comparison leaves out.
+    // More than the results alone need: folders, and files that the comparison leaves out.
     for size in (4..used + 100).step_by(step) {
         let (disk, out) = (bench.path("disk"), bench.path("out"));
         fs::create_dir_all(&disk).unwrap();

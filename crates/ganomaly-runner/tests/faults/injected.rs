@@ -1,4 +1,4 @@
-//! The N-th call that writes fails, for every N.
+//! The N-th writing call fails, for every N.
 
 use super::{Bench, SWEEP};
 use crate::common::{skip, slow, stderr};
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 const KINDS: [&str; 5] = ["enospc", "eio", "full", "short", "torn"];
 
-/// The library that makes calls fail; none where there is no C compiler.
+/// The library that makes calls fail; none if there is no C compiler.
 fn shim(bench: &Bench) -> Option<std::path::PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/shim.c");
     let library = bench.path("shim.so");
@@ -48,7 +48,7 @@ fn every_failing_call_is_survived() {
     let step = if slow() { 1 } else { calls / 4 };
     let (mut points, mut failed) = (0, 0);
     for (number, kind) in KINDS.iter().enumerate() {
-        // The kinds begin at different calls, so that together they try more of them.
+        // The kinds begin at different calls, so that together they cover more of them.
         for at in (1 + number * step / KINDS.len()..=calls).step_by(step) {
             let results = bench.path(&format!("{kind}-{at}"));
             let (output, _) = disturbed(&results, kind, at);

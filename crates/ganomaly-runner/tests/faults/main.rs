@@ -1,7 +1,8 @@
-//! Faults at every write: a full disk, failing and short writes, lost permissions, vanished folders. After each, nothing that is damaged or missing
-//! is read as good, and a second sweep comes to the same bytes as one that was never disturbed.
+//! Faults at every write: a full disk, failing and short writes, lost permissions, vanished
+//! folders. After each, nothing damaged or missing is read as good, and a second sweep results in
+//! the same bytes as an undisturbed one.
 //!
-//! Some of the points are tried by default, all of them with `GANOMALY_SLOW=1`.
+//! By default some of the points are tried, with `GANOMALY_SLOW=1` all of them.
 
 #![cfg(target_os = "linux")]
 
@@ -20,7 +21,7 @@ use std::process::{Command, Output};
 /// Two runs, one after the other.
 const SWEEP: &str = "seed = 0\n[sweep]\nabnormal_class = [0, 1]\n";
 
-/// An experiment, and what it comes to undisturbed.
+/// An experiment, and its undisturbed result.
 struct Bench {
     sandbox: tempfile::TempDir,
     calm: BTreeMap<PathBuf, Vec<u8>>,
@@ -56,7 +57,7 @@ impl Bench {
         command
     }
 
-    /// After a disturbed sweep: its error, what is there, and what a second sweep makes of it.
+    /// Checks a disturbed sweep: its error, what is there, and what a second sweep makes of it.
     fn judge(&self, what: &str, disturbed: &Output, results: &Path) {
         self.judge_error(what, disturbed, results);
         let folder = results.join("s");
@@ -66,7 +67,7 @@ impl Bench {
         self.judge_end(what, &verify(&folder), &folder);
     }
 
-    /// A clear error that names a file or folder, or none at all.
+    /// Either a clear error that names a file or folder, or none.
     fn judge_error(&self, what: &str, disturbed: &Output, results: &Path) {
         let text = stderr(disturbed);
         assert!(!text.contains("panicked"), "{what}: {text}");
@@ -82,13 +83,13 @@ impl Bench {
         assert!(errors.iter().any(|line| line.contains(&named)), "{what}: {text}");
     }
 
-    /// Nothing is there that is not whole: at most, something is missing.
+    /// Everything there is complete: at most, something is missing.
     fn judge_results(&self, what: &str, verified: &Output) {
         if verified.status.success() {
             return;
         }
         let (text, error) = (stdout(verified), stderr(verified));
-        let nothing = ["neither a plan nor a run is there", "no such folder"];
+        let nothing = ["no plan.toml and no finished run in it", "no such folder"];
         if nothing.iter().any(|words| error.contains(words)) {
             return;
         }
@@ -104,7 +105,7 @@ impl Bench {
         }
     }
 
-    /// All is there, as if nothing had happened, and nothing else.
+    /// Everything is there, as if nothing had happened, and nothing else.
     fn judge_end(&self, what: &str, verified: &Output, folder: &Path) {
         assert!(verified.status.success(), "{what}: {}{}", stdout(verified), stderr(verified));
         let end = timeless(folder);

@@ -1,4 +1,4 @@
-//! Permissions that are lost and folders that vanish while a sweep goes on.
+//! Permissions that are lost and folders that vanish during a sweep.
 
 use super::Bench;
 use crate::common::{GANOMALY, runs, skip, stderr};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Eight runs, long enough to be disturbed between two.
+/// Eight runs, long enough to be disturbed between two of them.
 const SWEEP: &str = "seed = 0\n[sweep]\nabnormal_class = [0, 1, 2, 3, 4, 5, 6, 7]\n";
 
 pub fn is_root() -> bool {
@@ -19,7 +19,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The sweep as a user whom permissions bind; none where there is no way to become one.
+/// The sweep as a user bound by permissions; none if there is no way to become one.
 fn bound(bench: &Bench, results: &Path) -> Option<Command> {
     if !is_root() {
         return Some(bench.sweep(results));
@@ -78,7 +78,7 @@ fn lost_permissions_are_survived() {
             }
             let output = child.wait_with_output().unwrap();
             let what = format!("{lost:?} read-only after {after} runs");
-            // In the folder above, nothing is written once the experiment's is there.
+            // In the folder above, nothing is written once the experiment's folder is there.
             let matters = !part.is_empty();
             assert_eq!(!output.status.success(), matters, "{what}: {}", stderr(&output));
             if matters {
@@ -121,7 +121,7 @@ fn vanished_folders_and_files_are_survived() {
             let output: Output = child.wait_with_output().unwrap();
             let what = format!("{what} vanished after {after} runs");
             if what.contains("measures") {
-                // A folder with some of a run's files is nobody's to remove.
+                // Nobody may remove a folder with some of a run's files.
                 assert!(!output.status.success(), "{what}");
                 assert!(
                     stderr(&output).contains("in the place of a run, and not one"),

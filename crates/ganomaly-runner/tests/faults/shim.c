@@ -1,5 +1,6 @@
-/* Preloaded into the program under test: the FAULT_AT-th call that changes something under FAULT_DIR fails in the way of FAULT_KIND. How many such
- * calls there were is written to FAULT_LOG at the end. */
+/* Preloaded into the program under test: the FAULT_AT-th call that changes something under
+ * FAULT_DIR fails as FAULT_KIND says. The number of such calls is written to FAULT_LOG at the
+ * end. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
-//! Figures in documents are those of the committed results.
+//! Numbers in documents match the committed results.
 //!
-//! `FIGURES` has each sentence with its figures left out, and where in `results/` these stand.
+//! `FIGURES` has each sentence with its numbers left out, and where in `results/` they are.
 //! `GANOMALY_WRITE_FIGURES=1 cargo test -p ganomaly-runner --test figures` writes them into the
-//! documents. A figure that looks like an AUROC and is in none of these sentences is an error, too.
+//! documents. A number that looks like an AUROC and is in none of these sentences is also an error.
 
 use regex_lite::Regex;
 use std::collections::HashMap;
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 mod list;
 use list::{FIGURES, NOT_FROM_RESULTS, SCANNED};
 
-/// A sentence of a document, `{}` where a figure is, and each figure's place:
-/// `FILE | COLUMN=VALUE, ... | COLUMN | FORMAT`, with the format `.2`, `.3` or `+.3`.
+/// A sentence of a document, with `{}` for each number, and each number's place: `FILE |
+/// COLUMN=VALUE, ... | COLUMN | FORMAT`, with the format `.2`, `.3` or `+.3`.
 pub struct Figure {
-    /// Its path from the repository's top folder.
+    /// Path from the repository root.
     pub document: &'static str,
     /// The sentence.
     pub text: &'static str,
-    /// The figures' places.
+    /// The numbers' places.
     pub places: &'static [&'static str],
 }
 
@@ -27,8 +27,9 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A number of a file below `results/`. In CSV one row must fit, and the column is its name. In JSON
-/// `LIST: KEY=VALUE, ...` names an element of a list, and the column is a pointer into it.
+/// A number from a file below `results/`. In CSV exactly one row must match, and the column is
+/// given by name. In JSON `LIST: KEY=VALUE, ...` names an element of a list, and the column is a
+/// pointer into it.
 fn look_up(place: &str) -> String {
     let parts: Vec<&str> = place.split('|').map(str::trim).collect();
     let [file, rows, column, format] = parts[..] else { panic!("{place}: four parts") };
@@ -77,13 +78,13 @@ fn in_json(path: &Path, rows: &str, pointer: &str) -> Option<f64> {
     found.next().is_none().then_some(number?)
 }
 
-/// Any white space between words, and a figure in each place.
+/// Any white space between words, and a number in each place.
 fn pattern(text: &str) -> Regex {
     let figure = r"([+−-]?\d+\.\d+)";
     let words = text
         .split_whitespace()
         .map(|word| word.split("{}").map(regex_lite::escape).collect::<Vec<_>>().join(figure));
-    // A comment's lines begin with a mark.
+    // A comment's lines begin with a marker.
     Regex::new(&words.collect::<Vec<_>>().join(r"\s+(?:#\s+)?")).unwrap()
 }
 

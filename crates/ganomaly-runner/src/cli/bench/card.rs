@@ -1,4 +1,4 @@
-//! The same on a card: runs side by side, and where a step's time goes.
+//! The same on a GPU: runs side by side, and where a step's time goes.
 
 use super::{BenchArgs, middle, round};
 use anyhow::{Result, bail};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// The medians. Times are of a whole step: a batch of every run.
+/// The medians. Times are for a whole step: a batch of every run.
 #[derive(Debug, Serialize)]
 struct Times {
     device: String,
@@ -111,7 +111,7 @@ struct Part {
     bytes: f64,
 }
 
-/// A table of a step's kernels, the longest first: the median of each launch over the rounds.
+/// A table of a step's kernels, longest first: the median of each launch over the rounds.
 fn profile(title: &str, limits: Option<&Limits>, rounds: &[Vec<(Launch, f64)>]) -> Result<String> {
     let mut parts: Vec<Part> = Vec::new();
     let launches = rounds.first().map_or(0, Vec::len);

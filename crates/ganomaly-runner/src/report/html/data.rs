@@ -293,7 +293,7 @@ fn read_epochs(text: &str) -> Result<Epochs> {
         for ((name, values), cell) in columns.iter_mut().zip(&row?) {
             // A cell may be empty where an epoch has no such number.
             let value = if cell.is_empty() { Ok(f64::NAN) } else { cell.parse() };
-            values.push(value.with_context(|| format!("column {name}: {cell:?} is no number"))?);
+            values.push(value.with_context(|| format!("column {name}: {cell:?} is not a number"))?);
         }
     }
     Ok(Epochs(columns))

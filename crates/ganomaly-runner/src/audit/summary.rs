@@ -1,0 +1,154 @@
+//! The audit in short: for each class what was published, and what the same weights give honestly
+//! and by the published protocol. A table of `audit.md`, and `plots/summary.svg`.
+
+use super::tables::{classes, find};
+use super::{Audit, AuditRow, EpochRule};
+use crate::aurocs::{shown, shown_difference, trainings};
+use crate::config::{ScoreKind, ScoringMode};
+use crate::report::marks::{Marks, marks};
+use crate::report::published::{PublishedColumn, published};
+use anyhow::Result;
+use std::fmt::Write;
+
+/// What is set side by side.
+pub(super) struct Summary<'a> {
+    audit: &'a Audit,
+    classes: Vec<String>,
+    published: Option<PublishedColumn>,
+    /// How the published code scores this data set.
+    scoring: ScoringMode,
+    /// The recorded further scores, the highest AUROC on average first.
+    further: Vec<String>,
+}
+
+impl<'a> Summary<'a> {
+    pub fn new(audit: &'a Audit) -> Result<Self> {
+        // Behind its name it may be told that it is a part.
+        let dataset = audit.dataset.split(' ').next().unwrap_or_default();
+        let scoring = match dataset {
+            // Its test loader does not shuffle (lib/data.py of the published code).
+            "cifar10" => ScoringMode::BatchSequential,
+            _ => ScoringMode::BatchShuffled,
+        };
+        let published = published(dataset)?.into_iter().next();
+        let always = ScoreKind::ALWAYS.map(|kind| kind.to_string());
+        let honest = |row: &&AuditRow| {
+            row.scoring == ScoringMode::Running.to_string() && row.epoch == EpochRule::Last
+        };
+        let average = audit.rows.iter().filter(|row| row.class.is_none()).filter(honest);
+        let mut further: Vec<&AuditRow> =
+            average.filter(|row| !always.contains(&row.score)).collect();
+        further.sort_by(|a, b| b.auroc.value.total_cmp(&a.auroc.value));
+        let further = further.into_iter().map(|row| row.score.clone()).collect();
+        Ok(Self { audit, classes: classes(audit), published, scoring, further })
+    }
+
+    /// The classes, and the average as none.
+    fn all(&self) -> impl Iterator<Item = Option<&String>> {
+        self.classes.iter().map(Some).chain([None])
+    }
+
+    fn published(&self, class: Option<&String>) -> Option<f64> {
+        let by_class = &self.published.as_ref()?.by_class;
+        let of = |class: &String| by_class.iter().find(|(of, _)| of == class).map(|(_, v)| *v);
+        let all: Option<Vec<f64>> = self.classes.iter().map(of).collect();
+        match class {
+            Some(class) => of(class),
+            None => all.map(|all| all.iter().sum::<f64>() / all.len() as f64),
+        }
+    }
+
+    fn honest(&self, class: Option<&String>, score: &str) -> Option<&AuditRow> {
+        find(self.audit, class, ScoringMode::Running, EpochRule::Last, score)
+    }
+
+    fn as_published(&self, class: Option<&String>) -> Option<&AuditRow> {
+        find(self.audit, class, self.scoring, EpochRule::BestOnTest, &ScoreKind::L2.to_string())
+    }
+
+    pub fn table(&self) -> String {
+        let heading = match &self.published {
+            Some(column) => format!("published, {}", column.heading()),
+            None => "published".into(),
+        };
+        let mut text = format!(
+            "\n## In short\n\nHonest: running statistics, last epoch, score l2. By the published \
+             protocol: the same weights and score, {}, the best epoch on the test set; the \
+             difference is to the honest AUROC. Further scores: honest, of the same weights.\n\n\
+             | {} | {heading} | honest | by the published protocol | difference |",
+            self.scoring, self.audit.class_heading
+        );
+        for score in &self.further {
+            let _ = write!(text, " {score} |");
+        }
+        let _ = writeln!(text, "\n|---|{}", "---:|".repeat(4 + self.further.len()));
+        for class in self.all() {
+            let auroc = |row: Option<&AuditRow>| row.map_or("–".into(), |row| shown(&row.auroc));
+            let by = self.as_published(class);
+            let mut cells = vec![
+                class.map_or("average", String::as_str).to_string(),
+                self.published(class).map_or("–".into(), |v| format!("{v:.3}")),
+                auroc(self.honest(class, &ScoreKind::L2.to_string())),
+                auroc(by),
+                by.map_or("–".into(), |row| shown_difference(&row.gap)),
+            ];
+            cells.extend(self.further.iter().map(|score| auroc(self.honest(class, score))));
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+        text
+    }
+
+    pub fn plot(&self) -> Result<String> {
+        let mut series = Vec::new();
+        if let Some(column) = &self.published {
+            let values = self.all().map(|class| Some((self.published(class)?, None)));
+            series.push(Marks {
+                name: format!("published for {} ({})", column.method, column.caution()),
+                hollow: true,
+                values: values.collect(),
+            });
+        }
+        let mut push = |name: String, row: &dyn Fn(Option<&String>) -> Option<&'a AuditRow>| {
+            let value = |class| {
+                let auroc = &row(class)?.auroc;
+                Some((auroc.value, auroc.over_images.map(|i| [i.low, i.high])))
+            };
+            let values: Vec<_> = self.all().map(value).collect();
+            if values.iter().any(Option::is_some) {
+                series.push(Marks { name, hollow: false, values });
+            }
+        };
+        let audit = self.audit;
+        let honest = |class: Option<&String>, score: &str| {
+            find(audit, class, ScoringMode::Running, EpochRule::Last, score)
+        };
+        let l2 = ScoreKind::L2.to_string();
+        push("honest: running statistics, last epoch, published score".into(), &|class| {
+            honest(class, &l2)
+        });
+        push(
+            format!(
+                "same weights, published protocol: {}, best epoch on the test set",
+                self.scoring
+            ),
+            &|class| find(audit, class, self.scoring, EpochRule::BestOnTest, &l2),
+        );
+        if let Some(best) = self.further.first() {
+            let of = self.further.len();
+            push(
+                format!("same weights, honest, score {best} (the best of {of} on average)"),
+                &|class| honest(class, best),
+            );
+        }
+        let average = self.honest(None, &l2);
+        let note = format!(
+            "by {}; {}; bars: 95 % over test images",
+            audit.class_heading,
+            average.map(|row| trainings(&row.auroc)).unwrap_or_default()
+        );
+        let classes: Vec<String> =
+            self.all().map(|class| class.cloned().unwrap_or_else(|| "average".into())).collect();
+        let title = format!("{}: one network, several AUROCs", audit.experiment);
+        marks(&title, &note, &classes, &series)
+    }
+}
