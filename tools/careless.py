@@ -15,6 +15,7 @@ import glob
 import os
 import pathlib
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -122,6 +123,9 @@ class Calls:
                 if keys and time.time() > began + 1.5:
                     os.write(own, keys)
                     keys = b""
+                # A quiet program may print nothing for ever.
+                if not select.select([own], [], [], 0.2)[0]:
+                    continue
                 try:
                     shown += os.read(own, 1 << 16)
                 except OSError:

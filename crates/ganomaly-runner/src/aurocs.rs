@@ -1,5 +1,5 @@
-//! A finished run's AUROC with its test images resampled, so that means over runs get their two
-//! kinds of uncertainty.
+//! A finished run's AUROC with its test images resampled, so that means over runs get both kinds of
+//! uncertainty.
 
 use crate::checksums;
 use crate::config::RunConfig;
@@ -9,33 +9,33 @@ use anyhow::{Context, Result, bail};
 use ganomaly_metrics::{BootstrapOptions, Estimate, RunValue, resampled_aurocs};
 use std::path::Path;
 
-/// Share of resamples, or of Student's distribution, that an interval holds.
+/// Coverage of the intervals, by resamples or by Student's t distribution.
 pub const LEVEL: f64 = 0.95;
 
-/// What intervals of means over runs are, for people: beneath every table that has them.
+/// Explains intervals of means over runs; shown below every table that has them.
 pub const LEGEND: &str = "Square brackets: 95 % interval over test images, which are resampled jointly for all runs, the trained weights as they are. \
      ±: over trainings, the standard deviation over seeds of each seed's mean over classes. Round brackets: over trainings, the 95 % t interval over \
      seeds, where there are three or more. The two kinds answer different questions and neither holds the other.";
 
-/// What the two columns of uncertainty are, where they stand apart.
+/// Explains the two columns of uncertainty, in tables that separate them.
 pub const MEANING: &str = "Over test images: where the value would lie with other images of the same kind, the trained weights as they are; the images \
      are resampled jointly for all runs. Over trainings: the standard deviation over seeds of each seed's mean over classes and, from three seeds on, \
      the 95 % t interval over seeds. The two answer different questions and neither holds the other.";
 
-/// How test images are resampled for everything that is about several runs: one seed, so that an
-/// image has the same weight everywhere.
+/// How test images are resampled in everything that covers several runs: one seed, so that an image
+/// has the same weight everywhere.
 pub fn resampling(config: &RunConfig) -> BootstrapOptions {
     BootstrapOptions { resamples: config.bootstrap, level: LEVEL, seed: 0 }
 }
 
-/// `scores.csv`: the score that counts of each test image.
+/// `scores.csv`: the score that counts, for each test image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TestScores {
-    /// The images' numbers in the data set.
+    /// The images' indices in the data set.
     pub images: Vec<u32>,
     /// Which of them are anomalous.
     pub anomalous: Vec<bool>,
-    /// Their scores, by the mode and kind that count.
+    /// Their scores, in the mode and kind that count.
     pub scores: Vec<f64>,
 }
 
@@ -81,16 +81,16 @@ pub struct RunAuroc {
     pub seed: u64,
     /// Its AUROC, in [0, 1].
     pub auroc: f64,
-    /// The numbers of its test images, and which are anomalous; empty where its scores are not
-    /// there.
+    /// The indices of its test images, and which are anomalous; empty if its scores are not
+    /// available.
     pub tested_on: (Vec<u32>, Vec<bool>),
-    /// Its AUROC in each resample; empty where its scores are not there.
+    /// Its AUROC in each resample; empty if its scores are not available.
     pub resampled: Vec<f64>,
 }
 
 impl RunAuroc {
-    /// Of a finished run in its folder. Results that were passed on without `scores.csv` have no
-    /// resamples.
+    /// Reads a finished run from its folder. Results that were passed on without `scores.csv` have
+    /// no resamples.
     pub fn read(folder: &Path, config: &RunConfig, metrics: &Metrics) -> Result<Self> {
         if folder.join(SCORES).is_file() {
             let scores = TestScores::read(folder, config)?;
@@ -106,7 +106,7 @@ impl RunAuroc {
         })
     }
 
-    /// From the scores of its test images.
+    /// Computes it from the scores of its test images.
     pub fn of(config: &RunConfig, metrics: &Metrics, scores: TestScores) -> Result<Self> {
         let TestScores { images, anomalous, scores } = scores;
         let mut all = resampled_aurocs(&[&scores], &anomalous, &images, resampling(config))?;
@@ -119,7 +119,7 @@ impl RunAuroc {
         })
     }
 
-    /// The AUROC as what a mean is of.
+    /// The AUROC as a value to average.
     pub fn value(&self) -> RunValue<'_> {
         let resampled = self.resampled.clone();
         RunValue { class: &self.class, seed: self.seed, value: self.auroc, resampled }
@@ -141,17 +141,17 @@ impl RunAuroc {
     }
 }
 
-/// A mean in [0, 1] with what is known of its uncertainty, as [`LEGEND`] says.
+/// A mean in [0, 1] with its known uncertainty, in the format of [`LEGEND`].
 pub fn shown(estimate: &Estimate) -> String {
     with_uncertainty(estimate, plain)
 }
 
-/// An AUROC, or an end of its interval: cut to [0, 1], which a t interval may leave.
+/// An AUROC, or an end of its interval, clipped to [0, 1], which a t interval may exceed.
 pub fn plain(value: f64) -> String {
     format!("{:.3}", value.clamp(0.0, 1.0))
 }
 
-/// A difference in [-1, 1] with what is known of its uncertainty.
+/// A difference in [-1, 1] with its known uncertainty.
 pub fn shown_difference(estimate: &Estimate) -> String {
     with_uncertainty(estimate, |v| format!("{v:+.3}"))
 }
@@ -170,7 +170,7 @@ fn with_uncertainty(estimate: &Estimate, number: impl Fn(f64) -> String) -> Stri
     text
 }
 
-/// How many trainings are behind a mean: "6 trainings (2 seeds)".
+/// How many trainings a mean is taken over: "6 trainings (2 seeds)".
 pub fn trainings(estimate: &Estimate) -> String {
     let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let t = estimate.over_trainings;
@@ -183,8 +183,8 @@ pub fn columns(what: &str) -> [String; 6] {
         .map(|part| format!("{what}{part}"))
 }
 
-/// Their cells: the value, its interval over test images, its deviation and its interval over
-/// trainings.
+/// The cells of these columns: the value, its interval over test images, its standard deviation and
+/// its interval over trainings.
 pub fn cells(estimate: &Estimate) -> [String; 6] {
     let (images, trainings) = (estimate.over_images, estimate.over_trainings);
     [

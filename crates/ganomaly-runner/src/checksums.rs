@@ -1,4 +1,5 @@
-//! `SHA256SUMS` of a run's folder: what each of its files was when the run ended, in the form that `sha256sum -c` reads.
+//! `SHA256SUMS` of a run's folder: the checksum of each of its files when the run ended, in the
+//! format that `sha256sum -c` reads.
 
 use crate::{files, record};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -9,7 +10,7 @@ use std::fmt::Write;
 use std::io::Read;
 use std::path::Path;
 
-/// Most bytes of the list.
+/// Maximum size of the list, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The file's name.
@@ -20,7 +21,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// As [`sha256`], of a file, however large.
+/// Like [`sha256`], for a file of any size.
 pub fn sha256_of(path: &Path) -> Result<String> {
     let (mut file, _) = open_file(path, u64::MAX)?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
@@ -45,7 +46,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub struct Checksums(pub BTreeMap<String, String>);
 
 impl Checksums {
-    /// Adds a file's.
+    /// Adds a file.
     pub fn add(&mut self, name: &str, contents: &[u8]) {
         self.0.insert(name.to_string(), sha256(contents));
     }
@@ -55,7 +56,7 @@ impl Checksums {
         self.0.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect()
     }
 
-    /// Those of a run's folder.
+    /// Reads the checksums of a run's folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         let text = read_text(&path, MAX_BYTES).context("cannot read a run's checksums")?;
@@ -76,8 +77,8 @@ impl Checksums {
     }
 }
 
-/// Reads a file of a run's folder; an error where it is not what the run wrote, so that no damaged
-/// result is taken as good.
+/// Reads a file of a run's folder. Fails if it differs from what the run wrote, so that no damaged
+/// result is accepted.
 pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
     let path = folder.join(name);
     let bytes = files::read(&path).map_err(|e| {
@@ -94,7 +95,7 @@ pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// As [`read`], of bytes that have been read.
+/// Like [`read`], for bytes already read.
 pub fn check(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let sums = Checksums::read(folder)?;
     let found = sha256(bytes);

@@ -19,13 +19,13 @@ use std::path::Path;
 pub struct Collected {
     /// Tables in Markdown, as in `table.md`.
     pub table: String,
-    /// The plan that the tables are of.
+    /// The plan behind the tables.
     pub plan: Plan,
-    /// Whether it is the last sweep's; else it was made from the runs that are there.
+    /// Whether it is the last sweep's plan; otherwise it was made from the existing runs.
     pub planned: bool,
     /// Runs of the plan that are not done.
     pub missing: Vec<String>,
-    /// Runs in the folder that are not in the plan, nor in the tables: of another config.
+    /// Runs in the folder that are in neither the plan nor the tables: they have another config.
     pub others: Vec<String>,
 }
 
@@ -44,14 +44,15 @@ pub fn collect(folder: &Path) -> Result<Collected> {
     Ok(Collected { table, missing, others: plan.others(folder)?, plan, planned })
 }
 
-/// Runs that differ in class and seed alone, with the settings that set them apart from other groups.
+/// Runs that differ only in class and seed, with the settings that distinguish them from other
+/// groups.
 struct Group<'a> {
     heading: String,
     runs: Vec<(&'a RunConfig, &'a Metrics)>,
 }
 
-/// Writes `table.md`, `table.csv`, `runs.csv` and `plots/auroc.svg` from the runs of the plan that are in the folder, and returns the
-/// Markdown. The bytes depend on the plan and these runs alone.
+/// Writes `table.md`, `table.csv`, `runs.csv` and `plots/auroc.svg` from the runs of the plan that
+/// are in the folder, and returns the Markdown. The bytes depend only on the plan and these runs.
 pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
     let done = plan.finished(folder)?;
     let read = |run: &&Run| Ok(((*run).clone(), record::read_metrics(&folder.join(&run.name))?));
@@ -61,14 +62,14 @@ pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
     Ok(markdown)
 }
 
-/// What is to be said of the images that runs saw; none where they are all of an official set.
+/// A note on the images that the runs used; none if all are of an official set.
 pub(crate) fn images(folder: &Path, runs: &[&Run]) -> Result<Option<String>> {
     let Some(first) = runs.first() else { return Ok(None) };
     let images = Provenance::read(&folder.join(&first.name))?.images.unwrap_or_default();
     Ok(Some(images).filter(|images| is_partial(images)))
 }
 
-/// The data set of finished runs, with what is to be said of its images.
+/// The data set of finished runs, with the note on its images.
 pub(crate) fn dataset(folder: &Path, runs: &[&Run]) -> Result<String> {
     let name = runs.first().map_or("", |run| run.config.dataset.as_str());
     Ok(match images(folder, runs)? {
@@ -77,7 +78,7 @@ pub(crate) fn dataset(folder: &Path, runs: &[&Run]) -> Result<String> {
     })
 }
 
-/// The Markdown, and the files' names and contents. `images` is told in each table.
+/// The Markdown, and the files' names and contents. `images` is shown in each table.
 pub(crate) fn tables(
     plan: &Plan,
     runs: &[(Run, Metrics)],
@@ -179,7 +180,7 @@ fn table(
     })
 }
 
-/// A table of the further scores beside the one that counts; empty where none were recorded.
+/// A table of the further scores beside the one that counts; empty if none were recorded.
 fn further(group: &Group<'_>, classes: &[String]) -> Result<String> {
     let (config, first) = group.runs.first().context("a group without runs")?;
     let names: Vec<&str> = first.further.iter().map(|f| f.score.as_str()).collect();
@@ -222,7 +223,8 @@ fn class_heading(config: &RunConfig) -> &'static str {
     if config.normal_class.is_some() { "normal class" } else { "abnormal class" }
 }
 
-/// One row a run: swept settings, the AUROC that counts, its interval, and each mode's last and best-on-test AUROC.
+/// One row per run: swept settings, the AUROC that counts, its interval, and each mode's last and
+/// best-on-test AUROC.
 fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     let mut header = vec!["run".to_string()];
@@ -243,7 +245,7 @@ fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
     csv.write_record(&header)?;
     for (run, m) in runs {
         let mut row = vec![run.name.clone()];
-        // A text without the quotes it has in TOML.
+        // A string without its TOML quotes.
         let bare = |value: String| value.trim_matches('"').to_string();
         row.extend(run.settings(&plan.swept)?.into_iter().map(|(_, value)| bare(value)));
         row.extend([m.auroc, m.auroc_interval[0], m.auroc_interval[1]].map(|v| v.to_string()));

@@ -1,4 +1,4 @@
-//! Two configurations against each other, paired over class and seed.
+//! Compares two configurations, paired over class and seed.
 
 use crate::aurocs::{self, RunAuroc, shown, shown_difference, trainings};
 use crate::config::RunConfig;
@@ -16,14 +16,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// What the test and the measures over pairs leave out; said wherever they are shown.
+/// What the test and the effect sizes over pairs leave out; shown wherever they are.
 pub const NOT_INDEPENDENT: &str = "The pairs of one class are not independent of each other: its runs are tested on the same anomalies and share normal \
      images. A small p says less than it would for as many unrelated pairs.";
 
 /// The runs of one side.
 #[derive(Clone, Debug)]
 pub struct Side {
-    /// What it is called in tables.
+    /// Its name in tables.
     pub label: String,
     runs: BTreeMap<(String, u64), SideRun>,
 }
@@ -56,18 +56,18 @@ pub struct Comparison {
     pub a: String,
     /// The second side.
     pub b: String,
-    /// What is compared, by class and seed.
+    /// The compared values, by class and seed.
     pub pairs: Vec<Pair>,
     /// The first side's AUROC: the mean over seeds, then over classes.
     pub mean_a: Estimate,
     /// The second side's.
     pub mean_b: Estimate,
-    /// The difference of each pair, and its mean: how it would move with other test images, and
-    /// with other trainings.
+    /// The difference of each pair, and its mean with its uncertainty over test images and over
+    /// trainings.
     pub difference: Estimate,
-    /// How large the differences are, each pair counted once.
+    /// The size of the differences, each pair counted once.
     pub effect: PairedEffect,
-    /// Whether they lie around zero, each pair counted once.
+    /// Whether the differences are centred on zero, each pair counted once.
     pub wilcoxon: Wilcoxon,
     /// What the last two leave out.
     pub note: String,
@@ -95,7 +95,7 @@ impl Comparison {
         })
     }
 
-    /// The table for people.
+    /// The table as Markdown.
     pub fn to_markdown(&self) -> String {
         let mut text = format!(
             "| class | seed | {} | {} | difference |\n|---|---:|---:|---:|---:|\n",
@@ -146,28 +146,30 @@ impl Comparison {
         }
     }
 
-    /// The smallest p value that as many pairs can give.
+    /// The smallest p value possible with this number of pairs.
     pub(crate) fn least_p(&self) -> f64 {
         (2.0 * 0.5f64.powi(self.pairs.len().min(60) as i32)).min(1.0)
     }
 }
 
-/// A p value for people.
+/// Formats a p value.
 pub(crate) fn p_value(p: f64) -> String {
     if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
 }
 
 impl Side {
-    /// The side under its folder's name, where settings chose it from both folders.
+    /// Labels the side with its folder's name, if settings chose it from both folders.
     pub fn labelled(mut self, folder: &Path) -> Self {
         self.label = label(folder, "");
         self
     }
 
-    /// The runs in a results folder that have the given settings, `KEY=VALUE` with commas between them; all where that is empty.
+    /// Reads the runs in a results folder that have the given settings, `KEY=VALUE` separated by
+    /// commas; all runs if that is empty.
     pub fn read(folder: &Path, selection: &str) -> Result<Self> {
         let chosen = Selection::parse(selection)?;
-        // Every run of this generation, whatever plan it is of; those of one folder saw the same images.
+        // Every run of this generation, whatever its plan; those of one folder used the same
+        // images.
         let all = Plan::of_runs(folder)?;
         let done = all.finished(folder)?;
         let configs: Vec<RunConfig> = done.iter().map(|run| run.config.clone()).collect();
@@ -220,7 +222,7 @@ pub(crate) fn differing(a: &RunConfig, b: &RunConfig) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-/// Compares two sides. Each class and seed must be there on both, and tested on the same pictures.
+/// Compares two sides. Each class and seed must be present on both, and tested on the same images.
 pub fn compare(a: &Side, b: &Side) -> Result<Comparison> {
     same_images(
         [a, b].into_iter().flat_map(|side| side.runs.values().map(|run| run.folder.clone())),
@@ -271,7 +273,7 @@ pub fn compare(a: &Side, b: &Side) -> Result<Comparison> {
     Comparison::of(&a.label, &b.label, &pairs)
 }
 
-/// The setting that gives two runs of one class and seed other test pictures.
+/// The setting that gives two runs of one class and seed different test images.
 fn other_pictures(a: &RunConfig, b: &RunConfig) -> Option<&'static str> {
     if a.dataset != b.dataset {
         Some("dataset")

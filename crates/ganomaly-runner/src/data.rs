@@ -1,4 +1,4 @@
-//! Loading a run's pictures, once for all runs of a process.
+//! Loads a run's images, once for all runs of a process.
 
 use crate::checksums::{hex, sha256_of};
 use crate::config::{RunConfig, Validation, class_index};
@@ -12,14 +12,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// The whole data set, as its publisher has it.
+/// The whole data set, as published.
 pub const OFFICIAL: &str = "official";
-/// A data set that is drawn when it is needed.
+/// A data set that is generated on demand.
 pub const GENERATED: &str = "generated";
-/// How a line begins that tells of anything else.
+/// The beginning of the text that describes any other set.
 const NOT_OFFICIAL: &str = "not the official set";
 
-/// Whether a data set's standing is neither [`OFFICIAL`] nor [`GENERATED`], and so to be told.
+/// Whether a data set's standing is neither [`OFFICIAL`] nor [`GENERATED`], and so must be
+/// reported.
 pub fn is_partial(standing: &str) -> bool {
     standing.starts_with(NOT_OFFICIAL)
 }
@@ -35,35 +36,35 @@ pub struct DataStore {
 #[derive(Clone, Debug)]
 struct Loaded {
     images: Arc<LabeledImages>,
-    /// SHA-256 of images and labels, once someone has asked for it.
+    /// SHA-256 of images and labels, once it has been requested.
     digest: Arc<OnceLock<String>>,
     /// SHA-256 of each of its files, by name.
     files: Arc<BTreeMap<String, String>>,
-    /// What part of the data set it is, once someone has asked.
+    /// Which part of the data set it is, once that has been requested.
     standing: Arc<OnceLock<Arc<str>>>,
 }
 
-/// What a run learns from and is tested on.
+/// The data that a run is trained and tested on.
 #[derive(Clone, Debug)]
 pub struct RunData {
-    /// All pictures.
+    /// All images.
     pub images: Arc<LabeledImages>,
     /// SHA-256 of images and labels, shared by all runs on them, once one has computed it.
     digest: Arc<OnceLock<String>>,
-    /// What part of the data set that is: [`OFFICIAL`], [`GENERATED`], or how it differs.
+    /// Which part of the data set it is: [`OFFICIAL`], [`GENERATED`], or how it differs.
     pub standing: Arc<str>,
-    /// Which of them train and test.
+    /// Which of them are used for training and testing.
     pub split: Split,
-    /// Normal pictures that neither train nor test.
+    /// Normal images that are used for neither training nor testing.
     pub validation: Vec<u32>,
-    /// SHA-256 of each file of the data set, by its name; empty for a set that is drawn.
+    /// SHA-256 of each file of the data set, by its name; empty for a generated set.
     pub files: Arc<BTreeMap<String, String>>,
-    /// Their way into the network.
+    /// How they are prepared for the network.
     pub transform: Transform,
 }
 
 impl DataStore {
-    /// A store over the given data folder, else that of the environment.
+    /// A store for the given data folder, or by default the environment's.
     pub fn new(dir: Option<&Path>) -> Self {
         Self { dir: ganomaly_data::data_dir(dir), loaded: Mutex::default() }
     }
@@ -73,7 +74,7 @@ impl DataStore {
         &self.dir
     }
 
-    /// The data set's pictures, read at the first call.
+    /// The data set's images, read at the first call.
     pub fn images(&self, name: &str) -> Result<Arc<LabeledImages>> {
         Ok(self.load(name)?.images)
     }
@@ -84,7 +85,7 @@ impl DataStore {
         Ok(digest.get_or_init(|| images_digest(&images)).clone())
     }
 
-    /// What part of the data set is there: [`OFFICIAL`], [`GENERATED`], or how it differs.
+    /// Which part of the data set is there: [`OFFICIAL`], [`GENERATED`], or how it differs.
     pub fn standing(&self, name: &str) -> Result<Arc<str>> {
         let Loaded { images, standing, .. } = self.load(name)?;
         if let Some(there) = standing.get() {
@@ -101,7 +102,7 @@ impl DataStore {
         Ok(standing.get_or_init(|| found).clone())
     }
 
-    /// SHA-256 of each of the data set's files, as they lie in the data folder, by name.
+    /// SHA-256 of each of the data set's files in the data folder, by name.
     pub(crate) fn checksums(&self, name: &str) -> Result<BTreeMap<String, String>> {
         let mut sums = BTreeMap::new();
         for path in registry::dataset(name)?.local_files(&self.dir)? {
@@ -112,9 +113,9 @@ impl DataStore {
         Ok(sums)
     }
 
-    /// The pictures and their files' checksums, both taken at the first call.
+    /// The images and their files' checksums, both obtained at the first call.
     fn load(&self, name: &str) -> Result<Loaded> {
-        // A thread that panicked while reading leaves at worst an entry missing.
+        // If a thread panicked while reading, at worst an entry is missing.
         let mut loaded = self.loaded.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(there) = loaded.get(name) {
             return Ok(there.clone());
@@ -127,7 +128,7 @@ impl DataStore {
         Ok(all)
     }
 
-    /// Pictures, split and transform of a run.
+    /// Images, split and transform of a run.
     pub fn prepare(&self, config: &RunConfig) -> Result<RunData> {
         let Loaded { images, digest, files, .. } = self.load(&config.dataset)?;
         let standing = self.standing(&config.dataset)?;
@@ -153,7 +154,8 @@ impl RunData {
         self.digest.get_or_init(|| images_digest(&self.images))
     }
 
-    /// SHA-256 of all images and their labels, and of which of them train, validate and test.
+    /// SHA-256 of all images and their labels, and of which of them are used for training,
+    /// validation and testing.
     pub(crate) fn sha256(&self) -> String {
         let mut hash = Sha256::new_with_prefix(self.images_sha256());
         for indices in [&self.split.train, &self.validation, &self.split.test] {
@@ -176,7 +178,7 @@ fn images_digest(images: &LabeledImages) -> String {
     hex(&hash.finalize())
 }
 
-/// Takes the validation pictures out of those that train; both stay in their order.
+/// Takes the validation images out of the training images; both keep their order.
 fn hold_out(train: &mut Vec<u32>, config: &RunConfig) -> Result<Vec<u32>> {
     let (there, count) = (train.len(), config.validation.of(train.len()));
     ensure!(count < there, "validation = {count}: there are only {there} training pictures");
@@ -194,7 +196,7 @@ fn hold_out(train: &mut Vec<u32>, config: &RunConfig) -> Result<Vec<u32>> {
     Ok(held_out)
 }
 
-/// Resizing and normalisation of a run's pictures.
+/// Resizing and normalisation of a run's images.
 pub fn transform(config: &RunConfig) -> Result<Transform> {
     let dataset = registry::dataset(&config.dataset)?;
     let normalization = match config.normalize.0 {

@@ -1,13 +1,14 @@
-//! `epoch_scores.safetensors`: every epoch's scores of a run in every mode, so that a protocol can be judged afterwards without training again.
+//! `epoch_scores.safetensors`: every epoch's scores of a run in every mode, so that a protocol can
+//! be evaluated afterwards without training again.
 //!
-//! With E epochs and T test pictures, in the order of `scores.csv`:
+//! With E epochs and T test images, in the order of `scores.csv`:
 //!
 //! | tensor | shape | what |
 //! |---|---|---|
 //! | `MODE/KIND`, such as `running/l2` | f32 `[E, T]` | scores |
 //! | `anomalous` | u8 `[T]` | 1 for an anomaly |
-//! | `picture` | u32 `[T]` | the picture's number in the data set |
-//! | `validation_con` | f64 `[E]` | mean contextual error of the validation pictures; absent where none are held out |
+//! | `picture` | u32 `[T]` | the image's index in the data set |
+//! | `validation_con` | f64 `[E]` | mean contextual error of validation images; absent if none |
 //!
 //! The metadata's `config` is the run's config as TOML.
 
@@ -24,7 +25,7 @@ use std::path::Path;
 /// The file's name in a run's folder.
 pub const FILE: &str = "epoch_scores.safetensors";
 
-/// The file of a run that kept them.
+/// The file's bytes for a run that kept these scores.
 pub fn to_bytes(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
     let (epochs, split) = (outcome.epoch_scores.len(), &outcome.data.split);
     let mut tensors = Vec::new();
@@ -56,20 +57,20 @@ fn name(mode: ScoringMode, kind: ScoreKind) -> String {
     format!("{mode}/{kind}")
 }
 
-/// The file read back.
+/// The content of the file.
 #[derive(Clone, Debug)]
 pub struct EpochScores {
-    /// Which test pictures are anomalous, `[T]`.
+    /// Which test images are anomalous, `[T]`.
     pub anomalous: Vec<bool>,
-    /// The test pictures' numbers in the data set, `[T]`.
+    /// The test images' indices in the data set, `[T]`.
     pub pictures: Vec<u32>,
-    /// Mean contextual error of the validation pictures by epoch; none where none were held out.
+    /// Mean contextual error of the validation images by epoch; none if no images were held out.
     pub validation_con: Option<Vec<f64>>,
     scores: HashMap<String, Vec<Vec<f64>>>,
 }
 
 impl EpochScores {
-    /// Reads the file of a run's folder.
+    /// Reads the file in a run's folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         ensure!(
@@ -114,7 +115,7 @@ impl EpochScores {
         Ok(Self { anomalous, pictures, validation_con, scores })
     }
 
-    /// Scores by epoch and test picture, `[E][T]`.
+    /// Scores by epoch and test image, `[E][T]`.
     pub fn of(&self, mode: ScoringMode, kind: ScoreKind) -> Result<&[Vec<f64>]> {
         let name = name(mode, kind);
         let scores = self.scores.get(&name);

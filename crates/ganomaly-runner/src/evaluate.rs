@@ -1,4 +1,4 @@
-//! Scoring a test set, every choice of the protocol spelled out.
+//! Scores a test set, with every choice of the protocol explicit.
 
 use crate::config::{RunConfig, ScoreKind, ScoringMode};
 use crate::data::RunData;
@@ -9,7 +9,7 @@ use candle_core::Device;
 use ganomaly_data::{BatchOptions, Batches, Purpose, shuffled};
 use ganomaly_model::{BatchNormMode, Detector, Scores};
 
-/// Scores every test picture; the result is in the split's order, whatever the order of scoring.
+/// Scores every test image; the result is in the split's order, whatever the order of scoring.
 pub fn score_test_set(
     detector: &dyn Detector,
     data: &RunData,
@@ -40,7 +40,7 @@ fn score_in(
     Ok(all)
 }
 
-/// Pictures in this order, in batches of which the last may be smaller.
+/// Images in this order, in batches; the last may be smaller.
 pub(crate) fn batches(pictures: &[u32], batch_size: usize, data: &RunData) -> Result<Batches> {
     let options = BatchOptions {
         batch_size,
@@ -52,7 +52,8 @@ pub(crate) fn batches(pictures: &[u32], batch_size: usize, data: &RunData) -> Re
     Ok(Batches::new(data.images.clone(), pictures.to_vec(), options)?)
 }
 
-/// Mean contextual error of the validation pictures under running statistics; none where there are no such pictures.
+/// Mean contextual error of the validation images under running statistics; none if there are no
+/// such images.
 pub fn validation_error(
     detector: &dyn Detector,
     data: &RunData,
@@ -66,12 +67,12 @@ pub fn validation_error(
     Ok(Some(mean_error(&score_in(&order, detector, data, cancel)?)))
 }
 
-/// The mean contextual error of scored pictures.
+/// The mean contextual error of scored images.
 pub(crate) fn mean_error(scores: &Scores) -> f64 {
     scores.con.iter().sum::<f64>() / scores.con.len() as f64
 }
 
-/// The validation pictures in the order in which they are scored.
+/// The validation images in scoring order.
 pub(crate) fn validation_order(data: &RunData, config: &RunConfig) -> Order {
     Order {
         pictures: data.validation.clone(),
@@ -81,15 +82,15 @@ pub(crate) fn validation_order(data: &RunData, config: &RunConfig) -> Order {
     }
 }
 
-/// Pictures in the order in which a mode scores them.
+/// Images in the order in which a mode scores them.
 pub struct Order {
-    /// Their numbers in the data set.
+    /// Their indices in the data set.
     pub pictures: Vec<u32>,
-    /// Which statistics they are scored by.
+    /// Which statistics they are scored with.
     pub statistics: BatchNormMode,
-    /// Pictures in a batch.
+    /// Images in a batch.
     pub batch_size: usize,
-    /// Where each lies in the split's order.
+    /// The position of each in the split's order.
     positions: Vec<u32>,
 }
 
@@ -112,7 +113,7 @@ pub fn test_order(data: &RunData, config: &RunConfig, mode: ScoringMode) -> Orde
 }
 
 impl Order {
-    /// Scores in this order, brought into the split's.
+    /// Reorders scores from this order to the split's.
     pub fn restore(&self, scores: &Scores) -> Scores {
         let restore = |scores: &[f64]| {
             let mut all = vec![0.0; self.positions.len()];
@@ -126,7 +127,7 @@ impl Order {
     }
 }
 
-/// The scores of one kind in one mode; empty where they were not recorded.
+/// The scores of one kind in one mode; empty if they were not recorded.
 pub(crate) fn judged(
     scores: &[(ScoringMode, Scores)],
     (mode, kind): (ScoringMode, ScoreKind),
@@ -135,7 +136,7 @@ pub(crate) fn judged(
     of.map(|(_, scores)| column(scores, kind)).unwrap_or_default()
 }
 
-/// The scores of one kind; empty where they were not recorded.
+/// The scores of one kind; empty if they were not recorded.
 pub fn column(scores: &Scores, kind: ScoreKind) -> &[f64] {
     let name = kind.to_string();
     scores.columns().into_iter().find(|(n, _)| *n == name).map(|(_, c)| c).unwrap_or_default()

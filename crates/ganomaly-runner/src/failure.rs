@@ -13,9 +13,9 @@ use std::time::SystemTime;
 /// A failed attempt at a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
-    /// When, by the clock of the machine that tried.
+    /// The time, by the clock of the machine that tried.
     pub time_unix_s: u64,
-    /// The machine that tried, by its name.
+    /// The name of the machine that tried.
     pub host: String,
     /// The process that tried.
     pub pid: u32,
@@ -23,7 +23,7 @@ pub struct Failure {
     pub error: String,
 }
 
-/// Keeps a run's error in an experiment's folder.
+/// Stores a run's error in an experiment's folder.
 pub(crate) fn keep(folder: &Path, run: &str, error: &str) -> Result<()> {
     let path = path(folder, run);
     fs::create_dir_all(folder.join(".failed"))
@@ -38,14 +38,14 @@ pub(crate) fn keep(folder: &Path, run: &str, error: &str) -> Result<()> {
     write_whole(&path, toml::to_string(&failure).context("an error cannot be written as TOML")?)
 }
 
-/// The last failure of a run; none where it never failed, or succeeded since.
+/// The last failure of a run; none if it never failed, or has succeeded since.
 pub(crate) fn last(folder: &Path, run: &str) -> Result<Option<Failure>> {
     let path = path(folder, run);
     if path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
         return Ok(None);
     }
     let text = match read_text(&path, 1 << 20) {
-        // Forgotten in between, by the run's success.
+        // Removed in the meantime because the run succeeded.
         Err(ganomaly_data::Error::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
             return Ok(None);
         }
@@ -55,7 +55,7 @@ pub(crate) fn last(folder: &Path, run: &str) -> Result<Option<Failure>> {
     failure.map(Some).with_context(|| format!("{}: not a record of a failed run", shown(&path)))
 }
 
-/// Forgets the failures of a run that succeeded.
+/// Removes the failures of a run that succeeded.
 pub(crate) fn forget(folder: &Path, run: &str) -> Result<()> {
     let path = path(folder, run);
     match fs::remove_file(&path) {

@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A word that no other process has, on this machine or another, and that is given once.
+/// A word that is unique across processes and machines, and never returned twice.
 pub(crate) fn unique() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Two machines that start a process with one number in one nanosecond are told apart by their names.
+    // Host names distinguish two machines that start a process with the same id in the same
+    // nanosecond.
     format!("{}-{}-{:x}-{next}", crate::host::name(), std::process::id(), since.as_nanos())
 }
 
-/// Writes a file under a temporary name and then gives it its own; several processes may do so at once. What has returned without an error outlasts
-/// a loss of power, and whatever happens, the name has the old contents or the new, whole.
+/// Writes a file under a temporary name and then renames it; several processes may do so at once. A
+/// file written without an error survives a power failure, and in any case the name holds either
+/// the old contents or the new, complete.
 pub(crate) fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", unique()));
@@ -31,15 +33,16 @@ pub(crate) fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()>
         .with_context(|| format!("{}: cannot write", path.display()))
 }
 
-/// Most bytes of a file that a run or an experiment wrote; checkpoints have a limit of their own.
+/// Maximum size of a file written by a run or an experiment, in bytes; checkpoints have their own
+/// limit.
 const MOST_BYTES: u64 = 1 << 31;
 
-/// Reads a file of results. Only regular files are opened: reading a pipe could take for ever.
+/// Reads a file of results. Only regular files are opened: reading a pipe could block forever.
 pub(crate) fn read(path: &Path) -> ganomaly_data::Result<Vec<u8>> {
     ganomaly_data::read_bytes(path, MOST_BYTES)
 }
 
-/// As [`read`], of a text.
+/// Like [`read`], for text.
 pub(crate) fn read_text(path: &Path) -> ganomaly_data::Result<String> {
     ganomaly_data::read_text(path, MOST_BYTES)
 }
@@ -55,39 +58,41 @@ pub(crate) fn write_all(folder: &Path, files: Contents) -> Result<()> {
         fs::create_dir_all(parent)
             .with_context(|| format!("{}: cannot create", parent.display()))?;
         write_whole(&path, contents)?;
-        // What killed writers of the same file left.
+        // Left behind by writers of the same file that were killed.
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         remove_temporary(parent, ABANDONED, |target| Ok(target != stem))?;
     }
     Ok(())
 }
 
-/// A temporary file that has not changed for so long has no writer any more.
+/// A temporary file that has not changed for this long no longer has a writer.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-/// Writes a file that is not there yet, down to the disk.
+/// Writes a new file and syncs it to disk.
 fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     file.write_all(contents)?;
     file.sync_all()
 }
 
-/// Brings a folder's names down to the disk.
+/// Syncs a folder's entries to disk.
 fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
     // The parent of a bare name is the empty path.
     let folder = folder.filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Elsewhere a folder cannot be opened as a file, and renaming is as durable as the system makes it.
+    // On other systems a folder cannot be opened as a file, and renaming is as durable as the
+    // system makes it.
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// A folder under a temporary name, which takes its own name when everything is in it and vanishes otherwise.
+/// A folder under a temporary name. It gets its own name when it is complete, and is removed
+/// otherwise.
 pub(crate) struct PartialFolder {
     path: PathBuf,
     done: bool,
 }
 
 impl PartialFolder {
-    /// For a folder that is to be called `target`.
+    /// Creates one for a folder that is to be named `target`.
     pub(crate) fn create(target: &Path) -> Result<Self> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let path = target.with_file_name(format!(".{name}.{}.partial", unique()));
@@ -96,7 +101,7 @@ impl PartialFolder {
         Ok(Self { path, done: false })
     }
 
-    /// Writes one file, down to the disk.
+    /// Writes one file and syncs it to disk.
     pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
         let path = self.path.join(name);
         write_new(&path, contents.as_ref())
@@ -109,7 +114,8 @@ impl PartialFolder {
             .and_then(|()| fs::rename(&self.path, target))
             .with_context(|| format!("{}: cannot name the results folder", target.display()))?;
         let synced = sync_folder(target.parent());
-        // What may be gone after a loss of power is not called done: it gets its temporary name back, and goes with it.
+        // A folder that a power failure may lose is not done: it gets its temporary name back and
+        // is removed with it.
         self.done = synced.is_ok() || fs::rename(target, &self.path).is_err();
         synced.with_context(|| format!("{}: the name cannot be kept", target.display()))
     }
@@ -123,7 +129,8 @@ impl Drop for PartialFolder {
     }
 }
 
-/// The time by the clock of the file system that the folder is on. Machines that share it may have clocks that differ.
+/// The current time by the clock of the folder's file system. Machines that share it may have
+/// different clocks.
 pub(crate) fn now_in(folder: &Path) -> Result<SystemTime> {
     let probe = folder.join(format!(".clock.{}.tmp", unique()));
     let time = fs::write(&probe, "t").and_then(|()| fs::metadata(&probe)?.modified());
@@ -131,8 +138,8 @@ pub(crate) fn now_in(folder: &Path) -> Result<SystemTime> {
     time.with_context(|| format!("{}: cannot write", probe.display()))
 }
 
-/// Removes files and folders under temporary names that have not changed for `age`, unless `keep` says otherwise of the name that they would
-/// have got.
+/// Removes files and folders with temporary names that have not changed for `age`, unless `keep` is
+/// true for their intended name.
 pub(crate) fn remove_temporary(
     folder: &Path,
     age: Duration,
@@ -141,7 +148,7 @@ pub(crate) fn remove_temporary(
     let now = now_in(folder)?;
     for (name, target) in temporary(folder)? {
         let path = folder.join(&name);
-        // What cannot be asked has just been removed or renamed by its owner.
+        // If this fails, the owner has just removed or renamed it.
         let Ok(changed) = fs::metadata(&path).and_then(|m| m.modified()) else { continue };
         if now.duration_since(changed).unwrap_or_default() > age && !keep(&target)? {
             remove(&path);
@@ -150,7 +157,7 @@ pub(crate) fn remove_temporary(
     Ok(())
 }
 
-/// Removes the folders under temporary names that were to be called `target`.
+/// Removes the folders with temporary names that were to be named `target`.
 pub(crate) fn remove_partial(folder: &Path, target: &str) -> Result<()> {
     for (name, of) in temporary(folder)? {
         if of == target {
@@ -161,11 +168,12 @@ pub(crate) fn remove_partial(folder: &Path, target: &str) -> Result<()> {
 }
 
 fn remove(path: &Path) {
-    // Another process may do the same; what stays is found again by the next sweep.
+    // Another process may do the same; the next sweep finds what is left.
     let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
 }
 
-/// Temporary names in the folder, each with the name that it was to become: `.NAME.UNIQUE.partial` or `.NAME.UNIQUE.tmp`.
+/// Temporary names in the folder, each with its intended name: `.NAME.UNIQUE.partial` or
+/// `.NAME.UNIQUE.tmp`.
 fn temporary(folder: &Path) -> Result<Vec<(String, String)>> {
     let names = names_in(folder)?;
     let parse = |name: String| {
@@ -177,7 +185,7 @@ fn temporary(folder: &Path) -> Result<Vec<(String, String)>> {
     Ok(names.into_iter().filter_map(parse).collect())
 }
 
-/// The names in a folder, sorted; none where there is no folder.
+/// The names in a folder, sorted; empty if there is no folder.
 pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,10 +1,12 @@
-//! Further scores of the test images, under running statistics: what a trained network knows beside its published score.
+//! Further scores of the test images, under running statistics: what a trained network knows beyond
+//! its published score.
 //!
-//! * `l2_rel`: l2 over the mean of z². A large code errs by more.
-//! * `l2_grad`: l2 over 1 + the image's gradient, the mean absolute difference of horizontal neighbours plus that of
-//!   vertical ones, in grey levels (0 to 255) of the resized image, over all channels. A busy image is harder to encode.
-//! * `z_nn`: the mean Euclidean distance of z to its five nearest among the training images' z. It asks nothing of
-//!   the decoder.
+//! * `l2_rel`: l2 over the mean of z². A large code has a larger error.
+//! * `l2_grad`: l2 over 1 + the image's gradient, the mean absolute difference of horizontal
+//!   neighbours plus that of vertical ones, in grey levels (0 to 255) of the resized image, over
+//!   all channels. A busy image is harder to encode.
+//! * `z_nn`: the mean Euclidean distance of z to its five nearest among the training images' z. It
+//!   does not use the decoder.
 
 use crate::config::{RunConfig, ScoreKind, ScoringMode};
 use crate::data::RunData;
@@ -15,14 +17,15 @@ use candle_core::{DType, Device, Tensor};
 use ganomaly_model::{Detector, Scores};
 use rayon::prelude::*;
 
-/// Neighbours that [`ScoreKind::ZNn`] asks.
+/// Number of neighbours for [`ScoreKind::ZNn`].
 const NEIGHBOURS: usize = 5;
-/// Images whose distances are computed at a time, and how many they are compared with.
+/// Number of images whose distances are computed at a time, and of those they are compared with.
 const BLOCK: (usize, usize) = (256, 4096);
-/// The smallest mean of z² that is divided by: a network that gives no code at all gets finite scores.
+/// Lower bound of the divisor, the mean of z²: a network whose code is zero still gets finite
+/// scores.
 const LEAST: f64 = 1e-30;
 
-/// The test images' scores with the further scores that the config asks for in this mode.
+/// Adds to the test images' scores the further scores that the config requests in this mode.
 pub(crate) fn add(
     mut scores: Scores,
     detector: &dyn Detector,
@@ -95,7 +98,8 @@ fn gradients(pictures: &[u32], data: &RunData) -> Result<Vec<f64>> {
     pictures.par_iter().map(of).collect()
 }
 
-/// The mean distance of each row of `codes` to its nearest rows of `bank`, or to all where there are fewer.
+/// The mean distance of each row of `codes` to its nearest rows of `bank`, or to all if there are
+/// fewer.
 fn nearest(codes: &Tensor, bank: &Tensor, cancel: &Cancel) -> Result<Vec<f64>> {
     let (tests, known) = (codes.dim(0)?, bank.dim(0)?);
     let starts: Vec<usize> = (0..tests).step_by(BLOCK.0).collect();
@@ -136,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_nearest_are_found_among_many_and_few() {
-        // More of both than a block, in an order that is not sorted.
+        // More than one block of each, in unsorted order.
         let point = |i: usize| ((i * 7919) % 10_007) as f64 / 100.0;
         let bank: Vec<f64> = (0..9000).map(|i| point(i + 3)).collect();
         let codes: Vec<f64> = (0..600).map(|i| point(i) + 0.003).collect();

@@ -1,4 +1,4 @@
-//! What a run's scores come to: its measures and plots, from the run itself or from what is stored of it.
+//! A run's metrics and plots from its scores, for a run just finished or from its stored results.
 
 use crate::aurocs;
 use crate::checkpoint::Lowered;
@@ -12,32 +12,33 @@ use ganomaly_metrics::{
 };
 use serde::{Deserialize, Serialize};
 
-/// `metrics.json`: what a run came to.
+/// `metrics.json`: the results of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
-    /// The protocol in a line.
+    /// The protocol in one line.
     pub protocol: String,
     /// The scoring mode that counts.
     pub scoring: String,
     /// The score that counts.
     pub score: String,
-    /// Pictures trained on.
+    /// Number of training images.
     pub train_pictures: usize,
-    /// Normal pictures tested on.
+    /// Normal test images.
     pub test_normal: usize,
-    /// Anomalous pictures tested on.
+    /// Anomalous test images.
     pub test_anomalous: usize,
-    /// The AUROC that counts: of the last epoch.
+    /// The AUROC that counts: that of the last epoch.
     pub auroc: f64,
-    /// Its 95 % interval over test images: `bootstrap` resamples, in which an image has the same
-    /// weight in every run.
+    /// Its 95 % confidence interval over test images: `bootstrap` resamples, in which an image has
+    /// the same weight in every run.
     pub auroc_interval: [f64; 2],
     /// Every scoring mode, the one that counts first.
     pub modes: Vec<ModeMetrics>,
     /// The further scores, in mode `running`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<FurtherMetrics>,
-    /// How often the learning rate was lowered because a loss was no number, with `on_nan = "lower-lr"`.
+    /// Each reduction of the learning rate after a loss that was NaN or infinite, with `on_nan =
+    /// "lower-lr"`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lr_lowered: Vec<Lowered>,
 }
@@ -47,9 +48,10 @@ pub struct Metrics {
 pub struct ModeMetrics {
     /// The mode's name.
     pub scoring: String,
-    /// All measures of the last epoch's scores.
+    /// All metrics of the last epoch's scores.
     pub last: AnomalyMetrics,
-    /// The epoch with the best AUROC on the test set, chosen by looking at the answers: for comparison with publications that do so.
+    /// The epoch with the best AUROC on the test set, chosen with the test labels: for comparison
+    /// with publications that do so.
     pub best_on_test: BestOnTest,
 }
 
@@ -58,9 +60,9 @@ pub struct ModeMetrics {
 pub struct FurtherMetrics {
     /// Its name.
     pub score: String,
-    /// As [`ModeMetrics::last`].
+    /// Like [`ModeMetrics::last`].
     pub last: AnomalyMetrics,
-    /// As [`ModeMetrics::best_on_test`].
+    /// Like [`ModeMetrics::best_on_test`].
     pub best_on_test: BestOnTest,
 }
 
@@ -73,12 +75,12 @@ pub struct BestOnTest {
     pub auroc: f64,
 }
 
-/// What measures and plots are made of.
+/// The inputs of metrics and plots.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
-    /// Pictures trained on.
+    /// Number of training images.
     pub train_pictures: usize,
-    /// The test pictures' numbers in the data set.
+    /// The test images' indices in the data set.
     pub pictures: Vec<u32>,
     /// Which of them are anomalous.
     pub anomalous: Vec<bool>,
@@ -90,7 +92,7 @@ pub(crate) struct Measured {
     pub losses: Vec<(String, Vec<f64>)>,
     /// The AUROC of each of [`RunConfig::judged`] by epoch.
     pub auroc: Vec<Vec<f64>>,
-    /// How often the learning rate was lowered.
+    /// Each reduction of the learning rate.
     pub lowered: Vec<Lowered>,
 }
 
@@ -121,12 +123,12 @@ impl Measured {
         judged(&self.scores, of)
     }
 
-    /// Every measure.
+    /// All metrics.
     pub(crate) fn metrics(&self, config: &RunConfig) -> Result<Metrics> {
         let (mut modes, mut further) = (Vec::new(), Vec::new());
         for ((mode, kind), aurocs) in config.judged().into_iter().zip(&self.auroc) {
             let last = evaluate(self.column((mode, kind)), &self.anomalous)?;
-            // The earliest of equals, as the published code keeps it.
+            // The earliest of equals, as in the published code.
             let mut best = BestOnTest { epoch: 0, auroc: f64::NEG_INFINITY };
             for (&epoch, &auroc) in self.epochs.iter().zip(aurocs) {
                 if auroc > best.auroc {

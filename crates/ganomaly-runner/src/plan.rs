@@ -1,4 +1,4 @@
-//! The plan of an experiment: its runs by name, in order, as TOML and beside its results.
+//! The plan of an experiment: its runs by name, in order, stored as TOML beside its results.
 
 use crate::config::{Experiment, RunConfig};
 use crate::files::{names_in, write_whole};
@@ -16,7 +16,7 @@ use toml::{Table, Value};
 
 /// The plan's file in an experiment's results.
 const FILE: &str = "plan.toml";
-/// Most bytes of a plan, or of a run's config.
+/// Maximum size of a plan, or of a run's config, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// One run of a plan.
@@ -28,10 +28,10 @@ pub struct Run {
     pub config: RunConfig,
 }
 
-/// The runs that an experiment is made of.
+/// The runs of an experiment.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The experiment's name, that of its folder.
+    /// The experiment's name, which is also its folder's.
     pub name: String,
     /// The swept settings.
     pub swept: Vec<String>,
@@ -52,8 +52,8 @@ impl Plan {
         Ok(Self { name: experiment.name.clone(), swept: experiment.swept.clone(), runs })
     }
 
-    /// The plan of the last sweep into the folder; none where there is none. An error that is an
-    /// [`OtherGeneration`] where the folder's results are of another generation of the numerics.
+    /// The plan of the last sweep into the folder; none if there is none. If the folder's results
+    /// are of another generation of the numerics, the error is an [`OtherGeneration`].
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         if folder.is_file() {
             check_folder(folder)?;
@@ -69,13 +69,13 @@ impl Plan {
         }
     }
 
-    /// The folder's plan, else one of every run in it.
+    /// The folder's plan, or otherwise one of every run in it.
     pub fn of_folder(folder: &Path) -> Result<Self> {
         Self::read(folder)?.map_or_else(|| Self::of_runs(folder), Ok)
     }
 
-    /// A plan of every run in a folder: for results without a plan. What differs from run to run
-    /// counts as swept. Runs of another generation, or under another's name, are left out.
+    /// A plan of every run in a folder, for results without a plan. What differs between runs
+    /// counts as swept. Runs of another generation, or with the wrong name, are left out.
     pub fn of_runs(folder: &Path) -> Result<Self> {
         check_folder(folder)?;
         let (mut runs, mut strange) = (Vec::new(), None);
@@ -103,7 +103,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Keeps the plan beside the results, for status and tables.
+    /// Stores the plan beside the results, for status and tables.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let text = self.to_toml()?;
         let path = folder.join(FILE);
@@ -168,7 +168,7 @@ impl Plan {
             common: Table,
             runs: Table,
         }
-        // Asked first: another generation may write its plans in another way.
+        // Checked first: another generation may have another plan format.
         let Generation { numerics, name } = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
         let theirs = numerics.or(name.map(|_| BEFORE_GENERATIONS));
         if let Some(theirs) = theirs.filter(|&theirs| theirs != NUMERICS) {
@@ -187,8 +187,8 @@ impl Plan {
         Ok(Self { name: file.name, swept: file.swept, runs })
     }
 
-    /// The runs of the plan that are done, in its order. An error where something else has the name
-    /// of one, and where they saw different images: no table mixes these.
+    /// The finished runs of the plan, in its order. Fails if something else has the name of one, or
+    /// if they used different images: no table mixes these.
     pub fn finished(&self, folder: &Path) -> Result<Vec<&Run>> {
         let mut done = Vec::new();
         for run in &self.runs {
@@ -200,14 +200,14 @@ impl Plan {
         Ok(done)
     }
 
-    /// The finished runs of the folder that are not of this plan.
+    /// The finished runs of the folder that are not in this plan.
     pub fn others(&self, folder: &Path) -> Result<Vec<String>> {
         let mut names = finished_in(folder)?;
         names.retain(|name| self.runs.iter().all(|run| run.name != *name));
         Ok(names)
     }
 
-    /// The runs that `only` chooses, else all. An error where it chooses none.
+    /// The runs that `only` chooses, or all by default. Fails if it chooses none.
     pub fn choose(&self, only: Option<&Selection>) -> Result<Vec<&Run>> {
         let Some(only) = only else { return Ok(self.runs.iter().collect()) };
         let configs: Vec<RunConfig> = self.runs.iter().map(|run| run.config.clone()).collect();
@@ -220,15 +220,15 @@ impl Plan {
 }
 
 impl Run {
-    /// Settings as written in TOML, those of `keys` that the run has.
+    /// The settings of `keys` that the run has, as written in TOML.
     pub fn settings(&self, keys: &[String]) -> Result<Vec<(String, String)>> {
         let table = table(&self.config)?;
         let value = |key: &String| table.get(key).map(ToString::to_string).unwrap_or_default();
         Ok(keys.iter().map(|key| (key.clone(), value(key))).collect())
     }
 
-    /// Whether its results are in the experiment's folder. An error where its name is taken by
-    /// something else: another run, one of another generation, or no run at all.
+    /// Whether the run's results are in the experiment's folder. Fails if its name is taken by
+    /// something else: another run, a run of another generation, or something that is not a run.
     pub fn is_done(&self, folder: &Path) -> Result<bool> {
         let folder = folder.join(&self.name);
         let absent = [ErrorKind::NotFound, ErrorKind::NotADirectory];
@@ -256,14 +256,14 @@ impl Run {
     }
 }
 
-/// Refuses what is not a folder.
+/// Fails if the path is not a folder.
 pub(crate) fn check_folder(folder: &Path) -> Result<()> {
     ensure!(!folder.is_file(), "{}: a file; name a folder of results", shown(folder));
     ensure!(folder.is_dir(), "{}: no such folder", shown(folder));
     Ok(())
 }
 
-/// Refuses runs that saw different images of a data set.
+/// Fails if runs used different images of a data set.
 pub(crate) fn same_images(runs: impl Iterator<Item = PathBuf>) -> Result<()> {
     let mut first: BTreeMap<String, (PathBuf, String)> = BTreeMap::new();
     for folder in runs {
@@ -285,12 +285,12 @@ pub(crate) fn same_images(runs: impl Iterator<Item = PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The first digits of a checksum, for people.
+/// The first digits of a checksum, for display.
 pub(crate) fn head(sum: &str) -> &str {
     sum.get(..12).unwrap_or(sum)
 }
 
-/// What a run's folder is that is not named as this program names it.
+/// Explains a run's folder whose name differs from the one this program gives it.
 fn stranger(folder: &Path, name: &str, own: &str) -> anyhow::Error {
     let path = folder.join(name);
     match Provenance::read(&path).map(|record| record.numerics()) {
@@ -315,7 +315,7 @@ mod tests {
     fn plan() -> Plan {
         let text = "dataset = \"synthetic\"\n[sweep]\nabnormal_class = [\"cross\", 1]\nseed = [0, 1]\nw_con = [10, 50]\n";
         let mut plan = Plan::new(&Experiment::parse("p", text, &[]).unwrap()).unwrap();
-        // A run named twice is one.
+        // A run that is named twice counts once.
         let twice = Experiment::parse("p", text, &["seed=[0,0,1]".into()]).unwrap();
         assert_eq!(Plan::new(&twice).unwrap().runs.len(), plan.runs.len());
         plan.name = "it's \"p\"".into();

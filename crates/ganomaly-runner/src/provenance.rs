@@ -1,4 +1,4 @@
-//! `run.json`: how a run came about.
+//! `run.json`: how a run was produced.
 
 use crate::checksums::sha256;
 use crate::config::{DeviceName, RunConfig};
@@ -15,20 +15,20 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Most bytes of a record.
+/// Maximum size of a record, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The record's name in a run's folder.
 pub const FILE: &str = "run.json";
 
-/// A run's record. What a record of an earlier version lacks is none.
+/// A run's record. A field missing in an earlier version's record is none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Provenance {
     /// The program's version.
     pub version: Option<String>,
-    /// The commit that it was built from, with `-dirty` where its sources had been changed since; none where it was not built in a checkout of
-    /// its repository.
+    /// The commit that it was built from, with the suffix `-dirty` if its sources had been changed
+    /// since; none if it was not built in a checkout of its repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// The generation of the numerics, from the second on.
@@ -41,38 +41,39 @@ pub struct Provenance {
     pub dataset: Option<String>,
     /// SHA-256 of all its images and labels, whatever files they came from.
     pub images_sha256: Option<String>,
-    /// What part of the data set that is: `official`, `generated`, or how it differs.
+    /// Which part of the data set that is: `official`, `generated`, or how it differs.
     pub images: Option<String>,
-    /// SHA-256 of each of its files, as they lay in the data folder; empty for a set that is drawn.
+    /// SHA-256 of each of its files in the data folder; empty for a generated set.
     pub data_sha256: BTreeMap<String, String>,
-    /// Everything that computed a part of the run, in order; one where it was never resumed elsewhere.
+    /// Everything that computed a part of the run, in order; a single entry if it was never resumed
+    /// elsewhere.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// The processor's model, as it calls itself.
+    /// The CPU's model, as it reports itself.
     pub processor: Option<String>,
-    /// The instructions that the processor's kernels were compiled for.
+    /// The instruction set that the CPU kernels were compiled for.
     pub kernels: Option<String>,
     /// Where it trained: `cpu`, `cuda` or `twin`.
     pub device: Option<String>,
-    /// The card's model, where it trained on one.
+    /// The GPU's model, if it trained on one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card: Option<String>,
     /// How products round their operands.
     pub precision: Option<String>,
     /// Threads of this run.
     pub threads: Option<usize>,
-    /// Processor architecture and operating system.
+    /// CPU architecture and operating system.
     pub target: Option<String>,
     /// When it ended.
     pub finished_unix_s: Option<u64>,
-    /// Time of training.
+    /// Training time.
     pub train_s: Option<f64>,
-    /// Time of scoring.
+    /// Scoring time.
     pub score_s: Option<f64>,
 }
 
-/// What computed a part of a run, from a step on. A run that is resumed on another machine, by
-/// another program or with other kernels has several.
+/// What computed a part of a run, from a given step on. A run that is resumed on another machine,
+/// by another program or with other kernels has several.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// The epoch in which it began, from 1.
@@ -81,20 +82,20 @@ pub struct Part {
     pub step: usize,
     /// The program's version.
     pub version: String,
-    /// The commit that it was built from, where that is known.
+    /// The commit that it was built from, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// The processor's model.
+    /// The CPU's model.
     pub processor: String,
-    /// The instructions of the processor's kernels, by which results differ in rounding.
+    /// The instruction set of the CPU kernels; results differ in rounding between instruction sets.
     pub kernels: String,
-    /// The GPU's model, where it trained on one.
+    /// The GPU's model, if it trained on one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
 }
 
 impl Part {
-    /// This program on this machine, from a step on.
+    /// This program on this machine, from the given step on.
     pub fn here(config: &RunConfig, epoch: usize, step: usize) -> Self {
         Self {
             epoch,
@@ -130,8 +131,8 @@ impl Provenance {
         self.numerics.unwrap_or(BEFORE_GENERATIONS)
     }
 
-    /// The kinds of kernels that had a part in it. With more than one, no single machine can make
-    /// its bytes again.
+    /// The kinds of kernels that computed a part of it. With more than one, no single machine can
+    /// reproduce its bytes.
     pub fn kernel_kinds(&self) -> Vec<&str> {
         let mut kinds: Vec<&str> = self.parts.iter().map(|part| part.kernels.as_str()).collect();
         kinds.sort_unstable();
@@ -139,7 +140,7 @@ impl Provenance {
         kinds
     }
 
-    /// That of a run which ends now, in this process.
+    /// The record of a run that ends now, in this process.
     pub fn new(config: &RunConfig, outcome: &Outcome) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let device = match config.device.0 {
@@ -178,14 +179,14 @@ impl Provenance {
             .with_context(|| format!("{}: not a run's record", path.display()))
     }
 
-    /// Whether this very program wrote it: same version, same commit.
+    /// Whether exactly this program wrote it: same version, same commit.
     pub fn is_of_this_program(&self) -> bool {
         self.version.as_deref() == Some(env!("CARGO_PKG_VERSION"))
             && self.commit.as_deref() == commit()
     }
 }
 
-/// The commit that this program was built from; the build script finds it.
+/// The commit that this program was built from; the build script determines it.
 pub fn commit() -> Option<&'static str> {
     option_env!("GANOMALY_COMMIT")
 }
@@ -203,7 +204,7 @@ fn crates() -> BTreeMap<String, String> {
     .into()
 }
 
-/// The processor's model; the architecture where it cannot be told.
+/// The CPU's model, or the architecture if it is unknown.
 fn processor() -> &'static str {
     static MODEL: OnceLock<String> = OnceLock::new();
     MODEL.get_or_init(|| {
@@ -224,7 +225,7 @@ fn processor() -> &'static str {
     })
 }
 
-/// The card's model.
+/// The GPU's model.
 #[cfg(feature = "cuda")]
 fn card(device: DeviceName) -> Option<String> {
     let DeviceName::Cuda(ordinal) = device else { return None };

@@ -1,4 +1,4 @@
-//! A finished run on disk, written whole or not at all.
+//! A finished run on disk, written completely or not at all.
 
 use crate::checksums::{self, Checksums};
 use crate::config::{KeepScores, RunConfig};
@@ -15,26 +15,27 @@ use ganomaly_model::{BatchNormMode, weights};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// What a run came to, in its folder.
+/// The metrics file in a run's folder.
 pub const METRICS: &str = "metrics.json";
 
-/// A score for each test image.
+/// The file with a score for each test image.
 pub const SCORES: &str = "scores.csv";
 
-/// Reads `metrics.json` of a run's folder; an error where it is not what the run wrote.
+/// Reads `metrics.json` from a run's folder. Fails if it differs from what the run wrote.
 pub fn read_metrics(folder: &Path) -> Result<Metrics> {
     let bytes = checksums::read(folder, METRICS)?;
     serde_json::from_slice(&bytes)
         .with_context(|| format!("{}: not a run's metrics", folder.join(METRICS).display()))
 }
 
-/// How long a run's epochs took, in seconds, training and scoring; none where its record does not tell.
+/// Duration of a run's epochs, training and scoring, in seconds; none if its record does not
+/// contain it.
 pub(crate) fn read_seconds(folder: &Path) -> Option<f64> {
     let provenance = Provenance::read(folder).ok()?;
     Some(provenance.train_s? + provenance.score_s?)
 }
 
-/// Whether a folder has the small records of a finished run. Scores and weights need not be there.
+/// Whether a folder has the small records of a finished run. Scores and weights may be missing.
 pub fn is_run(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     !name.starts_with('.') && IDENTIFYING.iter().all(|file| folder.join(file).is_file())
@@ -43,13 +44,13 @@ pub fn is_run(folder: &Path) -> bool {
 /// The files without which a folder is not a finished run.
 const IDENTIFYING: [&str; 3] = ["config.toml", METRICS, provenance::FILE];
 
-/// Refuses a results folder that cannot be written, before hours are spent.
+/// Fails if a results folder cannot be written, before hours are spent.
 pub fn check_writable(folder: &Path) -> Result<()> {
     let probe = PartialFolder::create(&folder.join("probe"))?;
     probe.write("probe", "")
 }
 
-/// Writes everything about a run into `folder`, which must not exist yet.
+/// Writes all results of a run into `folder`, which must not exist yet.
 pub fn write(folder: &Path, name: &str, config: &RunConfig, outcome: &Outcome) -> Result<Metrics> {
     let mut files = Files { partial: PartialFolder::create(folder)?, sums: Checksums::default() };
     let measured = Measured::from(outcome);
@@ -144,7 +145,7 @@ fn scores_csv(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
     Ok(csv.into_inner()?)
 }
 
-/// The first eight normal and the first eight anomalous test pictures with their reconstructions.
+/// The first eight normal and the first eight anomalous test images with their reconstructions.
 fn pictures(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
     let (data, size) = (&outcome.data, config.isize);
     let channels = data.images.shape()[0];

@@ -1,4 +1,4 @@
-//! Scoring pictures from files with a trained detector.
+//! Scores images from files with a trained detector.
 
 mod jpeg;
 
@@ -17,7 +17,7 @@ use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// A detector with the way of pictures into it.
+/// A detector with the transform of its input images.
 pub struct Scorer {
     detector: Box<dyn Detector>,
     transform: Transform,
@@ -25,7 +25,7 @@ pub struct Scorer {
     limits: Limits,
 }
 
-/// One picture's scores.
+/// One image's scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PictureScore {
     /// Mean squared latent difference.
@@ -37,7 +37,7 @@ pub struct PictureScore {
 }
 
 impl Scorer {
-    /// Loads a run's folder, or its `weights.safetensors`, which carries the run's config.
+    /// Loads a run's folder, or its `weights.safetensors`, which contains the run's config.
     pub fn load(model: &Path) -> Result<Self> {
         let path =
             if model.is_dir() { model.join("weights.safetensors") } else { model.to_path_buf() };
@@ -77,7 +77,7 @@ impl Scorer {
         Ok(Self { detector, transform, channels, limits: Limits::from_env()? })
     }
 
-    /// Scores one picture file with running statistics: the score depends on nothing but the picture.
+    /// Scores one image file with running statistics: the score depends only on the image.
     pub fn score(&self, path: &Path) -> Result<PictureScore> {
         let (pixels, shape) = read_picture(path, self.channels, &self.limits)?;
         let size = self.transform.image_size;
@@ -96,12 +96,13 @@ impl Scorer {
     }
 }
 
-/// A PNG, JPEG or BMP file as bytes `[C, H, W]` with their shape: grey for one channel, RGB for three.
+/// Reads a PNG, JPEG or BMP file as bytes `[C, H, W]` with their shape: grey for one channel, RGB
+/// for three.
 ///
-/// The format is told by the contents, never by the name. 16 bits are rounded to 8, and transparency is dropped. Refused are
-/// pictures of more pixels than the limit (before anything is decoded), animated ones, and CMYK, whose colours depend
-/// on a profile. Takes memory for the file and at most 32 bytes a pixel, sides
-/// counted up to multiples of 32.
+/// The format is determined by the contents, never by the name. 16 bits are rounded to 8, and
+/// transparency is dropped. It refuses images with more pixels than the limit (before decoding
+/// anything), animated images, and CMYK, whose colours depend on a profile. Needs memory for the
+/// file and at most 32 bytes per pixel, with sides rounded up to multiples of 32.
 pub fn read_picture(
     path: &Path,
     channels: usize,
@@ -112,7 +113,8 @@ pub fn read_picture(
     let mut bytes = Vec::with_capacity(usize::try_from(len)?);
     file.take(len).read_to_end(&mut bytes).with_context(|| shown(path))?;
     let what = || format!("{}: cannot read the picture", shown(path));
-    // A decoder's panic is that file's error. It leaves nothing behind: it owned all that it worked on.
+    // A decoder's panic becomes that file's error. It leaves nothing behind: the decoder owned all
+    // its data.
     catch_unwind(AssertUnwindSafe(|| decode(&bytes, channels, limits)))
         .unwrap_or_else(|_| Err(anyhow!("it is damaged in a way that its decoder does not take")))
         .with_context(what)
@@ -143,12 +145,13 @@ fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<(Vec<u8>, [u
 
 fn memory(limits: &Limits) -> image::Limits {
     let mut memory = image::Limits::no_limits();
-    // 16 bits in four channels, and once more for the decoder's own.
+    // 16 bits in four channels, doubled for the decoder's own memory.
     memory.max_alloc = Some(limits.pixels.saturating_mul(16).max(1 << 16));
     memory
 }
 
-/// A decoder's error in few words: its own repeat each other, and end in the decoder's variables.
+/// A decoder's error, shortened: the decoder's messages repeat each other, and end in its
+/// variables.
 fn plain(error: ImageError) -> anyhow::Error {
     if let ImageError::Limits(_) = error {
         return anyhow!(

@@ -1,11 +1,11 @@
-//! Choosing runs by their settings: `KEY=VALUE,KEY=VALUE`.
+//! Chooses runs by their settings: `KEY=VALUE,KEY=VALUE`.
 
 use crate::config::{RunConfig, in_words, parse_value};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use std::str::FromStr;
 
-/// Settings that a run must have. A setting that is named twice may have either value.
+/// Settings that a run must have. A setting that is given twice may have either value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection(Vec<(String, toml::Value)>);
 
@@ -18,7 +18,7 @@ impl FromStr for Selection {
 }
 
 impl Selection {
-    /// Reads `KEY=VALUE` with commas between them; empty where the text is.
+    /// Reads `KEY=VALUE` separated by commas; empty if the text is.
     pub fn parse(text: &str) -> Result<Self> {
         let all = text.split(',').map(str::trim).filter(|s| !s.is_empty());
         let setting = |setting: &str| {
@@ -30,8 +30,8 @@ impl Selection {
         Ok(Self(all.map(setting).collect::<Result<_>>()?))
     }
 
-    /// Which of the configs have all the settings. A setting that does not exist, and a value that
-    /// no config has, is named beside what there is.
+    /// Which of the configs have all the settings. For an unknown setting, or a value that no
+    /// config has, the error lists the available ones.
     pub fn choose(&self, configs: &[RunConfig]) -> Result<Vec<bool>> {
         let tables = configs.iter().map(table).collect::<Result<Vec<_>>>()?;
         for (key, value) in &self.0 {
@@ -77,7 +77,7 @@ pub fn table(config: &RunConfig) -> Result<toml::Table> {
     toml::Table::try_from(config).context("the config cannot be written as TOML")
 }
 
-/// Whether setting this value would leave the run as it is.
+/// Whether setting this value would leave the run unchanged.
 fn has(config: &RunConfig, table: &toml::Table, key: &str, value: &toml::Value) -> Result<bool> {
     let mut table = table.clone();
     table.insert(key.to_string(), value.clone());
@@ -86,12 +86,12 @@ fn has(config: &RunConfig, table: &toml::Table, key: &str, value: &toml::Value) 
     Ok(changed.resolved()? == *config)
 }
 
-/// The names of all settings, where this is none of them.
+/// The names of all settings, if this is not one of them.
 fn unknown(key: &str, value: &toml::Value) -> Option<Vec<String>> {
     let one = toml::Table::from_iter([(key.to_string(), value.clone())]);
     let error = RunConfig::deserialize(one).err()?;
     let names = error.message().strip_prefix("unknown field ")?;
-    // `key`, expected one of `a`, `b`, …
+    // The error reads: `key`, expected one of `a`, `b`, …
     let names = names.split('`').skip(3).step_by(2).map(String::from);
     Some(names.filter(|name| !["sweep", "design"].contains(&name.as_str())).collect())
 }

@@ -1,8 +1,9 @@
 //! TensorBoard event files: losses, AUROCs and times of a finished run as scalars by epoch.
 //!
-//! The crates that write them are unmaintained or bring a protobuf compiler; what is needed of the format is small. A file is a row of
-//! TFRecords (length, its checksum, data, its checksum; tensorflow/core/lib/io/record_writer.h), each with an `Event` message
-//! (tensorboard/compat/proto/event.proto and summary.proto, whose field numbers stand below).
+//! The crates that write them are unmaintained or need a protobuf compiler, and the necessary part
+//! of the format is small. A file is a sequence of TFRecords (length, its checksum, data, its
+//! checksum; tensorflow/core/lib/io/record_writer.h), each with an `Event` message
+//! (tensorboard/compat/proto/event.proto and summary.proto, whose field numbers are given below).
 
 use crate::files::{PartialFolder, read_text};
 use anyhow::{Context, Result};
@@ -12,7 +13,8 @@ use std::path::Path;
 /// The folder of a run's event file.
 pub const FOLDER: &str = "tensorboard";
 
-/// Writes a finished run's event file into its folder, unless it is there. The same run gives the same bytes.
+/// Writes a finished run's event file into its folder, unless it exists. The same run gives the
+/// same bytes.
 pub fn write(run: &Path) -> Result<()> {
     let target = run.join(FOLDER);
     if target.exists() {
@@ -57,7 +59,8 @@ fn finished_unix_s(run: &Path) -> Result<f64> {
     json["finished_unix_s"].as_f64().with_context(what)
 }
 
-/// The scalar's name of a column of `epochs.csv`, grouped as TensorBoard groups them; none of one that is not shown.
+/// The scalar name for a column of `epochs.csv`, grouped as in TensorBoard; none for a column that
+/// is not shown.
 fn tag(column: &str) -> Option<String> {
     match column {
         "epoch" => None,
@@ -78,7 +81,8 @@ fn version(wall_time: f64) -> Vec<u8> {
     event
 }
 
-/// `Event { wall_time: 1, step: 2, summary: 5 }` with a `Summary { value: 1 }` of `Value { tag: 1, simple_value: 2 }`.
+/// `Event { wall_time: 1, step: 2, summary: 5 }` with a `Summary { value: 1 }` of `Value { tag: 1,
+/// simple_value: 2 }`.
 fn scalars(wall_time: f64, step: i64, values: &[(String, f64)]) -> Vec<u8> {
     let value = |(tag, value): &(String, f64)| {
         let mut message = bytes(1, tag.as_bytes());
@@ -93,7 +97,8 @@ fn scalars(wall_time: f64, step: i64, values: &[(String, f64)]) -> Vec<u8> {
     event
 }
 
-/// Protobuf's key of a field: its number and wire type (0 varint, 1 eight bytes, 2 a length and bytes, 5 four bytes).
+/// Protobuf's key of a field: its number and wire type (0 varint, 1 eight bytes, 2 a length and
+/// bytes, 5 four bytes).
 fn key(field: u64, wire_type: u64) -> Vec<u8> {
     varint(field << 3 | wire_type)
 }
@@ -127,7 +132,8 @@ fn record(data: &[u8]) -> Vec<u8> {
     [&length[..], &of_length.to_le_bytes(), data, &of_data.to_le_bytes()].concat()
 }
 
-/// CRC-32C, turned and moved as the format wants it, so that a checksum of data with checksums in it stays sound.
+/// CRC-32C, rotated and offset as the format requires, so that a checksum of data that contains
+/// checksums stays sound.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }

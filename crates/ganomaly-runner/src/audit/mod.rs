@@ -1,7 +1,8 @@
 //! The protocol audit: how much of an AUROC comes from the protocol rather than from the weights.
 //!
-//! Runs that kept every epoch's scores in every mode are judged afterwards under every combination of batch-norm statistics and
-//! order ([`ScoringMode`]), choice of the epoch ([`EpochRule`]) and score ([`ScoreKind`]), each beside the honest default.
+//! Runs that kept every epoch's scores in every mode are evaluated afterwards under every
+//! combination of batch-norm statistics and order ([`ScoringMode`]), choice of the epoch
+//! ([`EpochRule`]) and score ([`ScoreKind`]), each compared with the honest default.
 
 mod summary;
 mod tables;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// Every way of scoring, the honest one first.
+/// Every scoring mode, the honest one first.
 pub const MODES: [ScoringMode; 4] = [
     ScoringMode::Running,
     ScoringMode::BatchShuffled,
@@ -30,7 +31,7 @@ pub const MODES: [ScoringMode; 4] = [
     ScoringMode::Single,
 ];
 
-/// The part of the training pictures that is held out where a config does not say.
+/// The fraction of the training images that is held out if a config does not set it.
 const VALIDATION: f64 = 0.1;
 
 /// How the epoch is chosen whose scores count.
@@ -39,14 +40,16 @@ const VALIDATION: f64 = 0.1;
 pub enum EpochRule {
     /// The last.
     Last,
-    /// The earliest of those with the highest AUROC on the test set, by the very scores that are judged: the published code's choice.
+    /// The earliest of those with the highest AUROC on the test set, by the same scores that are
+    /// evaluated: the published code's choice.
     BestOnTest,
-    /// The earliest of those with the lowest contextual error on the validation pictures, which are normal and neither train nor test.
+    /// The earliest of those with the lowest contextual error on the validation images, which are
+    /// normal and used for neither training nor testing.
     BestByValidation,
 }
 
 impl EpochRule {
-    /// All, the honest default first.
+    /// All rules, the honest default first.
     pub const ALL: [Self; 3] = [Self::Last, Self::BestOnTest, Self::BestByValidation];
 }
 
@@ -60,8 +63,8 @@ impl fmt::Display for EpochRule {
     }
 }
 
-/// `audit.json`: everything that an audit found. Means and gaps are AUROCs in [0, 1] and their
-/// differences in [-1, 1].
+/// `audit.json`: all results of an audit. Means and gaps are AUROCs in [0, 1] and their differences
+/// in [-1, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
     /// The experiment's name.
@@ -74,22 +77,22 @@ pub struct Audit {
     pub class_heading: String,
     /// Epochs of each run.
     pub epochs: usize,
-    /// Pictures in a scoring batch, where statistics are a batch's.
+    /// Images in a scoring batch, for modes with batch statistics.
     pub score_batch_size: usize,
-    /// Share of resamples that an interval holds.
+    /// Coverage of the confidence intervals.
     pub level: f64,
-    /// Resamples behind each interval.
+    /// Resamples per confidence interval.
     pub resamples: usize,
-    /// The runs that are judged.
+    /// The runs that are evaluated.
     pub runs: Vec<AuditRun>,
-    /// One row for each class and protocol, then one for each protocol on average over the classes. The first of each class is the honest default
-    /// (running, last, l2), with a gap of 0.
+    /// One row per class and protocol, then one per protocol for the average over the classes. The
+    /// first row of each class is the honest default (running, last, l2), with a gap of 0.
     pub rows: Vec<AuditRow>,
-    /// What the order of the test set alone adds, for each class and then on average.
+    /// The effect of the order of the test set alone, per class and then on average.
     pub order: Vec<OrderGap>,
 }
 
-/// A run that an audit judges.
+/// A run that an audit evaluates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditRun {
     /// Its folder's name.
@@ -98,11 +101,11 @@ pub struct AuditRun {
     pub class: String,
     /// Its seed.
     pub seed: u64,
-    /// Normal pictures tested on.
+    /// Normal test images.
     pub test_normal: usize,
-    /// Anomalous pictures tested on.
+    /// Anomalous test images.
     pub test_anomalous: usize,
-    /// Mean contextual error of the validation pictures by epoch; empty where none were held out.
+    /// Mean contextual error of the validation images by epoch; empty if none were held out.
     pub validation_con: Vec<f64>,
 }
 
@@ -111,7 +114,8 @@ pub struct AuditRun {
 pub struct AuditRow {
     /// The class; null for the average over classes.
     pub class: Option<String>,
-    /// Batch-norm statistics and order: `running`, `batch-shuffled`, `batch-sequential` or `single`.
+    /// Batch-norm statistics and order: `running`, `batch-shuffled`, `batch-sequential` or
+    /// `single`.
     pub scoring: String,
     /// How the epoch was chosen.
     pub epoch: EpochRule,
@@ -119,30 +123,32 @@ pub struct AuditRow {
     pub score: String,
     /// AUROC: the mean over seeds, then over classes.
     pub auroc: Estimate,
-    /// AUROC minus that of the honest default, run by run, and its mean. Test pictures are
-    /// resampled jointly for all runs and both protocols; the chosen epochs stay as they are.
+    /// AUROC minus that of the honest default, run by run, and its mean. Test images are resampled
+    /// jointly for all runs and both protocols; the chosen epochs stay fixed.
     pub gap: Estimate,
-    /// The epoch that counts in each run, from 1, in the order of the runs of that class; empty for the average.
+    /// The chosen epoch of each run, from 1, in the order of the runs of that class; empty for the
+    /// average.
     pub chosen_epochs: Vec<usize>,
 }
 
-/// AUROC in mode `batch-sequential` minus that in mode `batch-shuffled`: the same batch statistics, another order.
+/// AUROC in mode `batch-sequential` minus that in mode `batch-shuffled`: the same batch statistics
+/// in a different order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderGap {
     /// The class; null for the average over classes.
     pub class: Option<String>,
-    /// How the epoch was chosen, for each mode by itself.
+    /// How the epoch was chosen, separately for each mode.
     pub epoch: EpochRule,
     /// `l2`, `l1` or `con`.
     pub score: String,
-    /// The gap, as [`AuditRow::gap`].
+    /// The gap, like [`AuditRow::gap`].
     pub gap: Estimate,
 }
 
-/// A protocol: what a row judges.
+/// A protocol: what a row evaluates.
 type Protocol = (ScoringMode, EpochRule, ScoreKind);
 
-/// Every protocol that such runs can be judged under, the honest default first.
+/// Every protocol under which these runs can be evaluated, the honest default first.
 fn protocols(config: &RunConfig) -> Vec<Protocol> {
     let mut all = Vec::new();
     let modes = MODES.into_iter().filter(|mode| config.modes().contains(mode));
@@ -158,14 +164,15 @@ fn protocols(config: &RunConfig) -> Vec<Protocol> {
     all
 }
 
-/// Whether runs of this config keep what an audit needs at least.
+/// Whether runs of this config keep the minimum that an audit needs.
 fn is_recorded(config: &RunConfig) -> bool {
     config.keep_scores.0 == KeepScores::EveryEpoch && config.scoring.0 == ScoringMode::Running
 }
 
-/// The experiment with what an audit needs. One that keeps every epoch's scores under running statistics is judged as it
-/// is, by what it recorded. Any other gets every mode, every epoch's scores and validation pictures, and its name the ending `-audit`, so
-/// that the plain experiment's results stay as they are.
+/// The experiment with the settings that an audit needs. One that keeps every epoch's scores under
+/// running statistics is evaluated unchanged, from what it recorded. Any other gets every mode,
+/// every epoch's scores and validation images, and its name gets the suffix `-audit`, so that the
+/// plain experiment's results stay unchanged.
 pub fn prepare(mut experiment: Experiment) -> Result<Experiment> {
     let legal = ["abnormal_class", "normal_class", "seed"];
     if let Some(other) = experiment.swept.iter().find(|key| !legal.contains(&key.as_str())) {
@@ -188,10 +195,10 @@ pub fn prepare(mut experiment: Experiment) -> Result<Experiment> {
     Ok(experiment)
 }
 
-/// Judges the experiment's runs that are in `folder`.
+/// Evaluates the experiment's runs in `folder`.
 pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
     let config = experiment.runs.first().context("the experiment has no runs")?;
-    // One seed for all: a picture has the same weight in every run that tests on it.
+    // One seed for all: an image has the same weight in every run that tests on it.
     let options = aurocs::resampling(config);
     let plan = Plan::new(experiment)?;
     let done = plan.finished(folder)?;
@@ -283,7 +290,7 @@ fn judge(
     })
 }
 
-/// The first of the highest.
+/// The index of the first maximum.
 fn best(values: impl Iterator<Item = f64>) -> usize {
     let mut best = (0, f64::NEG_INFINITY);
     for (at, value) in values.enumerate() {
@@ -318,7 +325,7 @@ fn mean_gap(runs: &[&Judged], of: usize, against: usize) -> Result<Estimate> {
     Ok(estimate(&gaps, aurocs::LEVEL)?)
 }
 
-/// A protocol's row of a class; of all runs, the average over classes.
+/// The row of a protocol for a class, or for the average over classes.
 fn row(
     class: Option<&String>,
     runs: &[&Judged],

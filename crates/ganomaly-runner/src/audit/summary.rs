@@ -1,5 +1,5 @@
-//! The audit in short: for each class what was published, and what the same weights give honestly
-//! and by the published protocol. A table of `audit.md`, and `plots/summary.svg`.
+//! The audit in short: for each class the published number, and the results of the same weights
+//! under the honest and the published protocol. A table of `audit.md`, and `plots/summary.svg`.
 
 use super::tables::{classes, find};
 use super::{Audit, AuditRow, EpochRule};
@@ -10,20 +10,20 @@ use crate::report::published::{PublishedColumn, published};
 use anyhow::Result;
 use std::fmt::Write;
 
-/// What is set side by side.
+/// The values that are compared.
 pub(super) struct Summary<'a> {
     audit: &'a Audit,
     classes: Vec<String>,
     published: Option<PublishedColumn>,
     /// How the published code scores this data set.
     scoring: ScoringMode,
-    /// The recorded further scores, the highest AUROC on average first.
+    /// The recorded further scores, by falling average AUROC.
     further: Vec<String>,
 }
 
 impl<'a> Summary<'a> {
     pub fn new(audit: &'a Audit) -> Result<Self> {
-        // Behind its name it may be told that it is a part.
+        // The name may be followed by a note that the set is partial.
         let dataset = audit.dataset.split(' ').next().unwrap_or_default();
         let scoring = match dataset {
             // Its test loader does not shuffle (lib/data.py of the published code).
@@ -43,7 +43,7 @@ impl<'a> Summary<'a> {
         Ok(Self { audit, classes: classes(audit), published, scoring, further })
     }
 
-    /// The classes, and the average as none.
+    /// The classes, then `None` for the average.
     fn all(&self) -> impl Iterator<Item = Option<&String>> {
         self.classes.iter().map(Some).chain([None])
     }

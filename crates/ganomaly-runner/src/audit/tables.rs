@@ -1,4 +1,5 @@
-//! An audit's files: `audit.json`, `audit.csv`, `audit.md`, and `audit.svg` and `summary.svg` in `plots`.
+//! An audit's files: `audit.json`, `audit.csv`, `audit.md`, and in `plots`, `audit.svg` and
+//! `summary.svg`.
 
 use super::summary::Summary;
 use super::{Audit, AuditRow, EpochRule, MODES};
@@ -36,7 +37,7 @@ pub(super) fn classes(audit: &Audit) -> Vec<String> {
     classes
 }
 
-/// What its rows are of, in their order: scores, modes and rules.
+/// The scores, modes and rules of the rows, in their order.
 struct Axes {
     kinds: Vec<String>,
     modes: Vec<ScoringMode>,
@@ -57,7 +58,7 @@ impl Axes {
         }
     }
 
-    /// The modes and rules that could not be judged, in a sentence; empty where all could.
+    /// A sentence on the modes and rules that could not be evaluated; empty if all could.
     fn missing(&self) -> String {
         let modes = MODES.iter().filter(|mode| !self.modes.contains(mode));
         let rules = EpochRule::ALL.iter().filter(|rule| !self.rules.contains(rule));
@@ -129,7 +130,7 @@ fn markdown(audit: &Audit, summary: &Summary<'_>) -> String {
     text
 }
 
-/// What the order of the test set alone adds.
+/// The effect of the order of the test set alone.
 fn order(audit: &Audit, classes: &[String]) -> String {
     if audit.order.is_empty() {
         return String::new();
@@ -236,7 +237,7 @@ fn plot(audit: &Audit) -> Result<String> {
     )
 }
 
-/// Without its "abnormal" or "normal", for a legend.
+/// The heading without its "abnormal" or "normal", for a legend.
 fn short(heading: &str) -> &str {
     heading.rsplit(' ').next().unwrap_or(heading)
 }

@@ -1,19 +1,20 @@
-//! What is in a checkpoint, and its way into a file and back.
+//! The content of a checkpoint, and how it is written and read.
 //!
-//! The file is safetensors. Its metadata's one entry, `checkpoint`, is JSON: the checksum, the format's version, what computed the run so far, the run's name
-//! and config, a checksum of the data, the numerics' generation, the position, and names. All numbers with a fraction that a run resumes from are tensors, so that none is
-//! ever rounded:
+//! The file is safetensors. Its metadata has one entry, `checkpoint`, which is JSON: the checksum,
+//! the format's version, what computed the run so far, the run's name and config, a checksum of the
+//! data, the numerics' generation, the position, and names. All fractional numbers that a run
+//! resumes from are tensors, so that none is ever rounded:
 //!
 //! | tensor | shape | what |
 //! |---|---|---|
 //! | `detector/NAME` | | [`ganomaly_model::Detector::training_state`] |
 //! | `epoch_start/NAME` | | the same at the epoch's start, with `on_nan = "lower-lr"` |
-//! | `losses` | f64 `[L]` | sums of the losses over the epoch's steps so far; on a card their means over the epoch |
+//! | `losses` | f64 `[L]` | loss sums over the epoch's steps so far; on a GPU their epoch means |
 //! | `train_s` | f64 `[1]` | training time of the epoch so far, in seconds |
 //! | `epochs/losses`, `epochs/auroc` | f64 `[E, L]`, `[E, J]` | the rows of `epochs.csv` so far |
-//! | `epochs/times` | f64 `[E, 3]` | training time, pictures a second, scoring time |
-//! | `epochs/validation_con` | f64 `[E]` | absent where no pictures are held out |
-//! | `scores/MODE/KIND` | f64 `[K, T]` | scores kept: every epoch's, or the last one's once it is scored |
+//! | `epochs/times` | f64 `[E, 3]` | training time, images per second, scoring time |
+//! | `epochs/validation_con` | f64 `[E]` | absent if no images are held out |
+//! | `scores/MODE/KIND` | f64 `[K, T]` | scores of every epoch, or of the last once it is scored |
 
 use super::sealed;
 use crate::config::{RunConfig, ScoreKind, ScoringMode};
@@ -26,41 +27,42 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-/// All that a run goes on from.
+/// Everything that a run resumes from.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
-    /// How far it is, and what it came to so far.
+    /// The run's progress and its results so far.
     pub state: RunState,
     /// The detector's training state.
     pub detector: NamedTensors,
-    /// The same at the start of the epoch; empty where the config does not need it.
+    /// The same at the start of the epoch; empty if the config does not need it.
     pub epoch_start: NamedTensors,
 }
 
-/// How far a run is, and what it came to so far; all but its detector.
+/// A run's progress and its results so far; everything but its detector.
 #[derive(Clone, Debug, Default)]
 pub struct RunState {
-    /// The epoch that it is in, from 1; one more than there are when all are done.
+    /// The current epoch, from 1; one more than the number of epochs when all are done.
     pub epoch: usize,
-    /// Steps taken in it. All of them: it is trained, but not yet scored.
+    /// Steps taken in it. If all are taken, the epoch is trained but not yet scored.
     pub step: usize,
-    /// Sums of the losses over these steps; on a card their means over the epoch.
+    /// Sums of the losses over these steps; on a GPU their means over the epoch.
     pub losses: Vec<(&'static str, f64)>,
     /// Training time of the epoch so far, in seconds.
     pub train_s: f64,
-    /// Every epoch before this one.
+    /// Every epoch before the current one.
     pub epochs: Vec<Epoch>,
-    /// The last of these epochs' scores.
+    /// The scores of the last of these epochs.
     pub scores: ModeScores,
-    /// Every one's, where the config keeps them; else empty.
+    /// The scores of all of them if the config keeps them; otherwise empty.
     pub epoch_scores: Vec<ModeScores>,
-    /// How often the learning rate has been lowered, and why.
+    /// Each reduction of the learning rate, with its reason.
     pub lowered: Vec<Lowered>,
     /// What computed it so far.
     pub parts: Vec<Part>,
 }
 
-/// A loss that was no number, at which the run went back to the epoch's start with a lower learning rate.
+/// A loss that was NaN or infinite, after which the run went back to the epoch's start with a lower
+/// learning rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lowered {
     /// The epoch, from 1.
@@ -73,14 +75,14 @@ pub struct Lowered {
     pub lr: f64,
 }
 
-/// What tells a run apart from every other.
+/// What distinguishes a run from every other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its name.
     pub run: String,
     /// Its resolved config as TOML.
     pub config: String,
-    /// SHA-256 of its pictures, labels and split.
+    /// SHA-256 of its images, labels and split.
     pub data: String,
     /// The generation of the numerics.
     pub numerics: u32,
@@ -95,7 +97,7 @@ struct Header {
     step: usize,
     losses: Vec<String>,
     modes: Vec<String>,
-    /// The kinds of scores by mode; l2, l1 and con where it does not say.
+    /// The kinds of scores by mode; l2, l1 and con if absent.
     #[serde(default)]
     kinds: BTreeMap<String, Vec<String>>,
     every_epoch: bool,
@@ -103,13 +105,13 @@ struct Header {
 }
 
 impl RunState {
-    /// The beginning.
+    /// The state at the beginning.
     pub fn new() -> Self {
         Self { epoch: 1, ..Self::default() }
     }
 
-    /// From here on this program on this machine computes it. Returns what did so before, where that
-    /// was another program, machine or kind of kernels.
+    /// Records that this program on this machine computes the run from here on. Returns what did so
+    /// before, if that was another program, machine or kind of kernels.
     pub(crate) fn enter(&mut self, config: &RunConfig) -> Option<&Part> {
         let here = Part::here(config, self.epoch, self.step);
         if self.parts.last().is_some_and(|last| last.same_place(&here)) {
@@ -128,7 +130,7 @@ impl RunState {
         format!("epoch{}-step{}.safetensors", self.epoch, self.step)
     }
 
-    /// The epoch is over: its row and its scores are kept, and the next one begins.
+    /// Ends the epoch: keeps its row and its scores, and begins the next one.
     pub(crate) fn finish_epoch(&mut self, row: Epoch, scores: ModeScores, keep: bool) {
         self.epochs.push(row);
         if keep {
@@ -148,7 +150,7 @@ pub(super) fn position(name: &str) -> Option<(usize, usize)> {
 }
 
 impl Checkpoint {
-    /// Refuses to keep weights in which something is no number.
+    /// Refuses to store weights that are not finite.
     pub(crate) fn check_finite(&self) -> Result<()> {
         match crate::train::not_finite(&self.detector)? {
             Some(what) => Err(anyhow!(what)),
@@ -212,8 +214,8 @@ impl Checkpoint {
         sealed::seal(header, &tensors)
     }
 
-    /// A file read back. An error where one of its bytes is not as it was written, and where it is not
-    /// of the run that is given.
+    /// Reads a file back. Fails if any byte differs from what was written, or if the checkpoint is
+    /// not of the given run.
     pub fn from_bytes(bytes: &[u8], of: Option<&Identity>) -> Result<Self> {
         let (header, mut tensors) = sealed::open::<Header>(bytes)?;
         if let Some(of) = of {
@@ -323,7 +325,8 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
     })
 }
 
-/// The name for as long as the process lives. Detectors name their losses in their code; a name read from a file is kept once.
+/// A name with static lifetime. Detectors name their losses in their code; a name read from a file
+/// is leaked once.
 fn known(name: &str) -> Result<&'static str> {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     const MOST: usize = 64;

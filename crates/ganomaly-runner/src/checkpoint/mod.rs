@@ -1,7 +1,9 @@
-//! Checkpoints: all that an interrupted run goes on from, so that it ends in the same bytes as one that was never interrupted.
+//! Checkpoints: everything that an interrupted run resumes from, so that its results are the same
+//! bytes as those of a run that was never interrupted.
 //!
-//! They lie in `.checkpoints/RUN/`, beside the results, under names that tell the position, such as `epoch3-step120.safetensors`; the last two are
-//! kept, and all are removed when the run's folder appears. What is in a file: [`Checkpoint`].
+//! They are in `.checkpoints/RUN/`, beside the results, under names that give the position, such as
+//! `epoch3-step120.safetensors`. The last two are kept, and all are removed when the run's folder
+//! appears. For the content of a file see [`Checkpoint`].
 
 mod content;
 mod sealed;
@@ -25,19 +27,19 @@ use std::time::{Duration, Instant};
 /// The folder of all runs' checkpoints in an experiment's results.
 pub const FOLDER: &str = ".checkpoints";
 
-/// Checkpoints of a run that are kept.
+/// Number of checkpoints kept per run.
 const KEPT: usize = 2;
 
-/// Larger files are refused: none that this program writes comes near.
+/// Larger files are refused; no file that this program writes comes near this size.
 pub const MOST_BYTES: u64 = 8 << 30;
 
 /// How often checkpoints are written. The results do not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Every {
-    /// Training steps from one to the next; 0: their number does not matter.
+    /// Training steps between checkpoints; 0: no limit by steps.
     pub steps: u64,
-    /// Time from one to the next; zero: it does not matter. Where the steps do not matter either, no checkpoints are written, not even at the end
-    /// of an interrupted run.
+    /// Time between checkpoints; zero: no limit by time. If both are zero, no checkpoints are
+    /// written, not even when a run is interrupted.
     pub time: Duration,
 }
 
@@ -61,12 +63,12 @@ pub struct Checkpoints {
     config: String,
     every: Every,
     data: OnceLock<String>,
-    /// Steps of the run at the last one, and when that was.
+    /// Steps of the run at the last checkpoint, and its time.
     last: Mutex<(u64, Instant)>,
 }
 
 impl Checkpoints {
-    /// Those of `run` in an experiment's results.
+    /// The checkpoints of `run` in an experiment's results.
     pub fn new(results: &Path, run: &str, config: &RunConfig, every: Every) -> Result<Self> {
         Ok(Self {
             folder: results.join(FOLDER).join(run),
@@ -78,24 +80,25 @@ impl Checkpoints {
         })
     }
 
-    /// Whether it is time for one, after so many steps of the run.
+    /// Whether a checkpoint is due after `steps` steps of the run.
     pub fn is_due(&self, steps: u64) -> bool {
         let (last_steps, last) = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let by_steps = self.every.steps > 0 && steps >= last_steps + self.every.steps;
         by_steps || (!self.every.time.is_zero() && last.elapsed() >= self.every.time)
     }
 
-    /// Whether any are written.
+    /// Whether any checkpoints are written.
     pub fn are_wanted(&self) -> bool {
         self.every != Every::NEVER
     }
 
-    /// The run has taken so many steps, and what it goes on from is on disk, or is its beginning.
+    /// Notes that the run has taken `steps` steps, and that the state it resumes from is on disk or
+    /// is its beginning.
     pub fn begin(&self, steps: u64) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (steps, Instant::now());
     }
 
-    /// What a checkpoint must say of the run that goes on from it.
+    /// The identity that a checkpoint must have for this run to resume from it.
     fn identity(&self, data: &RunData) -> Identity {
         Identity {
             run: self.run.clone(),
@@ -105,9 +108,10 @@ impl Checkpoints {
         }
     }
 
-    /// Writes one, after so many steps of the run, and removes those before the last two. Where that fails, the ones before are still there.
+    /// Writes a checkpoint after `steps` steps of the run, and removes those before the last two.
+    /// If that fails, the previous ones are still there.
     pub fn save(&self, checkpoint: &Checkpoint, steps: u64, data: &RunData) -> Result<PathBuf> {
-        // One that cannot be written is tried again when the next would be due.
+        // If it cannot be written, it is tried again when the next one is due.
         self.begin(steps);
         let bytes = checkpoint.to_bytes(&self.identity(data))?;
         let path = self.folder.join(checkpoint.state.file_name());
@@ -130,17 +134,18 @@ impl Checkpoints {
         Ok(all)
     }
 
-    /// The newest checkpoint's path, with its epoch and step; not looked into.
+    /// The newest checkpoint's path, with its epoch and step; the file is not read.
     pub fn newest(&self) -> Option<(PathBuf, usize, usize)> {
         let ((epoch, step), name) = self.files().ok()?.pop()?;
         Some((self.folder.join(name), epoch, step))
     }
 
-    /// All that are whole and this run's, the newest first. Each other one is put aside as `NAME.refused`, and `say` hears why.
+    /// All checkpoints that are whole and of this run, the newest first. Every other one is renamed
+    /// to `NAME.refused`, and the reason is passed to `say`.
     pub fn load(&self, data: &RunData, say: &dyn Fn(&str)) -> Result<Vec<Checkpoint>> {
         let mut whole = Vec::new();
         for name in names_in(&self.folder)? {
-            // Its writer is dead: the run is this process's.
+            // Its writer is dead: the run belongs to this process.
             if name.ends_with(".tmp") {
                 remove_file(&self.folder.join(name))?;
             }
@@ -161,12 +166,12 @@ impl Checkpoints {
         Checkpoint::from_bytes(&bytes, Some(&self.identity(data)))
     }
 
-    /// Whether some lie there that cannot be used.
+    /// Whether there are checkpoints that cannot be used.
     pub fn are_refused(&self) -> bool {
         names_in(&self.folder).is_ok_and(|names| names.iter().any(|n| n.ends_with(".refused")))
     }
 
-    /// Puts a checkpoint aside.
+    /// Renames a checkpoint to `NAME.refused`.
     pub fn refuse(&self, path: &Path, why: &str, say: &dyn Fn(&str)) -> Result<()> {
         let aside = path.with_added_extension("refused");
         fs::rename(path, &aside)
@@ -180,7 +185,7 @@ impl Checkpoints {
         self.folder.join(state.file_name())
     }
 
-    /// Removes all of them.
+    /// Removes all checkpoints.
     pub fn clear(&self) -> Result<()> {
         for (_, name) in self.files()? {
             remove_file(&self.folder.join(name))?;
@@ -189,7 +194,7 @@ impl Checkpoints {
     }
 }
 
-/// Removes a run's checkpoints, once its folder is there.
+/// Removes a run's checkpoints once its folder exists.
 pub fn remove(results: &Path, run: &str) -> Result<()> {
     let all = results.join(FOLDER);
     let path = all.join(run);
@@ -199,12 +204,13 @@ pub fn remove(results: &Path, run: &str) -> Result<()> {
         }
         _ => {}
     }
-    // It stays while others' are in it.
+    // It stays while it holds the checkpoints of others.
     let _ = fs::remove_dir(all);
     Ok(())
 }
 
-/// Removes what runs that are done left: their process ended between the two.
+/// Removes checkpoints of finished runs, left when a process ended between writing the results and
+/// removing them.
 pub(crate) fn remove_done(results: &Path) -> Result<()> {
     for run in names_in(&results.join(FOLDER))? {
         if record::is_run(&results.join(&run)) {

@@ -1,4 +1,4 @@
-//! A safetensors file with a header of its own in its metadata, and a SHA-256 over every byte.
+//! A safetensors file with its own header in the metadata, and a SHA-256 over every byte.
 
 use crate::checksums::hex;
 use anyhow::{Context, Result, ensure};
@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
-/// The version of the checkpoints' format.
+/// The version of the checkpoint format.
 pub const VERSION: u32 = 2;
 
 /// The metadata's only key.
 const KEY: &str = "checkpoint";
 
-/// What stands before the checksum: JSON inside of JSON.
+/// The text before the checksum: JSON inside JSON.
 const BEFORE: &[u8] = br#"sha256\":\""#;
 
 const HEX: usize = 64;
 
 #[derive(Serialize, Deserialize)]
 struct Sealed<T> {
-    /// Of the whole file, with zeros in this place.
+    /// Checksum of the whole file, with zeros in place of this field.
     sha256: String,
     version: u32,
     #[serde(flatten)]
@@ -47,7 +47,7 @@ pub(super) fn seal<T: Serialize>(header: T, tensors: &NamedTensors) -> Result<Ve
     Ok(bytes)
 }
 
-/// The header and the tensors of a file whose every byte is as it was written.
+/// The header and the tensors of a file, after checking that every byte is as written.
 pub(super) fn open<T: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<(T, HashMap<String, candle_core::Tensor>)> {
@@ -68,9 +68,9 @@ pub(super) fn open<T: DeserializeOwned>(
     Ok((header.header, candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?))
 }
 
-/// Where the checksum stands.
+/// The position of the checksum.
 fn checksum_at(bytes: &[u8]) -> Option<usize> {
-    // The metadata come first, so that a megabyte is far more than enough.
+    // The metadata come first, so a megabyte is far more than enough.
     let head = &bytes[..bytes.len().min(1 << 20)];
     let at = head.windows(BEFORE.len()).position(|window| window == BEFORE)? + BEFORE.len();
     (at + HEX <= bytes.len()).then_some(at)

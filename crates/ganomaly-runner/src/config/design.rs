@@ -12,7 +12,8 @@ use std::fmt;
 /// The settings that a design varies, in the order of [`Weights`].
 pub const WEIGHTS: [&str; 3] = ["w_adv", "w_con", "w_enc"];
 
-/// What points of a design are drawn from; the strata of the three weights are numbered from 1.
+/// The random stream for the points of a design; the strata of the three weights are numbered from
+/// 1.
 const DESIGN: Purpose = Purpose(*b"design  ");
 
 /// A weighting (w_adv, w_con, w_enc).
@@ -23,9 +24,10 @@ pub type Weights = [f64; 3];
 pub enum DesignKind {
     /// Every combination of the levels given for each weight.
     Grid,
-    /// Drawn from the ranges given, each weight's logarithm uniformly.
+    /// Drawn from the given ranges, uniformly in each weight's logarithm.
     Random,
-    /// As random, but each weight's range is cut into as many parts as there are weightings, equal on the logarithmic scale, and has one in each.
+    /// Like random, but each weight's range is divided into as many parts as there are weightings,
+    /// equal on the logarithmic scale, with one weighting in each.
     LatinHypercube,
 }
 
@@ -59,7 +61,7 @@ super::values::names!(
 );
 
 impl Preset {
-    /// The paper's and the ablations.
+    /// The paper's weighting and the ablations.
     pub const ALL: [Self; 4] =
         [Self::Paper, Self::NoAdversarial, Self::NoEncoder, Self::ContextualOnly];
 
@@ -73,7 +75,7 @@ impl Preset {
         }
     }
 
-    /// The preset of these weights, if they are one.
+    /// The preset with these weights, if there is one.
     pub fn of(weights: Weights) -> Option<Self> {
         Self::ALL.into_iter().find(|preset| preset.weights() == weights)
     }
@@ -85,19 +87,19 @@ impl Preset {
 pub struct Design {
     /// `grid`, `random` or `latin-hypercube`.
     pub kind: Name<DesignKind>,
-    /// Of a grid, the levels of w_adv; else the lowest and highest, above 0.
+    /// For a grid, the levels of w_adv; otherwise the lowest and highest value, above 0.
     pub w_adv: Vec<f64>,
-    /// The same of w_con.
+    /// The same for w_con.
     pub w_con: Vec<f64>,
-    /// The same of w_enc.
+    /// The same for w_enc.
     pub w_enc: Vec<f64>,
-    /// How many weightings are drawn; not of a grid.
+    /// Number of weightings to draw; not for a grid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<usize>,
-    /// Seed of what is drawn; not of a grid. Without it 0.
+    /// Seed of the random draw; not for a grid. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// The ablations beside them; without it all. The paper's weighting is always there.
+    /// The ablations to add; by default all. The paper's weighting is always included.
     #[serde(default = "ablations")]
     pub presets: Vec<Name<Preset>>,
 }
@@ -121,8 +123,7 @@ impl Design {
         Ok(all)
     }
 
-    /// The design's own points alone, of a grid one for each combination of levels; the presets
-    /// beside them are not among them.
+    /// Only the design's own points, for a grid one per combination of levels, without the presets.
     pub(crate) fn points(&self) -> Vec<Weights> {
         match self.kind.0 {
             DesignKind::Grid => self.grid(),
@@ -213,12 +214,12 @@ impl Design {
     }
 }
 
-/// A positive number to three significant digits, so that it can be read and typed.
+/// Rounds a positive number to three significant digits, so that it is easy to read and type.
 fn three_digits(v: f64) -> f64 {
     format!("{v:.2e}").parse().unwrap_or(v)
 }
 
-/// A weighting for people.
+/// A weighting in readable form.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shown(pub Weights);
 

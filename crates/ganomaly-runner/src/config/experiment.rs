@@ -1,4 +1,4 @@
-//! An experiment's file: settings, and the runs that its `[sweep]` makes.
+//! An experiment's file: settings, and the runs that its `[sweep]` generates.
 
 use super::design::{Design, WEIGHTS};
 use super::values::in_words;
@@ -9,13 +9,13 @@ use ganomaly_data::{read_text, shown};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Most bytes of an experiment's file.
+/// Maximum size of an experiment's file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
-/// Most bytes of an experiment's name.
+/// Maximum length of an experiment's name, in bytes.
 const MAX_NAME: usize = 100;
-/// Settings whose value is a list: a list of theirs sweeps over nothing.
+/// Settings whose value is a list: a list for one of them is its value, not a sweep.
 const LISTS: [&str; 2] = ["also_score", "further_scores"];
-/// Most runs of an experiment.
+/// Maximum number of runs of an experiment.
 pub(super) const MAX_RUNS: usize = 10_000;
 
 /// An experiment: a name and its runs, each resolved.
@@ -23,18 +23,20 @@ pub(super) const MAX_RUNS: usize = 10_000;
 pub struct Experiment {
     /// The file's name without extension; the results' folder.
     pub name: String,
-    /// One for each combination of the swept values, the last key's values changing fastest.
+    /// One for each combination of the swept values; the last key's values change fastest.
     pub runs: Vec<RunConfig>,
     /// The swept settings.
     pub swept: Vec<String>,
-    /// The weightings' design, where there is one: its weights are among the swept settings, and change slowest.
+    /// The design of the weightings, if there is one: its weights are among the swept settings, and
+    /// change slowest.
     pub design: Option<Design>,
 }
 
 impl Experiment {
-    /// Reads an experiment and multiplies out its sweep; `sets` are `key=value` replacements, values
-    /// written as in TOML. A list replaces a setting by a sweep over it. Where they change the runs,
-    /// the experiment is another one, and has another name: the one given, else one made of `sets`.
+    /// Reads an experiment and expands its sweep; `sets` are `key=value` replacements, with values
+    /// written as in TOML. A list replaces a setting by a sweep over it. If they change the runs,
+    /// the experiment is a different one and gets a different name: the given one, otherwise one
+    /// derived from `sets`.
     pub fn read(path: &Path, sets: &[String], name: Option<&str>) -> Result<Self> {
         let text = read_text(path, MAX_BYTES).context("cannot read the experiment")?;
         let stem = path.file_stem().and_then(|s| s.to_str());
@@ -59,9 +61,9 @@ impl Experiment {
         read().with_context(|| shown(path))
     }
 
-    /// As [`Self::read`], from the file's text.
+    /// Like [`Self::read`], from the file's text.
     pub fn parse(name: &str, text: &str, sets: &[String]) -> Result<Self> {
-        // Parsed once typed, for errors with line and key, and once as a table, to be multiplied out.
+        // Parsed once as a type, for errors with line and key, and once as a table, to be expanded.
         let typed: RunConfig = toml::from_str(text).map_err(|e| anyhow!("{}", in_words(e)))?;
         let mut base: toml::Table = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
         base.remove("sweep");
@@ -100,7 +102,7 @@ impl Experiment {
     }
 }
 
-/// A name is that of a folder: visible, and below the folder of results.
+/// Checks that a name can be a folder's: visible, and below the results folder.
 fn check_name(name: &str) -> Result<()> {
     ensure!(
         !name.is_empty() && name.len() <= MAX_NAME,
@@ -116,8 +118,9 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The name of an experiment that `--set` changed: `mnist--epochs=3,seed=0`. What a file name should
-/// not have is replaced, and then, or where it grows long, a hash tells such names apart.
+/// The name of an experiment that `--set` changed: `mnist--epochs=3,seed=0`. Characters unsuitable
+/// for a file name are replaced; in that case, or if the name is long, a hash keeps such names
+/// distinct.
 fn changed_name(stem: &str, sets: &[String]) -> String {
     let mut by_key: BTreeMap<&str, String> = BTreeMap::new();
     for set in sets {
@@ -138,7 +141,7 @@ fn changed_name(stem: &str, sets: &[String]) -> String {
     name
 }
 
-/// Every value must be one that the setting takes.
+/// Checks that the setting accepts every value.
 fn check_swept(key: &str, values: &[toml::Value], base: &toml::Table) -> Result<()> {
     ensure!(!values.is_empty(), "the list is empty");
     ensure!(
@@ -178,7 +181,7 @@ fn apply_set(
     Ok(())
 }
 
-/// The settings with each of a design's weightings.
+/// The settings combined with each of a design's weightings.
 fn weigh(base: &toml::Table, design: &Design, swept: &[String]) -> Result<Vec<toml::Table>> {
     for key in WEIGHTS {
         let twice = base.contains_key(key) || swept.iter().any(|s| s == key);

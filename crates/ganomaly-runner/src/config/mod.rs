@@ -1,6 +1,7 @@
-//! Experiments as TOML: what a run may say, its defaults, and the runs that a `[sweep]` makes.
+//! Experiments as TOML: the settings of a run, their defaults, and the runs that a `[sweep]`
+//! generates.
 //!
-//! A run is a pure function of its [`RunConfig`]; a copy of it lies beside every result.
+//! A run is a pure function of its [`RunConfig`]; a copy of it is stored with every result.
 
 pub mod design;
 mod experiment;
@@ -23,42 +24,46 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Largest count that a setting takes, so that a slip of the pen does not ask for terabytes or centuries.
+/// Maximum of a count setting, so that a typing error does not request terabytes or centuries.
 const MAX_COUNT: usize = 10_000_000;
 
-/// Settings of one run. Names are those of the published code where it has them, and defaults are its values; where
-/// the published code makes a choice in silence, the setting names it, and the honest choice is the default.
+/// Settings of one run. Names and defaults are those of the published code where it has them. Where
+/// the published code makes an implicit choice, the setting names it, and the honest choice is the
+/// default.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// Data set, by its name in the registry. No default.
+    /// Data set, by its name in the registry. Required.
     pub dataset: String,
-    /// The class held out as anomalous, by name or number. No default; with the split `one-class`, `normal_class` is given instead.
+    /// The class held out as anomalous, by name or number. Required; with the split `one-class`,
+    /// `normal_class` is given instead.
     #[serde(deserialize_with = "values::class_name", skip_serializing_if = "Option::is_none")]
     pub abnormal_class: Option<String>,
     /// The one normal class of the split `one-class`.
     #[serde(deserialize_with = "values::class_name", skip_serializing_if = "Option::is_none")]
     pub normal_class: Option<String>,
-    /// Seed of the split, the weights and the order of the batches, below 2³². No default.
+    /// Seed of the split, the weights and the order of the batches, below 2³². Required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// `leave-one-class-out`, `official` or `one-class`.
     pub split: Name<SplitKind>,
-    /// `reference` (the published code's mean and deviation) or `tanh` (to [-1, 1]).
+    /// `reference` (the published code's mean and standard deviation) or `tanh` (to [-1, 1]).
     pub normalize: Name<ganomaly_data::Normalize>,
-    /// Uses only so many training pictures, for short trials.
+    /// Limits the number of training images, for short trials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
-    /// Uses only so many test pictures, drawn by the seed.
+    /// Limits the number of test images, drawn by the seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
-    /// Normal training pictures held out from training, drawn by the seed from those that `train_limit` leaves: a number, or a fraction below 1. After
-    /// every epoch their mean contextual error under running statistics is recorded, by which an epoch can be chosen without the test set.
+    /// Normal training images held out from training, drawn by the seed from those that
+    /// `train_limit` leaves: a number, or a fraction below 1. After every epoch their mean
+    /// contextual error under running statistics is recorded, which allows choosing an epoch
+    /// without the test set.
     #[serde(skip_serializing_if = "is_default")]
     pub validation: Validation,
     /// The detector, by its name in the registry.
     pub detector: String,
-    /// Side of the pictures that the network sees: a power of two, at least 16.
+    /// Side length of the network's input images: a power of two, at least 16.
     pub isize: usize,
     /// Length of the latent vector.
     pub nz: usize,
@@ -76,12 +81,12 @@ pub struct RunConfig {
     pub w_enc: f64,
     /// Epochs of training.
     pub epochs: usize,
-    /// Pictures in a training batch; what is left over at an epoch's end is dropped.
+    /// Images in a training batch; an incomplete batch at the end of an epoch is dropped.
     pub batch_size: usize,
     /// Adam's learning rate.
     pub lr: f64,
-    /// What happens when a loss is NaN or infinite: `stop`, or `lower-lr` (back to the epoch's start with a tenth of the learning rate; on the
-    /// processor alone).
+    /// What happens if a loss is NaN or infinite: `stop`, or `lower-lr` (back to the epoch's start
+    /// with a tenth of the learning rate; CPU only).
     #[serde(skip_serializing_if = "is_default")]
     pub on_nan: Name<OnNan>,
     /// Adam's decay of the first moment.
@@ -90,28 +95,31 @@ pub struct RunConfig {
     pub beta2: f64,
     /// How the result is scored: `running`, `batch-shuffled`, `batch-sequential` or `single`.
     pub scoring: Name<ScoringMode>,
-    /// Other ways of scoring, recorded beside it.
+    /// Other scoring modes to record.
     pub also_score: Vec<Name<ScoringMode>>,
     /// Which epochs' scores are kept: `last`, or `every-epoch`, for audits of the protocol.
     #[serde(skip_serializing_if = "is_default")]
     pub keep_scores: Name<KeepScores>,
-    /// Pictures in a scoring batch. With batch statistics the scores depend on it.
+    /// Images in a scoring batch. With batch statistics the scores depend on it.
     pub score_batch_size: usize,
     /// The score that counts: `l2`, `l1`, `con` or one of `further_scores`.
     pub score: Name<ScoreKind>,
-    /// Scores recorded beside l2, l1 and con, under running statistics alone: `l2_rel`, `l2_grad`, `z_nn`.
+    /// Scores recorded in addition to l2, l1 and con, under running statistics only: `l2_rel`,
+    /// `l2_grad`, `z_nn`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub further_scores: Vec<Name<ScoreKind>>,
-    /// Resamples of the bootstrap interval of the AUROC.
+    /// Resamples for the bootstrap confidence interval of the AUROC.
     pub bootstrap: usize,
-    /// Where the run trains: `auto` (the first card, else the processor), `cpu`, `cuda:0`, `cuda:1`, …, or `twin`. In a resolved run never `auto`,
-    /// `cuda` for any card (which one makes no difference), and left out for the processor.
+    /// Where the run trains: `auto` (the first GPU, otherwise the CPU), `cpu`, `cuda:0`, `cuda:1`,
+    /// …, or `twin`. A resolved run never has `auto`; it has `cuda` for any GPU (which one makes no
+    /// difference), and omits the setting for the CPU.
     #[serde(skip_serializing_if = "is_cpu", serialize_with = "values::device_kind")]
     pub device: Name<DeviceName>,
-    /// How a card's products round their operands: `f32` (not at all), `tf32` or `bf16`. Left out in a resolved run for `f32`.
+    /// How a GPU's products round their operands: `f32` (not at all), `tf32` or `bf16`. Omitted in
+    /// a resolved run for `f32`.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Name<Precision>,
-    /// Values to multiply out, by the name of the setting. Empty in a resolved run.
+    /// Values to sweep over, by the name of the setting. Empty in a resolved run.
     #[serde(skip_serializing)]
     pub sweep: BTreeMap<String, toml::Spanned<Vec<toml::Value>>>,
     /// Weightings to multiply with the sweep. None in a resolved run.
@@ -163,7 +171,8 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// Refuses what cannot run, and writes out what was left open: class numbers become names.
+    /// Rejects settings that cannot run, and fills in what was left open: class numbers become
+    /// names.
     fn check(mut self) -> Result<Self> {
         ensure!(!self.dataset.is_empty(), "dataset: not given, and there is no default");
         let dataset = crate::registry::dataset(&self.dataset)?;
@@ -253,7 +262,8 @@ impl RunConfig {
         ScoreKind::ALWAYS.into_iter().chain(further.map(|kind| kind.0)).collect()
     }
 
-    /// What has an AUROC after every epoch: the score that counts in each mode, then the further scores.
+    /// The scores with an AUROC after every epoch: the score that counts in each mode, then the
+    /// further scores.
     pub fn judged(&self) -> Vec<(ScoringMode, ScoreKind)> {
         let further = self.further_scores.iter().filter(|kind| **kind != self.score);
         let modes = self.modes().into_iter().map(|mode| (mode, self.score.0));
@@ -265,17 +275,17 @@ impl RunConfig {
         if kind == self.score.0 { mode.to_string() } else { kind.to_string() }
     }
 
-    /// All ways of scoring, the one that counts first.
+    /// All scoring modes, the one that counts first.
     pub fn modes(&self) -> Vec<ScoringMode> {
         std::iter::once(&self.scoring).chain(&self.also_score).map(|m| m.0).collect()
     }
 
-    /// The class that the run is about, anomalous or, in `one-class`, normal.
+    /// The class that the run is named after, anomalous or, in `one-class`, normal.
     pub fn class(&self) -> &str {
         self.abnormal_class.as_deref().or(self.normal_class.as_deref()).unwrap_or_default()
     }
 
-    /// What the class is: "abnormal class" or "normal class".
+    /// The role of the class: "abnormal class" or "normal class".
     pub fn class_heading(&self) -> &'static str {
         if self.normal_class.is_some() { "normal class" } else { "abnormal class" }
     }
@@ -285,7 +295,7 @@ impl RunConfig {
         self.seed.unwrap_or_default()
     }
 
-    /// The network's part, for pictures of `nc` channels.
+    /// The network's settings, for images of `nc` channels.
     pub fn model(&self, nc: usize) -> GanomalyConfig {
         GanomalyConfig {
             isize: self.isize,
@@ -313,7 +323,8 @@ impl RunConfig {
         toml::from_str::<Self>(text).map_err(|e| anyhow!("{}", in_words(e)))?.resolved()
     }
 
-    /// A config that was resolved before, perhaps on a machine with other cards: a device left out is the processor.
+    /// A config that was resolved before, perhaps on a machine with other GPUs: an omitted device
+    /// is the CPU.
     pub(crate) fn resolved(mut self) -> Result<Self> {
         if self.device.0 == DeviceName::Auto {
             self.device = Name(DeviceName::Cpu);
@@ -321,15 +332,16 @@ impl RunConfig {
         self.check()
     }
 
-    /// The run's folder: its class and seed for people, and 64 bits of a hash of the whole config and
-    /// the numerics' generation, so that neither another config nor another generation is taken for it.
+    /// The run's folder: its class and seed, and 64 bits of a hash of the whole config and the
+    /// numerics' generation, so that it cannot be mistaken for a run of another config or
+    /// generation.
     pub fn run_name(&self) -> Result<String> {
         let identity = format!("numerics = {NUMERICS}\n{}", self.to_toml()?);
         let hash = hex(&Sha256::digest(identity)[..8]);
         Ok(format!("{}-seed{}-{hash}", self.class(), self.seed()))
     }
 
-    /// One line that says how the numbers came about, for tables and plots.
+    /// One line on how the numbers were obtained, for tables and plots.
     pub fn protocol(&self) -> String {
         let statistics = match self.scoring.0 {
             ScoringMode::Running => "running batch-norm statistics",

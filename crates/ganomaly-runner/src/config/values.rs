@@ -1,11 +1,11 @@
-//! Values that a config writes by name.
+//! Config values that are written by name.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// One value as TOML writes it; a word that is not a TOML value is a string: `running` for
+/// Parses one value in TOML syntax; a word that is not a TOML value is a string: `running` for
 /// `"running"`. Nothing may follow the value, on the same line or another.
 pub fn parse_value(text: &str) -> Result<toml::Value> {
     let text = text.trim();
@@ -22,7 +22,7 @@ pub fn parse_value(text: &str) -> Result<toml::Value> {
     Ok(toml::Value::String(text.to_string()))
 }
 
-/// A TOML error with the names of Rust's types in words.
+/// A TOML error with Rust's type names replaced by words.
 pub(crate) fn in_words(error: impl fmt::Display) -> String {
     let mut text = error.to_string();
     for (name, words) in [
@@ -37,20 +37,21 @@ pub(crate) fn in_words(error: impl fmt::Display) -> String {
     text
 }
 
-/// Batch normalisation while scoring, and the order of the test pictures where it matters.
+/// The statistics of batch normalisation during scoring, and the order of the test images where it
+/// matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ScoringMode {
-    /// Running statistics: a picture's score is its own.
+    /// Running statistics: an image's score depends on that image alone.
     Running,
-    /// Statistics of each scored batch, normal and anomalous pictures mixed by the seed: the published code on MNIST
-    /// and on folders of pictures.
+    /// Statistics of each scored batch, normal and anomalous images mixed by the seed: the
+    /// published code on MNIST and on folders of images.
     BatchShuffled,
-    /// Statistics of each scored batch, all normal pictures first: the published code on CIFAR-10, whose test loader
-    /// does not shuffle (lib/data.py).
+    /// Statistics of each scored batch, all normal images first: the published code on CIFAR-10,
+    /// whose test loader does not shuffle (lib/data.py).
     BatchSequential,
-    /// Statistics of the one picture that is scored: each is a batch of its own, so that no other picture counts. Every
-    /// normalised layer has at least 4×4 numbers a channel; the 1×1 latent vectors, which would have one and come out as
-    /// 0, are not normalised in this network.
+    /// Statistics of the scored image alone: each is its own batch, so that no other image matters.
+    /// Every normalised layer has at least 4×4 numbers per channel; the 1×1 latent vectors, which
+    /// would have one and become 0, are not normalised in this network.
     Single,
 }
 
@@ -64,23 +65,24 @@ pub enum KeepScores {
     EveryEpoch,
 }
 
-/// What becomes of a run when one of its losses is NaN or infinite.
+/// What happens to a run when one of its losses is NaN or infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnNan {
     /// It stops and counts as failed.
     #[default]
     Stop,
-    /// It goes back to the start of the epoch and goes on with a tenth of the learning rate, three times at most; its metrics say so.
+    /// It goes back to the start of the epoch and continues with a tenth of the learning rate, at
+    /// most three times; its metrics record this.
     LowerLr,
 }
 
-/// How many normal training pictures are held out from training.
+/// How many normal training images are held out from training.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "expected a number of pictures, or a fraction below 1")]
 pub enum Validation {
-    /// So many.
+    /// This number of images.
     Count(usize),
-    /// So large a part of them, in (0, 1), rounded down.
+    /// This fraction of them, in (0, 1), rounded down.
     Fraction(f64),
 }
 
@@ -91,7 +93,7 @@ impl Default for Validation {
 }
 
 impl Validation {
-    /// How many of `pictures`.
+    /// How many of `pictures` images.
     pub fn of(self, pictures: usize) -> usize {
         match self {
             Self::Count(count) => count,
@@ -103,14 +105,14 @@ impl Validation {
 /// Where a run trains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DeviceName {
-    /// The first card, or the processor where there is none.
+    /// The first GPU, or the CPU if there is none.
     #[default]
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// A card, by the driver's number.
+    /// A GPU, by the driver's number.
     Cuda(usize),
-    /// A card's twin on the processor: its very kernels, slowly, for checking them where there is no card.
+    /// A GPU's twin on the CPU: the same kernels, slowly, for checking them without a GPU.
     Twin,
 }
 
@@ -142,7 +144,7 @@ impl FromStr for DeviceName {
     }
 }
 
-/// Which of a picture's scores is compared.
+/// Which of an image's scores is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScoreKind {
     /// Mean squared latent difference, the published code's.
@@ -221,7 +223,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Name<T> {
     }
 }
 
-/// Cards are alike: a run that is resolved names their kind alone.
+/// GPUs are alike: a resolved run names only the kind.
 pub(super) fn device_kind<S: Serializer>(
     device: &Name<DeviceName>,
     serializer: S,

@@ -1,4 +1,4 @@
-//! A sheet for what plotters' charts do not draw: marks at pixels, as an SVG document.
+//! A canvas for what plotters' charts do not draw: marks at pixel positions, as an SVG document.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -14,22 +14,22 @@ pub(super) const GREY: RGBColor = RGBColor(120, 120, 120);
 /// Grid lines.
 pub(super) const LIGHT: RGBColor = RGBColor(225, 225, 225);
 
-/// Where a text stands beside its point.
+/// How a text is anchored at its point.
 #[derive(Clone, Copy)]
 pub(super) enum At {
-    /// It begins there.
+    /// It starts there.
     Left,
     /// It is centred there.
     Centre,
     /// It ends there.
     Right,
-    /// It is centred there and reads upwards.
+    /// It is centred there, rotated to read upwards.
     Upwards,
 }
 
 pub(super) struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
 
-/// Draws on a white sheet.
+/// Draws on a white canvas.
 pub(super) fn svg(
     size: (u32, u32),
     body: impl FnOnce(&Canvas<'_>) -> Result<()>,
@@ -95,7 +95,7 @@ impl Canvas<'_> {
         self.0.draw(&Circle::new(pixel(at), radius, colour.stroke_width(width))).map_err(error)
     }
 
-    /// A bar of the colours of `scale`, with its numbers.
+    /// A colour bar of `scale`, with its numbers.
     pub fn legend(&self, scale: &Scale, top: (f64, f64), height: f64, title: &str) -> Result<()> {
         const STEPS: usize = 64;
         const WIDTH: f64 = 16.0;
@@ -125,7 +125,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Over the values that there are; they must not be empty.
+    /// Over the range of the values; there must be at least one.
     pub fn over(values: impl Iterator<Item = f64> + Clone) -> Self {
         let low = values.clone().fold(f64::INFINITY, f64::min);
         let high = values.fold(f64::NEG_INFINITY, f64::max);
@@ -142,7 +142,7 @@ impl Scale {
     }
 }
 
-/// A colour thinned with white: 0 is white.
+/// A colour mixed with white: 0 is white.
 pub(super) fn thinned(colour: RGBColor, by: f64) -> RGBColor {
     let mix = |c: u8| (f64::from(c) * by + 255.0 * (1.0 - by)).round() as u8;
     RGBColor(mix(colour.0), mix(colour.1), mix(colour.2))

@@ -1,4 +1,4 @@
-//! Gaps with their intervals, protocols down and scores across.
+//! A forest plot of gaps with their intervals: rows are protocols, panels are scores.
 
 use super::canvas::{At, GREY, INK, LIGHT, svg};
 use super::plot::PALETTE;
@@ -8,18 +8,18 @@ use plotters::style::BLACK;
 /// A row of every panel.
 #[derive(Clone, Debug)]
 pub struct ForestRow {
-    /// What the row is.
+    /// The row's label.
     pub name: String,
-    /// Whether a line parts it from the row above.
+    /// Whether a line separates it from the row above.
     pub new_group: bool,
-    /// One cell a panel.
+    /// One cell per panel.
     pub cells: Vec<ForestCell>,
 }
 
 /// A row's marks in one panel.
 #[derive(Clone, Debug)]
 pub struct ForestCell {
-    /// The average's gap and its interval over test images; none draws nothing.
+    /// The average's gap and its interval over test images; nothing is drawn if none.
     pub average: Option<(f64, [f64; 2])>,
     /// Each class's gap, in the order of the classes.
     pub classes: Vec<Option<f64>>,
@@ -104,7 +104,7 @@ pub fn forest(
     })
 }
 
-/// A panel's range of gaps, zero in it, and the step of its grid.
+/// A panel's range of gaps, including zero, and the step of its grid.
 struct Axis {
     low: f64,
     high: f64,

@@ -4,38 +4,39 @@ use super::canvas::{At, Canvas, GREY, INK, LIGHT, Scale, svg, thinned};
 use anyhow::{Result, ensure};
 use plotters::style::{BLACK, RGBColor, WHITE};
 
-/// A weighting's place on a map of two weights.
+/// A weighting's position on a map of two weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MapPoint {
     /// The two weights, 0 or more.
     pub weights: [f64; 2],
     /// Its AUROC.
     pub auroc: f64,
-    /// Whether it is the paper's.
+    /// Whether it is the paper's weighting.
     pub paper: bool,
 }
 
-/// A weighting's place in the triangle.
+/// A weighting's position in the triangle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TernaryPoint {
-    /// Shares of the three corners, adding up to 1.
+    /// Shares of the three corners, which add up to 1.
     pub shares: [f64; 3],
     /// Its AUROC.
     pub auroc: f64,
-    /// Whether it is the paper's.
+    /// Whether it is the paper's weighting.
     pub paper: bool,
 }
 
 const SIZE: (u32, u32) = (640, 540);
-/// The field of a map: left, top, right, bottom.
+/// The plot area of a map: left, top, right, bottom.
 const FIELD: [f64; 4] = [112.0, 64.0, 510.0, 420.0];
 /// Width of the strip for weights of 0.
 const STRIP: f64 = 26.0;
-/// Standard deviation of the kernel of the coloured ground, as a part of each axis.
+/// Standard deviation of the smoothing kernel of the coloured background, as a fraction of each
+/// axis.
 const REACH: f64 = 0.12;
 
-/// Draws a map of points spread over two logarithmic axes. The ground is coloured by the average of the points near it; points with a weight of
-/// 0 lie in strips beside it.
+/// Draws a map of points on two logarithmic axes. The background is coloured by the average of the
+/// points near it; points with a weight of 0 lie in strips beside it.
 pub fn scatter_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result<String> {
     ensure!(!points.is_empty(), "a plot cannot be drawn: no weightings");
     let scale = Scale::over(points.iter().map(|p| p.auroc));
@@ -53,7 +54,7 @@ pub fn scatter_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result
         )?;
         ground(canvas, &scale, points, &axes)?;
         let zero = |a: usize| points.iter().any(|p| p.weights[a] == 0.0);
-        // The numbers stand beyond the strip for 0, where there is one.
+        // The numbers are beyond the strip for 0, if there is one.
         let beyond = |a: usize| if zero(a) { 2.0 * STRIP - 4.0 } else { 14.0 };
         for at in axes[0].ticks() {
             canvas.line(&[(x(at), top), (x(at), bottom)], LIGHT, 1)?;
@@ -86,7 +87,8 @@ pub fn scatter_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result
     })
 }
 
-/// Draws a map of a grid: a field for each pair of levels with its number, the average over what lies on it.
+/// Draws a map of a grid: a cell for each pair of levels with its number, the average over the
+/// points in it.
 pub fn grid_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result<String> {
     ensure!(!points.is_empty(), "a plot cannot be drawn: no weightings");
     let levels = [0, 1].map(|a| {
@@ -140,7 +142,7 @@ pub fn grid_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result<St
     })
 }
 
-/// Draws three shares, each corner being one of them alone.
+/// Draws three shares; at each corner, one of them is alone.
 pub fn ternary(
     title: &str,
     note: &str,
@@ -149,7 +151,7 @@ pub fn ternary(
 ) -> Result<String> {
     ensure!(!points.is_empty(), "a plot cannot be drawn: no weightings");
     let scale = Scale::over(points.iter().map(|p| p.auroc));
-    // Corners: the second on top, the first on the left, the third on the right.
+    // Corners: the second at the top, the first on the left, the third on the right.
     let (left, right, base, apex) = (70.0, 500.0, 458.0, 92.0);
     let corner = [(left, base), (f64::midpoint(left, right), apex), (right, base)];
     let place = |shares: [f64; 3]| {
@@ -216,14 +218,15 @@ fn mark(canvas: &Canvas<'_>, at: (f64, f64)) -> Result<()> {
     canvas.ring(at, 11, BLACK, 2)
 }
 
-/// The best last, so that they lie on top.
+/// The best last, so that they are on top.
 fn in_order<T: Copy>(points: &[T], auroc: impl Fn(&T) -> f64) -> Vec<T> {
     let mut points = points.to_vec();
     points.sort_by(|a, b| auroc(a).total_cmp(&auroc(b)));
     points
 }
 
-/// Colours the field by the average of the points weighed by a Gaussian of their distance; where none is near, it stays white.
+/// Colours the plot area by the average of the points weighted by a Gaussian of their distance; far
+/// from all points it stays white.
 fn ground(
     canvas: &Canvas<'_>,
     scale: &Scale,
@@ -276,12 +279,12 @@ impl LogAxis {
         Self { low: low - pad, high: high + pad }
     }
 
-    /// Where a value above 0 lies, in [0, 1].
+    /// The position of a value above 0, in [0, 1].
     fn part(&self, value: f64) -> f64 {
         (value.log10() - self.low) / (self.high - self.low)
     }
 
-    /// Powers of ten, with their doubles and fivefolds where there is room.
+    /// Powers of ten, with their multiples by 2 and 5 if there is room.
     fn ticks(&self) -> Vec<f64> {
         let steps: &[f64] = if self.high - self.low < 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let powers = self.low.floor() as i32..=self.high.ceil() as i32;
@@ -319,7 +322,7 @@ mod tests {
         let svg = scatter_map("w_con over w_adv", ["w_adv", "w_con"], &points).unwrap();
         check(&svg, &["w_adv", "w_con", "AUROC", "0.700", "0.900", "0.5", "the paper"]);
         check(&grid_map("t", ["w_adv", "w_con"], &points).unwrap(), &["0.1", "0.800", "50"]);
-        // A single weighting has neither range nor scale of its own.
+        // A single weighting has neither range nor scale.
         check(&scatter_map("t", ["a", "b"], &points[..1]).unwrap(), &["0.1"]);
         check(&grid_map("t", ["a", "b"], &points[..1]).unwrap(), &["0.700"]);
         assert!(scatter_map("t", ["a", "b"], &[]).is_err());

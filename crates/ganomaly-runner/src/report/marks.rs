@@ -1,39 +1,41 @@
-//! Several numbers for each class, side by side: what was published, what is measured.
+//! Several numbers for each class, side by side: published and measured.
 
 use super::canvas::{At, GREY, INK, LIGHT, svg};
 use super::plot::PALETTE;
 use anyhow::{Result, ensure};
 
-/// One mark of every class.
+/// One mark per class.
 #[derive(Clone, Debug)]
 pub struct Marks {
     /// For the legend.
     pub name: String,
     /// A ring instead of a disc: a number from elsewhere.
     pub hollow: bool,
-    /// AUROC of each class in [0, 1] and its interval, in the order of the classes; none draws
-    /// nothing.
+    /// AUROC of each class in [0, 1] and its interval, in the order of the classes; nothing is
+    /// drawn for none.
     pub values: Vec<Option<(f64, Option<[f64; 2]>)>>,
 }
 
-/// Draws the classes across, the last set apart as their average, and AUROC upwards.
+/// Draws the classes on the horizontal axis, the last set apart as their average, and AUROC on the
+/// vertical axis.
 pub fn marks(title: &str, note: &str, classes: &[String], series: &[Marks]) -> Result<String> {
     ensure!(!series.is_empty() && !classes.is_empty(), "a plot cannot be drawn: no marks");
     const HEIGHT: f64 = 480.0;
-    let (left, top, bottom) = (56.0, 84.0, HEIGHT - 34.0 - 20.0 * series.len() as f64);
-    let column = 84.0;
+    let (left, top, bottom) = (74.0, 64.0, HEIGHT - 34.0 - 20.0 * series.len() as f64);
+    // Even with few classes there is room for the legend.
+    let column = (560.0 / classes.len() as f64).max(84.0);
     let right = left + column * classes.len() as f64;
     let width = right + 20.0;
     let y = |auroc: f64| bottom - auroc * (bottom - top);
     let x = |class: usize, mark: usize| {
-        let step = 0.8 * column / series.len() as f64;
+        let step = (0.8 * column / series.len() as f64).min(20.0);
         let middle = left + column * (class as f64 + 0.5);
         middle + step * (mark as f64 - (series.len() - 1) as f64 / 2.0)
     };
     svg((width as u32, HEIGHT as u32), |canvas| {
         canvas.text((width / 2.0, 20.0), title, 18.0, INK, At::Centre)?;
         canvas.text((width / 2.0, 44.0), note, 12.0, GREY, At::Centre)?;
-        canvas.text((16.0, (top + bottom) / 2.0), "AUROC", 13.0, INK, At::Upwards)?;
+        canvas.text((14.0, (top + bottom) / 2.0), "AUROC", 13.0, INK, At::Upwards)?;
         for tick in 0..=5 {
             let auroc = f64::from(tick) / 5.0;
             canvas.line(&[(left, y(auroc)), (right, y(auroc))], LIGHT, 1)?;

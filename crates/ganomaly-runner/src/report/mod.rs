@@ -1,4 +1,5 @@
-//! Tables, plots and pictures: pure functions from numbers to the contents of files; and the page that shows them all.
+//! Tables, plots and images: pure functions from numbers to file contents; and the page that shows
+//! them all.
 
 mod canvas;
 pub mod forest;

@@ -1,17 +1,17 @@
-//! Pictures beside their reconstructions.
+//! Images with their reconstructions.
 
 use anyhow::{Context, Result};
 use image::{ImageFormat, Rgb, RgbImage};
 use std::io::Cursor;
 
-/// A picture and what the network made of it, `[C, S, S]` in normalised units.
+/// An image and its reconstruction, `[C, S, S]` in normalised units.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
-    /// What went in.
+    /// The input.
     pub input: &'a [f32],
-    /// What came out.
+    /// The network's output.
     pub reconstruction: &'a [f32],
-    /// Drawn with another border.
+    /// Drawn with a border in another colour.
     pub anomalous: bool,
 }
 
@@ -22,8 +22,9 @@ const GAP: u32 = 4;
 const NORMAL: Rgb<u8> = Rgb([0, 114, 178]);
 const ANOMALOUS: Rgb<u8> = Rgb([213, 94, 0]);
 
-/// A PNG: eight samples a band, each an input over its reconstruction over their absolute difference; normal ones
-/// have a blue border, anomalous ones an orange one. `mean` and `std` undo the normalisation.
+/// A PNG: eight samples per band, each with its input, reconstruction and absolute difference from
+/// top to bottom; normal ones have a blue border, anomalous ones an orange one. `mean` and `std`
+/// undo the normalisation.
 pub fn grid(
     samples: &[Sample<'_>],
     channels: usize,

@@ -5,7 +5,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::FontTransform;
 
-/// Okabe and Ito's palette: told apart by every kind of sight.
+/// Okabe and Ito's palette, distinguishable with every kind of colour vision.
 pub(super) const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -18,7 +18,7 @@ pub(super) const PALETTE: [RGBColor; 7] = [
 const FONT: &str = "sans-serif";
 const SIZE: (u32, u32) = (720, 460);
 const GREY: RGBColor = RGBColor(130, 130, 130);
-/// More points than this on a ROC curve cannot be seen.
+/// More points than this on a ROC curve make no visible difference.
 const CURVE_POINTS: usize = 400;
 
 /// A ROC curve.
@@ -26,9 +26,9 @@ const CURVE_POINTS: usize = 400;
 pub struct Curve<'a> {
     /// For the legend.
     pub label: String,
-    /// False positive rates, rising.
+    /// False positive rates, in rising order.
     pub fpr: &'a [f64],
-    /// True positive rates, rising.
+    /// True positive rates, in rising order.
     pub tpr: &'a [f64],
 }
 
@@ -48,7 +48,7 @@ pub struct Series {
 pub struct ClassSeries {
     /// For the legend.
     pub name: String,
-    /// Mean and, where several seeds ran, standard deviation; none where missing.
+    /// Mean and, if several seeds ran, standard deviation; none if missing.
     pub values: Vec<Option<(f64, Option<f64>)>>,
     /// Published numbers are dashed.
     pub published: bool,
@@ -56,16 +56,16 @@ pub struct ClassSeries {
 
 type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// What stands around a plot.
+/// The frame of a plot.
 struct Frame<'a> {
     title: &'a str,
     x: (&'a str, f64, f64),
     y: (&'a str, f64, f64),
     /// Names for whole numbers on the x axis.
     ticks: Option<&'a [String]>,
-    /// Whether y holds powers of ten.
+    /// Whether the y axis shows powers of ten.
     log_y: bool,
-    /// Whether only whole numbers on the x axis have a meaning.
+    /// Whether only whole numbers on the x axis are meaningful.
     whole_x: bool,
 }
 
@@ -73,7 +73,7 @@ fn error(e: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("a plot cannot be drawn: {e}")
 }
 
-/// Draws axes and grid, then what `body` adds, then the legend.
+/// Draws axes and grid, then the content from `body`, then the legend.
 fn draw(
     frame: &Frame<'_>,
     legend: SeriesLabelPosition,
@@ -138,7 +138,7 @@ fn short(v: f64) -> String {
     if v != 0.0 && v.abs() < 0.001 { format!("{v:.0e}") } else { rounded.to_string() }
 }
 
-/// Adds a line with its legend.
+/// Adds a line with its legend entry.
 fn line(
     chart: &mut Chart<'_>,
     name: &str,
@@ -161,7 +161,7 @@ fn line(
     Ok(())
 }
 
-/// ROC curves over the diagonal of chance.
+/// ROC curves with the diagonal of chance.
 pub fn roc(title: &str, curves: &[Curve<'_>]) -> Result<String> {
     let frame = Frame {
         title: &format!("ROC: {title}"),
@@ -183,8 +183,8 @@ pub fn roc(title: &str, curves: &[Curve<'_>]) -> Result<String> {
     })
 }
 
-/// Two histograms over common bins, each as a share of its own pictures. The highest 0.5 % of all scores are left out
-/// where they would squeeze the rest; the axis says so.
+/// Two histograms with common bins, each as a fraction of its own images. The highest 0.5 % of all
+/// scores are left out if they would squeeze the rest; the axis label states this.
 pub fn score_histogram(
     title: &str,
     x_label: &str,
@@ -249,7 +249,7 @@ pub fn epochs(
     by_epoch(title, y_label, series, marked, false)
 }
 
-/// Lines over epochs on a logarithmic axis; numbers not above 0 are left out.
+/// Lines over epochs on a logarithmic axis; numbers that are not above 0 are left out.
 pub fn epochs_log(title: &str, y_label: &str, series: &[Series]) -> Result<String> {
     let log = |s: &Series| Series {
         points: s.points.iter().filter(|p| p.1 > 0.0).map(|&(x, y)| (x, y.log10())).collect(),
@@ -298,7 +298,7 @@ fn by_epoch(
     })
 }
 
-/// AUROC by class, ours with error bars, published numbers dashed: the paper's figure 4.
+/// AUROC by class, ours with error bars, published numbers dashed: like the paper's figure 4.
 pub fn class_auroc(title: &str, classes: &[String], series: &[ClassSeries]) -> Result<String> {
     // Classes that did not run are left out.
     let ours = |class: usize| {
@@ -312,7 +312,7 @@ pub fn class_auroc(title: &str, classes: &[String], series: &[ClassSeries]) -> R
         ..s.clone()
     };
     let series: Vec<ClassSeries> = series.iter().map(of_shown).collect();
-    // A long legend stands beside the lines.
+    // A long legend is placed beside the lines.
     let many = series.len() > PALETTE.len();
     let (room, legend) = if many {
         (classes.len() as f64, SeriesLabelPosition::MiddleRight)

@@ -1,4 +1,4 @@
-//! The published numbers that results are shown beside, each with how far it can be trusted.
+//! The published numbers shown beside results, each with its reliability.
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -10,19 +10,19 @@ const PUBLISHED: &str = include_str!("../../../../experiments/published/auc.toml
 pub struct PublishedColumn {
     /// The method.
     pub method: String,
-    /// Where the numbers were read.
+    /// The source of the numbers.
     pub source: String,
-    /// How far they can be trusted: `verified`, `secondary` or `secondary-weak`, as explained in the file.
+    /// How reliable they are: `verified`, `secondary` or `secondary-weak`, as explained in the
+    /// file.
     pub standing: String,
-    /// Why it is not known which measure the numbers are; none where they are AUROCs, as far as
-    /// known.
+    /// Why it is unknown which metric the numbers are; none if they are AUROCs, as far as is known.
     pub doubt: Option<String>,
     /// Class and value, in [0, 1].
     pub by_class: Vec<(String, f64)>,
 }
 
 impl PublishedColumn {
-    /// What is to be known beside the method's name: its standing, and a doubt about the measure.
+    /// A note for the method's name: its standing, and a doubt about the metric.
     pub fn caution(&self) -> String {
         match self.doubt {
             Some(_) => format!("{}; AUROC or AUPRC?", self.standing),
@@ -30,7 +30,7 @@ impl PublishedColumn {
         }
     }
 
-    /// The method with its caution, as heading or in a legend.
+    /// The method with its note, for a heading or a legend.
     pub fn heading(&self) -> String {
         format!("{} ({})", self.method, self.caution())
     }
@@ -43,7 +43,7 @@ pub fn doubts(columns: &[PublishedColumn]) -> Vec<&str> {
     doubts
 }
 
-/// Every published column for a data set; none where nothing was published.
+/// Every published column for a data set; empty if nothing was published.
 pub fn published(dataset: &str) -> Result<Vec<PublishedColumn>> {
     let file: toml::Table = toml::from_str(PUBLISHED).context("experiments/published/auc.toml")?;
     let tables = file.get("table").and_then(|t| t.as_array()).context("auc.toml has no tables")?;
@@ -57,7 +57,8 @@ pub fn published(dataset: &str) -> Result<Vec<PublishedColumn>> {
         let list =
             |key: &str| table.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default();
         let classes: Vec<String> = list("classes").iter().map(class_name).collect();
-        // Every other list of numbers is a method; sorted, so that the order is the same everywhere.
+        // Every other list of numbers is a method; sorted, so that the order is the same
+        // everywhere.
         let methods: BTreeMap<&String, &toml::Value> = table
             .as_table()
             .into_iter()
@@ -81,12 +82,12 @@ pub fn published(dataset: &str) -> Result<Vec<PublishedColumn>> {
             });
         }
     }
-    // The method that this project is about comes first.
+    // The method of this project comes first.
     columns.sort_by_key(|c| c.method != "ganomaly");
     Ok(columns)
 }
 
-/// Publications write `car` and `plane` where the data set says `automobile` and `airplane`.
+/// Publications write `car` and `plane` for the data set's `automobile` and `airplane`.
 fn class_name(value: &toml::Value) -> String {
     match value.as_str().unwrap_or_default() {
         "car" => "automobile".into(),
@@ -110,7 +111,7 @@ mod tests {
         assert_eq!(published("synthetic").unwrap(), []);
     }
 
-    /// The doubt about MNIST's baselines states two averages; they are those of the file.
+    /// The doubt about MNIST's baselines states two averages; check that they match the file.
     #[test]
     fn the_doubtful_rows_have_the_averages_that_are_stated() {
         let columns = published("mnist").unwrap();

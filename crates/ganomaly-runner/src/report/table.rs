@@ -1,4 +1,4 @@
-//! The table of an experiment: classes down, seeds and published numbers across.
+//! The table of an experiment: classes as rows, seeds and published numbers as columns.
 
 use super::published::{PublishedColumn, doubts};
 use crate::aurocs::{LEVEL, plain};
@@ -11,11 +11,11 @@ use std::fmt::Write;
 pub struct AurocTable {
     /// Heading.
     pub title: String,
-    /// How the numbers came about.
+    /// How the numbers were obtained.
     pub protocol: String,
-    /// What the first column is: "abnormal class" or "normal class".
+    /// The first column's heading: "abnormal class" or "normal class".
     pub class_heading: String,
-    /// One row a class.
+    /// One row per class.
     pub rows: Vec<ClassRow>,
     /// The seeds, in the order of each row's values.
     pub seeds: Vec<u64>,
@@ -28,18 +28,18 @@ pub struct AurocTable {
 pub struct ClassRow {
     /// The class.
     pub class: String,
-    /// AUROC by seed; none where the run is missing.
+    /// AUROC by seed; none if the run is missing.
     pub auroc: Vec<Option<f64>>,
 }
 
-/// Stands for a value that is not there.
+/// Placeholder for a missing value.
 const MISSING: &str = "–";
 
 impl AurocTable {
-    /// The table for people.
+    /// The table as Markdown.
     pub fn to_markdown(&self) -> String {
         let (mut header, mut rows) = self.cells();
-        // People need no empty columns; programs need the same ones everywhere.
+        // Empty columns are left out for people; programs need the same columns everywhere.
         for at in (1..header.len()).rev() {
             if rows.iter().all(|row| row[at] == MISSING) {
                 header.remove(at);
@@ -73,7 +73,7 @@ impl AurocTable {
         text
     }
 
-    /// The table for programs; the protocol is in a column.
+    /// The table as CSV; the protocol is in a column.
     pub fn to_csv(&self) -> Result<String> {
         let (mut header, rows) = self.cells();
         header.insert(0, "experiment".into());
@@ -111,7 +111,8 @@ impl AurocTable {
         (header, rows)
     }
 
-    /// The average over classes: of each seed where no class is missing, and of each publication over the same classes.
+    /// The average over classes: of each seed if no class is missing, and of each publication over
+    /// the same classes.
     fn average(&self) -> Vec<String> {
         let by_seed: Vec<Option<f64>> = (0..self.seeds.len())
             .map(|s| {
@@ -130,7 +131,7 @@ impl AurocTable {
         self.line("average".into(), &by_seed, &rows, published)
     }
 
-    /// The rows' mean and how it varies over trainings; none without a value.
+    /// The rows' mean and its variation over trainings; none without a value.
     fn estimate(&self, rows: &[&ClassRow]) -> Option<Estimate> {
         let values = rows.iter().flat_map(|row| {
             let by_seed = self.seeds.iter().zip(&row.auroc);
@@ -162,7 +163,7 @@ impl AurocTable {
         cells
     }
 
-    /// What std, low and high are.
+    /// Explains std, low and high.
     fn uncertainty(&self) -> String {
         let rows: Vec<&ClassRow> = self.rows.iter().collect();
         let (runs, seeds) = self

@@ -1,9 +1,10 @@
-//! What a JPEG file says of itself before its first scan, where the decoder takes too much on trust.
+//! Checks a JPEG file's header before its first scan, where the decoder trusts the file too much.
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Refuses CMYK, and colours sampled in a way that no camera writes (the first one, brightness, is the finest), which
-/// zune-jpeg 0.5 panics on. Walks the segments of the header (ITU T.81, annex B): 0xff, a marker, a length, its contents.
+/// Refuses CMYK, and colours sampled in a way that no camera writes (normally the first,
+/// brightness, is the finest), which makes zune-jpeg 0.5 panic. Walks the segments of the header
+/// (ITU T.81, annex B): 0xff, a marker, a length, its contents.
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let mut rest = bytes.strip_prefix(&[0xff, 0xd8]).context("not a JPEG file")?;
     let mut frames = 0;
@@ -16,7 +17,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
         let contents =
             after.get(2..len).context("it is cut off or damaged before its first scan")?;
         match marker {
-            // Start of frame: all but three of these sixteen, which are tables and an extension.
+            // Start of frame: all but three of these sixteen markers, which are tables and an
+            // extension.
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
                 frame(contents)?;
                 frames += 1;
@@ -31,7 +33,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Precision, height, width, number of components; then of each its name, how finely it is sampled, its table.
+/// Precision, height, width, number of components; then for each its name, its sampling factors,
+/// its table.
 fn frame(contents: &[u8]) -> Result<()> {
     let components = contents.get(6..).context("its header is cut off")?;
     let count = usize::from(contents[5]);

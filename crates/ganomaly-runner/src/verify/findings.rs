@@ -1,35 +1,35 @@
-//! What a verification found, a line each.
+//! The findings of a verification, one line each.
 
 use crate::files::read;
 use std::path::{Path, PathBuf};
 
-/// What a verification came to.
+/// The result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
     /// The folder.
     pub folder: PathBuf,
-    /// Runs that are there.
+    /// Number of runs found.
     pub runs: usize,
-    /// Comparisons that were made.
+    /// Number of comparisons made.
     pub checks: usize,
-    /// Every mismatch in a line: where, what, expected and found.
+    /// Every mismatch in one line: where, what, expected and found.
     pub wrong: Vec<String>,
-    /// What could not be verified, and why; and what else is worth knowing. Not wrong.
+    /// What could not be verified, with the reason, and other remarks. Not errors.
     pub notes: Vec<String>,
 }
 
-/// Gathers them.
+/// Collects the findings.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     checks: usize,
     wrong: Vec<String>,
     notes: Vec<String>,
-    /// Runs whose small records alone are here.
+    /// Number of runs of which only the small records are here.
     records: usize,
 }
 
 impl Findings {
-    /// A comparison, and what to say where it does not hold.
+    /// Counts a comparison, and records `what` if it does not hold.
     pub fn check(&mut self, holds: bool, path: &Path, what: impl FnOnce() -> String) {
         self.checks += 1;
         if !holds {
@@ -37,22 +37,22 @@ impl Findings {
         }
     }
 
-    /// A comparison that does not hold.
+    /// Counts a comparison that does not hold.
     pub fn wrong(&mut self, path: &Path, what: &str) {
         self.check(false, path, || what.to_string());
     }
 
-    /// What cannot be verified.
+    /// Records what cannot be verified.
     pub fn unverifiable(&mut self, path: &Path, what: &str) {
         self.notes.push(line(path, &format!("unverifiable: {what}")));
     }
 
-    /// What is worth knowing.
+    /// Records a remark.
     pub fn note(&mut self, path: &Path, what: &str) {
         self.notes.push(line(path, what));
     }
 
-    /// A run's scores and weights are not here; told once for all such runs.
+    /// Counts a run without scores and weights; reported once for all such runs.
     pub fn only_records(&mut self) {
         self.records += 1;
     }
@@ -61,7 +61,7 @@ impl Findings {
         !self.wrong.is_empty()
     }
 
-    /// Compares files with what they should be.
+    /// Compares files with their expected contents.
     pub fn same_files(&mut self, folder: &Path, expected: &[(String, Vec<u8>)]) {
         for (name, expected) in expected {
             let path = folder.join(name);
@@ -90,7 +90,7 @@ impl Findings {
     }
 }
 
-/// One line, whatever is in it.
+/// A finding as one line, whatever it contains.
 fn line(path: &Path, what: &str) -> String {
     let text = format!("{}: {what}", path.display());
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
@@ -114,13 +114,13 @@ pub(super) fn first_difference(expected: &[u8], found: &[u8]) -> String {
     }
 }
 
-/// The part of a line where it begins to differ from another one.
+/// The part of a line from where it begins to differ from another one.
 fn shown(line: Option<&str>, other: Option<&str>) -> String {
     const MOST: usize = 60;
     let Some(line) = line else { return "the end".into() };
     let other = other.unwrap_or_default();
     let same = line.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
-    // Some of what is the same, to find the place by.
+    // Includes some of the common part, so that the place can be found.
     let from = same.saturating_sub(20);
     let part: String = line.chars().skip(from).take(MOST).collect();
     let before = if from > 0 { "…" } else { "" };

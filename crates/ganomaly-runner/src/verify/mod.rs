@@ -1,5 +1,5 @@
-//! Whether results are what they were: everything that can be computed from what is stored is computed again and compared, and every checksum is
-//! checked.
+//! Verifies that results are unchanged: everything that can be computed from the stored data is
+//! computed again and compared, and every checksum is checked.
 
 mod findings;
 mod run;
@@ -21,13 +21,14 @@ pub use findings::Verification;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The experiments' or runs' folders that a path stands for: itself, or, of a folder of several experiments, each of them.
+/// The experiment or run folders for a path: the path itself or, for a folder of several
+/// experiments, each of them.
 pub fn folders(path: &Path) -> Result<Vec<PathBuf>> {
     check_folder(path)?;
     let inside = |name: String| path.join(name);
     let experiments = names_in(path)?.into_iter().map(inside).filter(|p| is_experiment(p));
     let experiments: Vec<PathBuf> = experiments.collect();
-    // A folder of experiments has neither a plan nor tables nor runs of its own.
+    // A folder of experiments has no plan, tables or runs of its own.
     Ok(if is_run(path) || is_experiment(path) || experiments.is_empty() {
         vec![path.to_path_buf()]
     } else {
@@ -43,15 +44,16 @@ fn is_experiment(folder: &Path) -> bool {
         })
 }
 
-/// Whether a folder has any of the files by which a run's folder is known.
+/// Whether a folder has any of the files that identify a run's folder.
 fn is_run(folder: &Path) -> bool {
     ["config.toml", "metrics.json", "run.json", "SHA256SUMS"]
         .iter()
         .any(|f| folder.join(f).is_file())
 }
 
-/// Verifies an experiment's folder, or one run's. Data files are compared with their recorded checksums where they are in the store's folder. An
-/// error only where the folder cannot be looked into; what is wrong in it is in the result.
+/// Verifies an experiment's folder, or one run's. Data files are compared with their recorded
+/// checksums if they are in the store's folder. Fails only if the folder cannot be read; errors in
+/// it are in the result.
 pub fn verify(folder: &Path, store: &DataStore) -> Result<Verification> {
     let mut findings = Findings::default();
     let runs = if is_run(folder) {
@@ -119,8 +121,8 @@ fn experiment(folder: &Path, store: &DataStore, findings: &mut Findings) -> Resu
     Ok(checked.len())
 }
 
-/// The plan, whose runs must be named by their configs; and whether it is of another generation, by
-/// whose rules only its own programs can compute anything again.
+/// The plan, whose runs must have the names that their configs give; and whether it is of another
+/// generation, for which only programs of that generation can compute anything again.
 fn read_plan(folder: &Path, findings: &mut Findings) -> (Option<Plan>, bool) {
     let path = folder.join("plan.toml");
     let plan = match Plan::read(folder) {
@@ -144,7 +146,7 @@ fn read_plan(folder: &Path, findings: &mut Findings) -> (Option<Plan>, bool) {
     (Some(plan), false)
 }
 
-/// The tables and the plot over all runs, from the measures that were computed again.
+/// The tables and the plot over all runs, from the metrics that were computed again.
 fn experiment_tables(
     folder: &Path,
     plan: &Plan,
@@ -175,7 +177,8 @@ fn experiment_tables(
     }
 }
 
-/// Audits and weightings, where there are any. Where their runs are not here, what was made of the JSON is compared alone.
+/// Audits and weightings, if there are any. If their runs are not here, only the files made from
+/// the JSON are compared.
 fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
     let done = plan.as_ref().and_then(|plan| plan.finished(folder).ok()).unwrap_or_default();
     let are_here = |file: &str| {
@@ -220,11 +223,12 @@ fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
     });
 }
 
-/// The data files by their recorded checksums: alike in all runs, and those in the data folder.
+/// Checks the data files by their recorded checksums: these must be the same in all runs, and match
+/// the files in the data folder.
 fn data_files(runs: &[PathBuf], store: &DataStore, findings: &mut Findings) {
     let mut first: BTreeMap<String, (PathBuf, Checksums)> = BTreeMap::new();
     for folder in runs {
-        // A record that cannot be read has been named already.
+        // A record that cannot be read has already been reported.
         let Ok(record) = Provenance::read(folder) else { continue };
         let Some(dataset) = record.dataset.filter(|_| !record.data_sha256.is_empty()) else {
             continue;
@@ -269,7 +273,7 @@ fn data_files(runs: &[PathBuf], store: &DataStore, findings: &mut Findings) {
     }
 }
 
-/// The files in which two lists of checksums differ, as the second has them.
+/// The files in which two lists of checksums differ, with the checksums of the second.
 fn differing(expected: &Checksums, found: &Checksums) -> String {
     let mut names: Vec<&String> = expected.0.keys().chain(found.0.keys()).collect();
     names.sort_unstable();

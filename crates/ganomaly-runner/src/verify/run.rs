@@ -1,4 +1,4 @@
-//! One run: checksums, config, measures from its scores, plots, weights.
+//! Verifies one run: checksums, config, metrics from its scores, plots, weights.
 
 use super::findings::{Findings, first_difference};
 use super::stored;
@@ -17,10 +17,10 @@ use ganomaly_model::weights;
 use serde_json::Value;
 use std::path::Path;
 
-/// A run's small records, which are kept where its scores and weights are not.
+/// A run's small records, which are kept even without its scores and weights.
 const RECORDS: [&str; 4] = ["config.toml", "epochs.csv", METRICS, provenance::FILE];
 
-/// What else every run has.
+/// The other files of every run.
 const OTHERS: [&str; 7] = [
     "scores.csv",
     "weights.safetensors",
@@ -31,7 +31,7 @@ const OTHERS: [&str; 7] = [
     "pictures.png",
 ];
 
-/// Verifies a run's folder; returns its measures as computed from its scores, where these can be read.
+/// Verifies a run's folder; returns its metrics as computed from its scores, if these can be read.
 pub(super) fn verify(
     folder: &Path,
     planned: Option<&RunConfig>,
@@ -40,11 +40,11 @@ pub(super) fn verify(
     let record = Provenance::read(folder);
     let record =
         record.map_err(|e| findings.wrong(&folder.join(provenance::FILE), &cause(&e))).ok();
-    // None of them is a folder of records; some of them missing is damage.
+    // If all are missing, it is a folder of records; if some are missing, it is damaged.
     let only_records = OTHERS.iter().all(|file| !folder.join(file).exists());
     let generation = record.as_ref().map_or(NUMERICS, Provenance::numerics);
     if generation != NUMERICS {
-        // The first ones had no checksums.
+        // The earliest runs had no checksums.
         let has_checksums = folder.join(checksums::FILE).exists();
         if has_checksums {
             check_files(folder, only_records, findings);
@@ -87,12 +87,12 @@ pub(super) fn verify(
     Some(metrics)
 }
 
-/// The last cause: the findings' line names the file already.
+/// The root cause: the finding's line already names the file.
 fn cause(error: &anyhow::Error) -> String {
     error.root_cause().to_string()
 }
 
-/// `metrics.json` against `epochs.csv`, where the scores are not here.
+/// Compares `metrics.json` with `epochs.csv`, if the scores are not here.
 fn check_records(folder: &Path, config: &RunConfig, findings: &mut Findings) -> Option<Metrics> {
     let (metrics_path, epochs_path) = (folder.join(METRICS), folder.join("epochs.csv"));
     let metrics =
@@ -118,7 +118,7 @@ fn check_records(folder: &Path, config: &RunConfig, findings: &mut Findings) -> 
     Some(metrics)
 }
 
-/// Every file by its checksum; none missing, none too many.
+/// Checks every file by its checksum; none may be missing or unlisted.
 fn check_files(folder: &Path, only_records: bool, findings: &mut Findings) {
     let list = folder.join(checksums::FILE);
     let sums = match Checksums::read(folder) {
@@ -174,7 +174,7 @@ fn check_files(folder: &Path, only_records: bool, findings: &mut Findings) {
     }
 }
 
-/// The config by the run's name, its record and the plan.
+/// Checks the config against the run's name, its record and the plan.
 fn check_config(
     folder: &Path,
     planned: Option<&RunConfig>,
@@ -218,7 +218,7 @@ fn check_config(
     Some(config)
 }
 
-/// Scores and epochs, and that they agree.
+/// Reads scores and epochs, and checks that they agree.
 fn check_scores(folder: &Path, config: &RunConfig, findings: &mut Findings) -> Option<Measured> {
     let (scores_path, epochs_path) = (folder.join("scores.csv"), folder.join("epochs.csv"));
     let bytes = |path: &Path| read(path).unwrap_or_default();
@@ -254,7 +254,7 @@ fn check_scores(folder: &Path, config: &RunConfig, findings: &mut Findings) -> O
     Some(measured)
 }
 
-/// The last of every epoch's scores are those of `scores.csv`.
+/// Checks that the last of every epoch's scores are those of `scores.csv`.
 fn same_as_last(all: &EpochScores, measured: &Measured, config: &RunConfig) -> Result<()> {
     if all.anomalous != measured.anomalous {
         bail!("anomalous: expected as in scores.csv, found others");
@@ -269,7 +269,7 @@ fn same_as_last(all: &EpochScores, measured: &Measured, config: &RunConfig) -> R
                 bail!("{mode}/{kind}: expected finite scores, found others");
             }
             let last = epochs.last().context("there are no epochs")?;
-            // They are kept in single precision.
+            // They are stored in single precision.
             let expected = column(scores, kind).iter().map(|&score| f64::from(score as f32));
             if let Some(at) = expected.zip(last).position(|(a, b)| a != *b) {
                 bail!(
@@ -284,7 +284,7 @@ fn same_as_last(all: &EpochScores, measured: &Measured, config: &RunConfig) -> R
     Ok(())
 }
 
-/// `metrics.json` against what the scores come to.
+/// Compares `metrics.json` with the metrics from the scores.
 fn check_metrics(
     folder: &Path,
     config: &RunConfig,
@@ -296,7 +296,8 @@ fn check_metrics(
     let stored = stored.and_then(|bytes| Ok(serde_json::from_slice::<Value>(&bytes)?));
     let stored = stored.map_err(|e| findings.wrong(&path, &format!("{e:#}"))).ok();
     let mut measured = measured.clone();
-    // How many pictures trained, and at what rate, is not in the scores; both are taken from here.
+    // The number of training images and the learning rate are not in the scores; both are taken
+    // from here.
     let trained = stored.as_ref().and_then(|stored| stored["train_pictures"].as_u64());
     measured.train_pictures = trained.unwrap_or_default() as usize;
     let lowered = stored.as_ref().map(|stored| stored["lr_lowered"].clone());
@@ -324,7 +325,7 @@ fn check_metrics(
     Some(metrics)
 }
 
-/// Where two JSON values differ.
+/// The places where two JSON values differ.
 fn compare(place: &str, expected: &Value, found: &Value, differences: &mut Vec<String>) {
     let inside = |key: &str| if place.is_empty() { key.into() } else { format!("{place}.{key}") };
     match (expected, found) {
@@ -346,7 +347,7 @@ fn compare(place: &str, expected: &Value, found: &Value, differences: &mut Vec<S
     }
 }
 
-/// The weights load into the config's detector, are finite, and carry its config.
+/// Checks that the weights load into the config's detector, are finite, and contain its config.
 fn check_weights(folder: &Path, config: &RunConfig, findings: &mut Findings) {
     let path = folder.join("weights.safetensors");
     let checked = load_weights(&path, config);

@@ -1,4 +1,4 @@
-//! `scores.csv` and `epochs.csv` read back, as strictly as they are written.
+//! Reads `scores.csv` and `epochs.csv`, as strictly as they are written.
 
 use crate::config::RunConfig;
 use crate::measures::Measured;
@@ -14,11 +14,11 @@ pub(super) fn read(
     (read_scores(config, scores), read_epochs(config, epochs))
 }
 
-/// What `epochs.csv` says.
+/// The content of `epochs.csv`.
 pub(super) struct Epochs {
     pub epochs: Vec<usize>,
     pub losses: Vec<(String, Vec<f64>)>,
-    /// By what is judged and epoch.
+    /// By score evaluated and epoch.
     pub auroc: Vec<Vec<f64>>,
 }
 

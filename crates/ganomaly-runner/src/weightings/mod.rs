@@ -1,4 +1,4 @@
-//! Weightings of the three losses compared: what each of w_adv, w_con and w_enc is worth.
+//! Compares weightings of the three losses: the effect of each of w_adv, w_con and w_enc.
 
 mod tables;
 
@@ -18,17 +18,17 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The design of a plain sweep over weights.
+/// The design name of a plain sweep over weights.
 const SWEEP: &str = "sweep";
 
-/// `weightings.json`: everything that a comparison of weightings found.
+/// `weightings.json`: all results of a comparison of weightings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Weightings {
     /// The experiment's name.
     pub experiment: String,
     /// The data set.
     pub dataset: String,
-    /// The protocol in a line.
+    /// The protocol in one line.
     pub protocol: String,
     /// What the classes are: `abnormal class` or `normal class`.
     pub class_heading: String,
@@ -36,15 +36,17 @@ pub struct Weightings {
     pub classes: Vec<String>,
     /// The seeds.
     pub seeds: Vec<u64>,
-    /// `grid`, `random` or `latin-hypercube`; `sweep` where a plain sweep gave the weights.
+    /// `grid`, `random` or `latin-hypercube`; `sweep` if the weights are from a plain sweep.
     pub design: String,
-    /// Training steps of a run.
+    /// Training steps per run.
     pub steps: usize,
     /// The weightings, in the order of the design: the paper's first.
     pub settings: Vec<Setting>,
-    /// How AUROC goes with the logarithms of the weights; none where that cannot be told, as with fewer than five weightings above zero.
+    /// How AUROC depends on the logarithms of the weights; none if it cannot be estimated, as with
+    /// fewer than five weightings above zero.
     pub trend: Option<Trend>,
-    /// Of a grid: each level of each weight against the average of that weight's levels. Empty otherwise.
+    /// For a grid: each level of each weight against the average of that weight's levels. Empty
+    /// otherwise.
     pub levels: Vec<Level>,
 }
 
@@ -55,13 +57,15 @@ pub struct Setting {
     pub preset: Option<String>,
     /// w_adv, w_con, w_enc.
     pub weights: Weights,
-    /// Whether it is a point of the design itself. The paper's and the presets may be beside it.
+    /// Whether it is a point of the design itself. The paper's weighting and the presets may be
+    /// added to these.
     pub of_design: bool,
     /// AUROC: the mean over seeds, then over classes.
     pub auroc: Estimate,
     /// AUROC of each class over seeds.
     pub by_class: Vec<ClassMean>,
-    /// This weighting (first side) against the paper's, paired over class × seed; null for the paper's own, or where no pair is finished.
+    /// This weighting (first side) against the paper's, paired over class × seed; null for the
+    /// paper's own, or if no pair is finished.
     pub against_paper: Option<Comparison>,
 }
 
@@ -74,17 +78,18 @@ pub struct ClassMean {
     pub auroc: Estimate,
 }
 
-/// A linear regression of the weightings' mean AUROC on the decimal logarithms of their weights, all together. Weightings with a weight of 0 have
-/// no logarithm and are left out.
+/// A linear regression of the weightings' mean AUROC on the decimal logarithms of their weights,
+/// all jointly. Weightings with a weight of 0 have no logarithm and are left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trend {
-    /// For w_adv, w_con, w_enc: by how much AUROC rises with ten times the weight, the others held, with its interval by Student's t.
+    /// For w_adv, w_con, w_enc: the increase in AUROC for ten times the weight, the others fixed,
+    /// with its confidence interval by Student's t.
     pub slopes: [Coefficient; 3],
-    /// Share of the variance between weightings that the trend explains.
+    /// Fraction of the variance between weightings that the trend explains.
     pub r_squared: f64,
     /// Weightings minus four coefficients.
     pub degrees_of_freedom: usize,
-    /// How many weightings.
+    /// Number of weightings.
     pub settings: usize,
 }
 
@@ -95,13 +100,14 @@ pub struct Level {
     pub weight: String,
     /// Its value.
     pub value: f64,
-    /// Blocks: the other two weights, a class and a seed, with every level of this weight.
+    /// Number of blocks: the other two weights, a class and a seed, with every level of this
+    /// weight.
     pub blocks: usize,
     /// AUROC at this level minus the mean over the weight's levels, block by block, and its mean.
     pub effect: Estimate,
 }
 
-/// A finished run, as far as it matters here.
+/// The relevant data of a finished run.
 struct Run {
     weights: Weights,
     auroc: RunAuroc,
@@ -115,7 +121,7 @@ pub fn weightings(experiment: &Experiment, folder: &Path) -> Result<Weightings> 
     compare(experiment, folder, design.map(|d| d.kind.0), &of_design)
 }
 
-/// The same comparison made again from the runs in `folder`, where the stored one alone knows the
+/// Repeats the comparison from the runs in `folder`, for when only the stored one contains the
 /// design.
 pub(crate) fn again(
     stored: &Weightings,
@@ -142,7 +148,7 @@ fn compare(
         let metrics = record::read_metrics(&run)?;
         let steps = metrics.train_pictures / config.batch_size * config.epochs;
         let weights = [config.w_adv, config.w_con, config.w_enc];
-        // What is written here must not depend on whether the scores were at hand.
+        // The output must not depend on whether the scores were available.
         let auroc = RunAuroc::of(config, &metrics, TestScores::read(&run, config)?)?;
         Ok((steps, Run { weights, auroc }))
     };
@@ -174,7 +180,7 @@ fn compare(
     })
 }
 
-/// Refuses experiments that are about more than weights, or lack the paper's; before any run begins.
+/// Refuses experiments that vary more than weights, or lack the paper's; before any run begins.
 pub fn check(experiment: &Experiment) -> Result<()> {
     let legal = ["abnormal_class", "normal_class", "seed"];
     let other = experiment
@@ -238,14 +244,14 @@ fn setting(weights: Weights, of_design: bool, runs: &[Run], classes: &[String]) 
     })
 }
 
-/// The trend over the weightings above zero, where they vary enough to tell.
+/// The trend over the weightings above zero, if they vary enough.
 fn trend(settings: &[Setting]) -> Option<Trend> {
     let positive: Vec<&Setting> =
         settings.iter().filter(|s| s.weights.iter().all(|&w| w > 0.0)).collect();
     let rows: Vec<Vec<f64>> =
         positive.iter().map(|s| s.weights.iter().map(|w| w.log10()).collect()).collect();
     let means: Vec<f64> = positive.iter().map(|s| s.auroc.value).collect();
-    // Too few weightings, or a weight that does not vary by itself: no trend.
+    // Too few weightings, or a weight that does not vary independently: no trend.
     let fit = linear_regression(&rows, &means, aurocs::LEVEL).ok()?;
     let [_, adv, con, enc] = fit.coefficients.try_into().ok()?;
     Some(Trend {
@@ -256,8 +262,9 @@ fn trend(settings: &[Setting]) -> Option<Trend> {
     })
 }
 
-/// Each level of each weight against the mean of the levels, over all blocks (the other weights, class, seed) in which every level was run.
-/// `points` are the design's own: a level that is in no grid would leave no block whole.
+/// Each level of each weight against the mean of the levels, over all blocks (the other weights,
+/// class, seed) in which every level was run. `points` are the design's own: a level outside the
+/// grid would leave no block complete.
 fn levels(points: &[&Run]) -> Result<Vec<Level>> {
     let mut all = Vec::new();
     for (which, weight) in WEIGHTS.iter().enumerate() {
@@ -296,7 +303,7 @@ fn levels(points: &[&Run]) -> Result<Vec<Level>> {
 mod tests {
     use super::*;
 
-    /// The presets bring a level 0 that occurs at one setting alone; it is none of the grid's.
+    /// The presets add a level 0 that occurs in only one setting; it is not a level of the grid.
     #[test]
     fn main_effects_use_every_block_of_the_grid() {
         let text =
@@ -331,7 +338,7 @@ mod tests {
             };
             assert!((level.effect.value - expected).abs() < 1e-12, "{level:?}");
         }
-        // With the presets among the points one block alone has every level of w_adv.
+        // With the presets among the points, only one block has every level of w_adv.
         let with_presets = levels(&runs.iter().collect::<Vec<_>>()).unwrap();
         assert_eq!(with_presets[0].blocks, 1);
     }

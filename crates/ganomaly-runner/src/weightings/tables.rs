@@ -205,7 +205,8 @@ fn figures(all: &Weightings) -> Result<Vec<(String, String)>> {
     Ok(figures)
 }
 
-/// Each weight over the paper's, square roots taken so that factors of a hundred stay legible, divided by their sum. None where all are 0.
+/// Each weight divided by the paper's, its square root taken so that factors of a hundred stay
+/// legible, divided by their sum. None if all are 0.
 fn shares(setting: &Setting) -> Option<[f64; 3]> {
     let paper = Preset::Paper.weights();
     let roots: [f64; 3] = std::array::from_fn(|i| (setting.weights[i] / paper[i]).sqrt());

@@ -19,7 +19,7 @@ fn protocol(row: &AuditRow) -> String {
     format!("{}, {}", row.scoring, row.epoch)
 }
 
-/// Reads an experiment's audit; none where there is no such file.
+/// Reads an experiment's audit; none if there is no such file.
 pub fn read(folder: &Path) -> Result<Option<Audit>> {
     let path = folder.join("audit.json");
     if !path.is_file() {
@@ -38,7 +38,7 @@ pub fn section(audit: &Audit) -> Result<Markup> {
             classes.push(class_of(row));
         }
     }
-    // The average first: it is what the question is about.
+    // The average first: it is the main result.
     classes.sort_by_key(|class| *class != "average");
     let default = audit.rows.first().context("the audit has no rows")?;
     let score = &default.score;
@@ -80,7 +80,7 @@ fn ink(epoch: EpochRule) -> Ink {
     }
 }
 
-/// Gaps with their intervals, a row each protocol.
+/// Gaps with their intervals, one row per protocol.
 fn gaps(class: &str, rows: &[&AuditRow]) -> Result<String> {
     let names: Vec<String> = rows.iter().rev().map(|row| protocol(row)).collect();
     let last = rows.len() as f64 - 1.0;
@@ -119,7 +119,7 @@ fn gaps(class: &str, rows: &[&AuditRow]) -> Result<String> {
     figure.svg(&format!("gaps to the honest default, {class}: {}", said.join("; ")), &marks)
 }
 
-/// Protocols down, classes across, by the score that counts.
+/// A table of protocols (rows) and classes (columns), by the score that counts.
 fn matrix(audit: &Audit, classes: &[&str], score: &str) -> Markup {
     let mut columns = vec![Column::text("statistics"), Column::text("epoch")];
     columns.extend(classes.iter().map(|class| Column::number(class)));

@@ -1,4 +1,4 @@
-//! Two settings, run by run: a [`Comparison`] as a page.
+//! Two settings, run by run: a page for a [`Comparison`].
 
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
 use super::page::{
@@ -12,7 +12,7 @@ use anyhow::Result;
 use maud::{Markup, PreEscaped, html};
 use std::path::{Path, PathBuf};
 
-/// Writes the page that compares two sides into the results' folder and returns its path.
+/// Writes the page that compares two sides into the results folder and returns its path.
 pub fn write_comparison(a: &Side, b: &Side, results: &Path) -> Result<PathBuf> {
     let comparison = compare(a, b)?;
     let path = results.join(format!("compare-{}-with-{}.html", slug(&a.label), slug(&b.label)));
@@ -150,7 +150,7 @@ fn statistics(all: &Comparison) -> Markup {
     }
 }
 
-/// The settings in which the two differ, class and seed aside.
+/// The settings in which the two differ, except class and seed.
 fn differences(a: &Side, b: &Side) -> Result<Markup> {
     let (left, right) = (selection::table(a.config()?)?, selection::table(b.config()?)?);
     let shown = |table: &toml::Table, key: &str| {

@@ -1,4 +1,5 @@
-//! Small figures, one a class: ROC and precision-recall curves, score histograms, and what happened epoch by epoch.
+//! Small figures, one per class: ROC and precision-recall curves, score histograms, and training by
+//! epoch.
 
 use super::data::{Group, Run};
 use super::figures::{Axis, Figure, Ink, Mark, Ticks, thinned};
@@ -13,7 +14,7 @@ fn unit(label: &str) -> Axis<'_> {
     Axis { label, range: (0.0, 1.0), ticks: Ticks::Numbers(3) }
 }
 
-/// A curve a seed; the first is drawn full.
+/// One curve per seed; the first is drawn at full strength.
 fn seeds(curves: Vec<Vec<(f64, f64)>>) -> Vec<Mark> {
     let many = curves.len() > 1;
     let line = |points| Mark::Line {
@@ -26,7 +27,7 @@ fn seeds(curves: Vec<Vec<(f64, f64)>>) -> Vec<Mark> {
     curves.into_iter().map(line).collect()
 }
 
-/// ROC curves over the diagonal of chance.
+/// ROC curves with the diagonal of chance.
 pub fn roc(group: &Group) -> Result<Markup> {
     let figure = Figure {
         size: (210, 200),
@@ -53,7 +54,7 @@ pub fn roc(group: &Group) -> Result<Markup> {
     })
 }
 
-/// Precision-recall curves over the share of anomalies, which chance reaches.
+/// Precision-recall curves with the fraction of anomalies, which is chance level.
 pub fn precision_recall(group: &Group) -> Result<Markup> {
     let figure = Figure { size: (210, 200), x: unit("recall"), y: unit("precision"), left: 40 };
     let mut figures = Vec::new();
@@ -92,7 +93,8 @@ fn chance(points: Vec<(f64, f64)>) -> Mark {
     Mark::Line { points, ink: Ink::Muted, width: 1.0, opacity: 1.0, dashed: true }
 }
 
-/// Score histograms of the first seed: another seed is another network, whose scores have another scale.
+/// Score histograms of the first seed: another seed is another network, whose scores have another
+/// scale.
 pub fn histograms(group: &Group) -> Result<Markup> {
     let mut figures = Vec::new();
     let mut cut = false;
@@ -222,7 +224,7 @@ fn hindsight(runs: &[&Run]) -> String {
     super::page::mean(&gains).map_or(String::new(), |gain| format!("+{gain:.3} in hindsight"))
 }
 
-/// Every loss but the two halves that another one sums.
+/// Every loss except the two halves that another loss sums.
 fn loss_names(run: &Run) -> Vec<String> {
     let wanted = |name: &&str| {
         (name.starts_with("err_") || *name == "validation_con")
@@ -232,7 +234,7 @@ fn loss_names(run: &Run) -> Vec<String> {
     run.epochs.names().filter(wanted).map(String::from).collect()
 }
 
-/// The colour of a loss: one of the series, then the plain ones.
+/// The colour of a loss: first the series colours, then the plain ones.
 fn loss_ink(at: usize) -> Ink {
     match at {
         0..5 => Ink::Series(at),

@@ -1,4 +1,4 @@
-//! What a report is made from: the finished runs of an experiment, read from its folder alone.
+//! The data of a report: the finished runs of an experiment, read only from its folder.
 
 use crate::aurocs::{LEVEL, RunAuroc, TestScores};
 use crate::checksums;
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
-/// Settings that tell runs of one group apart; every other one that differs makes groups.
+/// Settings that distinguish runs within a group; any other setting that differs separates groups.
 const WITHIN_A_GROUP: [&str; 3] = ["abnormal_class", "normal_class", "seed"];
 
 /// A finished run.
@@ -25,21 +25,21 @@ pub struct Run {
     pub folder: PathBuf,
     /// Its resolved config.
     pub config: RunConfig,
-    /// The config as it lies in the folder.
+    /// The config as stored in the folder.
     pub toml: String,
-    /// What it came to.
+    /// Its metrics.
     pub metrics: Metrics,
-    /// `run.json`: version, machine, times, whatever the record has.
+    /// `run.json`: version, machine, times, and any other fields of the record.
     pub about: serde_json::Map<String, serde_json::Value>,
     /// `epochs.csv`.
     pub epochs: Epochs,
-    /// Numbers of the test pictures in the data set.
+    /// Indices of the test images in the data set.
     pub pictures: Vec<u32>,
     /// Which of them are anomalous.
     pub anomalous: Vec<bool>,
-    /// Their scores, by the mode and kind that count.
+    /// Their scores, in the mode and kind that count.
     pub scores: Vec<f64>,
-    /// Its AUROC, the test images resampled.
+    /// Its AUROC, with the test images resampled.
     pub auroc: RunAuroc,
 }
 
@@ -48,7 +48,7 @@ pub struct Run {
 pub struct Epochs(Vec<(String, Vec<f64>)>);
 
 impl Epochs {
-    /// A column's numbers; none where there is no such column.
+    /// A column's numbers; none if there is no such column.
     pub fn column(&self, name: &str) -> Option<&[f64]> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, values)| values.as_slice())
     }
@@ -59,21 +59,22 @@ impl Epochs {
     }
 }
 
-/// Runs that differ in class and seed alone.
+/// Runs that differ only in class and seed.
 #[derive(Debug)]
 pub struct Group {
-    /// The settings that set it apart from the other groups, as in TOML; none where there is one group.
+    /// The settings that distinguish it from the other groups, as in TOML; none if there is only
+    /// one group.
     pub settings: Vec<(String, String)>,
     /// Its runs, by class and seed.
     pub runs: Vec<Run>,
     /// The classes that have a run, in the data set's order.
     pub classes: Vec<String>,
-    /// The seeds that have a run, rising.
+    /// The seeds that have a run, in rising order.
     pub seeds: Vec<u64>,
 }
 
 impl Group {
-    /// The settings in a line; empty where there is one group.
+    /// The settings in one line; empty if there is only one group.
     pub fn name(&self) -> String {
         let each = self.settings.iter().map(|(key, value)| format!("{key} = {value}"));
         each.collect::<Vec<_>>().join(", ")
@@ -99,7 +100,7 @@ impl Group {
         self.of_class(class).map(|run| run.metrics.auroc).collect()
     }
 
-    /// The mean AUROC over all runs with its two kinds of uncertainty.
+    /// The mean AUROC over all runs with both kinds of uncertainty.
     pub fn average(&self) -> Result<Estimate> {
         Self::mean(self.runs.iter())
     }
@@ -123,9 +124,9 @@ impl Group {
 /// An experiment's finished runs.
 #[derive(Debug)]
 pub struct Results {
-    /// The experiment's name: its folder's.
+    /// The experiment's name, which is its folder's.
     pub name: String,
-    /// The data set, with what is to be said of its images.
+    /// The data set, with the note on its images.
     pub dataset: String,
     /// Its folder.
     pub folder: PathBuf,
@@ -135,12 +136,13 @@ pub struct Results {
     pub keys: Vec<String>,
     /// Runs of the plan that are not finished.
     pub missing: usize,
-    /// Finished runs that are not of the plan, and not in the report.
+    /// Finished runs that are not in the plan, and so not in the report.
     pub others: usize,
 }
 
 impl Results {
-    /// Reads the finished runs in an experiment's folder: those of its plan, where it has one, as in its tables.
+    /// Reads the finished runs in an experiment's folder: those of its plan, if it has one, as in
+    /// its tables.
     pub fn read(folder: &Path) -> Result<Self> {
         let plan = Plan::of_folder(folder)?;
         let done = plan.finished(folder)?;
@@ -220,7 +222,7 @@ impl Results {
     }
 }
 
-/// A TOML value for people: a text without its quotes, a number without needless digits.
+/// A TOML value for display: a string without its quotes, a number without needless digits.
 fn shown(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
@@ -229,7 +231,7 @@ fn shown(value: &toml::Value) -> String {
     }
 }
 
-/// Numbers by size, everything else by its text; what is not set comes first.
+/// Numbers by size, everything else by its text; unset values come first.
 fn compare(a: Option<&toml::Value>, b: Option<&toml::Value>) -> Ordering {
     let number = |v: &toml::Value| v.as_float().or_else(|| v.as_integer().map(|i| i as f64));
     match (a, b) {
@@ -275,7 +277,7 @@ impl Run {
         })
     }
 
-    /// The scores of the normal and of the anomalous pictures.
+    /// The scores of the normal and of the anomalous images.
     pub fn scores_by_kind(&self) -> (Vec<f64>, Vec<f64>) {
         let (mut normal, mut anomalies) = (Vec::new(), Vec::new());
         for (&score, &anomalous) in self.scores.iter().zip(&self.anomalous) {
@@ -291,7 +293,7 @@ fn read_epochs(text: &str) -> Result<Epochs> {
         reader.headers()?.iter().map(|name| (name.to_string(), Vec::new())).collect();
     for row in reader.records() {
         for ((name, values), cell) in columns.iter_mut().zip(&row?) {
-            // A cell may be empty where an epoch has no such number.
+            // A cell may be empty if an epoch has no such number.
             let value = if cell.is_empty() { Ok(f64::NAN) } else { cell.parse() };
             values.push(value.with_context(|| format!("column {name}: {cell:?} is not a number"))?);
         }

@@ -1,4 +1,4 @@
-//! Test pictures at both ends of the scores, with what the network made of them.
+//! Test images at both ends of the scores, with their reconstructions.
 
 use super::data::{Group, Run};
 use super::figures::Ink;
@@ -13,11 +13,12 @@ use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use maud::{Markup, html};
 use std::io::Cursor;
 
-/// Pictures in a strip.
+/// Images per strip.
 const EACH: usize = 6;
 
-/// The strips of a group's classes, each by its first seed, as long as `budget` bytes last. What cannot be shown is said, not an error: weights and
-/// data sets are large, and a report is made without them too.
+/// The strips of a group's classes, each from its first seed, up to `budget` bytes. What cannot be
+/// shown is reported, not an error: weights and data sets are large, and a report is made without
+/// them too.
 pub fn examples(group: &Group, store: &DataStore, budget: &mut usize) -> Markup {
     let mut shown = Vec::new();
     let mut missing: Vec<(&str, String)> = Vec::new();
@@ -64,7 +65,7 @@ struct Strip<'a> {
     chosen: Vec<usize>,
 }
 
-/// Four strips of a run, or why there are none.
+/// The four strips of a run, or the reason why there are none.
 fn of_run(run: &Run, store: &DataStore) -> Result<Markup, String> {
     let path = run.folder.join("weights.safetensors");
     if !path.is_file() {
@@ -137,7 +138,8 @@ fn choose(run: &Run) -> [Strip<'static>; 4] {
     ]
 }
 
-/// For each position a PNG in base64: the picture, its reconstruction, their difference, one below the other.
+/// For each position a PNG in base64: the image, its reconstruction and their difference, from top
+/// to bottom.
 fn reconstruct(
     run: &Run,
     detector: &dyn Detector,
@@ -185,7 +187,7 @@ fn png(input: &[f32], made: &[f32], channels: usize, size: usize) -> Result<Stri
     };
     let height = 3 * side + 2 * gap;
     let mut bytes = Cursor::new(Vec::new());
-    // Grey pictures need a third of the bytes.
+    // Greyscale images need a third of the bytes.
     if channels == 1 {
         let mut image = GrayImage::from_pixel(side, height, Luma([128]));
         for (y, x) in (0..side * side).map(|p| (p / side, p % side)) {

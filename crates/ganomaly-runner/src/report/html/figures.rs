@@ -1,24 +1,26 @@
-//! Figures of a report: plotters' SVG without title, legend or ground. Those belong to the page, whose style sheet also
-//! turns the colours below into those of a light or a dark page, by the attributes that carry them.
+//! Figures of a report: plotters' SVG without title, legend or background. Those belong to the
+//! page, whose style sheet also maps the colours below to those of a light or a dark page, by the
+//! attributes that contain them.
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use std::fmt::Write;
 
-/// Plotters places points on whole pixels: drawn this much larger, they lie finely enough.
+/// Plotters places points on whole pixels: drawing at this scale makes the positions fine enough.
 const SCALE: f64 = 4.0;
-/// Letters of 11 pixels: plotters writes a size as points, 1.24 of them a pixel.
+/// Letters of 11 pixels: plotters gives sizes in points, 1.24 per pixel.
 const LETTERS: f64 = 11.0 * 1.24;
 const FONT: &str = "sans-serif";
 
-/// What a mark stands for, and so its colour. Blue and vermilion mean normal and anomalous, and nothing else.
+/// What a mark represents, which sets its colour. Blue and vermilion mean normal and anomalous, and
+/// nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
-    /// Normal pictures.
+    /// Normal images.
     Normal,
-    /// Anomalous pictures.
+    /// Anomalous images.
     Anomalous,
-    /// The one thing that a figure shows.
+    /// The only thing that a figure shows.
     Main,
     /// One of several things.
     Series(usize),
@@ -28,7 +30,8 @@ pub enum Ink {
 
 impl Ink {
     fn colour(self) -> RGBColor {
-        // Okabe and Ito's palette, told apart by every kind of sight; `style.css` knows these very numbers.
+        // Okabe and Ito's palette, distinguishable with every kind of colour vision; `style.css`
+        // uses the same numbers.
         const SERIES: [RGBColor; 5] = [
             RGBColor(0, 158, 115),
             RGBColor(204, 121, 167),
@@ -45,7 +48,7 @@ impl Ink {
         }
     }
 
-    /// The class that gives an HTML element this colour.
+    /// The CSS class that gives an HTML element this colour.
     pub fn class(self) -> String {
         match self {
             Self::Normal => "ink-normal".into(),
@@ -57,7 +60,7 @@ impl Ink {
     }
 }
 
-/// One thing in a figure, in the units of its axes.
+/// One element of a figure, in the units of its axes.
 #[derive(Clone, Debug)]
 pub enum Mark {
     /// A line through points.
@@ -82,7 +85,7 @@ impl Mark {
 /// An axis.
 #[derive(Clone, Debug)]
 pub struct Axis<'a> {
-    /// What it counts.
+    /// What it shows.
     pub label: &'a str,
     /// Its ends.
     pub range: (f64, f64),
@@ -93,11 +96,11 @@ pub struct Axis<'a> {
 /// An axis's labels.
 #[derive(Clone, Debug)]
 pub enum Ticks<'a> {
-    /// About so many round numbers.
+    /// About this many round numbers.
     Numbers(usize),
-    /// About so many whole numbers.
+    /// About this many whole numbers.
     Whole(usize),
-    /// About so many; the axis has powers of ten.
+    /// About this many; the axis shows powers of ten.
     Powers(usize),
     /// A name at each of 0, 1, 2, …
     Names(&'a [String]),
@@ -106,11 +109,11 @@ pub enum Ticks<'a> {
 /// A figure.
 #[derive(Clone, Debug)]
 pub struct Figure<'a> {
-    /// Width and height in pixels, at which its letters have 11.
+    /// Width and height in pixels; letters are 11 pixels.
     pub size: (u32, u32),
-    /// Across.
+    /// The horizontal axis.
     pub x: Axis<'a>,
-    /// Up.
+    /// The vertical axis.
     pub y: Axis<'a>,
     /// Room for the labels of the y axis, in pixels.
     pub left: u32,
@@ -125,7 +128,8 @@ fn px(pixels: f64) -> u32 {
 }
 
 impl Figure<'_> {
-    /// Draws the marks, later ones above. `label` says in words what the figure shows, to those who do not see it.
+    /// Draws the marks, later ones on top. `label` describes the figure in words, for those who do
+    /// not see it.
     pub fn svg(&self, label: &str, marks: &[Mark]) -> Result<String> {
         let mut svg = String::new();
         {
@@ -163,7 +167,7 @@ impl Figure<'_> {
         Ok(self.for_the_page(&svg, label))
     }
 
-    /// The document without a size of its own, without what cannot be seen, and with its label.
+    /// The document without a fixed size or invisible parts, and with its label.
     fn for_the_page(&self, svg: &str, label: &str) -> String {
         let (width, height) = (px(self.size.0.into()), px(self.size.1.into()));
         let mut page = String::new();
@@ -197,7 +201,7 @@ fn count(ticks: &Ticks<'_>) -> usize {
 }
 
 fn tick(axis: &Axis<'_>, value: f64) -> String {
-    // Ticks are sums of steps: what should be 0 may be a little off.
+    // Ticks are sums of steps: a tick at 0 may be slightly off.
     let value = if value.abs() < 1e-9 * (axis.range.1 - axis.range.0) { 0.0 } else { value };
     let whole = (value - value.round()).abs() < 1e-6;
     match axis.ticks {
@@ -264,7 +268,7 @@ fn draw(chart: &mut Chart<'_>, mark: &Mark) -> Result<()> {
     Ok(())
 }
 
-/// Thins a curve to points that are at least `step` apart in one direction; its ends stay.
+/// Thins a curve to points that are at least `step` apart in one direction; its ends are kept.
 pub fn thinned(x: &[f64], y: &[f64], step: f64) -> Vec<(f64, f64)> {
     let points: Vec<(f64, f64)> = x.iter().copied().zip(y.iter().copied()).collect();
     let mut kept: Vec<(f64, f64)> = Vec::new();

@@ -1,7 +1,8 @@
-//! A report: one page that holds all that an experiment came to, and asks for nothing outside itself.
+//! A report: one page with all results of an experiment, which loads nothing from outside.
 //!
-//! It is made from the experiment's folder alone, so that it can be made again anywhere. The markup is maud's: its templates are
-//! Rust, checked by the compiler, and escape every value unless told otherwise, so that no name in a config becomes markup.
+//! It is made only from the experiment's folder, so that it can be made again anywhere. The markup
+//! is maud's: its templates are Rust, checked by the compiler, and escape every value unless told
+//! otherwise, so that no name in a config becomes markup.
 
 mod audit;
 mod compare;
@@ -28,26 +29,27 @@ use std::path::{Path, PathBuf};
 
 /// The file's name in an experiment's folder.
 pub const FILE: &str = "report.html";
-/// No page is larger, in bytes.
+/// Maximum size of a page, in bytes.
 const LARGEST: usize = 10_000_000;
 
-/// Bytes that parts of a page may take; what is left out beyond them is said to be.
+/// Maximum size of parts of a page, in bytes; the page reports what is left out.
 #[derive(Clone, Copy)]
 struct Limits {
     /// The settings one by one.
     settings: usize,
-    /// Example pictures.
+    /// Example images.
     pictures: usize,
 }
 
-/// Tried in turn, until a page is small enough.
+/// Tried in turn, until the page is small enough.
 const LIMITS: [Limits; 3] = [
     Limits { settings: 5_000_000, pictures: 2_500_000 },
     Limits { settings: 2_000_000, pictures: 500_000 },
     Limits { settings: 0, pictures: 0 },
 ];
 
-/// Writes `report.html` into an experiment's folder and returns its path. Pictures are drawn where weights and data set are there.
+/// Writes `report.html` into an experiment's folder and returns its path. Images are drawn if
+/// weights and data set are available.
 pub fn write(folder: &Path, store: &DataStore) -> Result<PathBuf> {
     let results = Results::read(folder)?;
     let path = folder.join(FILE);
@@ -61,7 +63,7 @@ pub fn write(folder: &Path, store: &DataStore) -> Result<PathBuf> {
     bail!("{}: {} runs are too many for one page", folder.display(), results.runs().count())
 }
 
-/// Whether a folder has a finished run in it.
+/// Whether a folder contains a finished run.
 pub fn has_runs(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
@@ -98,7 +100,7 @@ fn build(results: &Results, store: &DataStore, limits: Limits) -> Result<String>
     Ok(page.finish())
 }
 
-/// A part of what is shown of each setting.
+/// A part of what is shown for each setting.
 struct Part {
     id: &'static str,
     title: &'static str,
@@ -131,7 +133,7 @@ impl Part {
     }
 }
 
-/// The settings one by one, folded away, until the page would grow too large.
+/// The settings one by one, collapsed, until the page would get too large.
 fn each_setting(results: &Results, store: &DataStore, limits: Limits) -> Result<Markup> {
     let mut settings = Vec::new();
     let (mut bytes, mut pictures) = (0, limits.pictures);
@@ -155,7 +157,7 @@ fn each_setting(results: &Results, store: &DataStore, limits: Limits) -> Result<
     })
 }
 
-/// A setting among several: its numbers, then its figures.
+/// One of several settings: its numbers, then its figures.
 fn one_of_many(group: &Group, store: &DataStore, budget: &mut usize) -> Result<Markup> {
     let mut parts = Vec::new();
     for part in PARTS {

@@ -1,4 +1,5 @@
-//! The page around a report: head, table of contents, sections; and the few pieces that every section is made of.
+//! The page of a report: head, table of contents, sections, and the components that every section
+//! uses.
 
 use super::figures::Ink;
 use ganomaly_metrics::{Estimate, Interval};
@@ -7,7 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 const STYLE: &str = include_str!("style.css");
 const SORT: &str = include_str!("sort.js");
 
-/// A page in the making.
+/// A page under construction.
 #[derive(Debug)]
 pub struct Page {
     title: String,
@@ -23,7 +24,7 @@ struct Section {
 }
 
 impl Page {
-    /// A page with its title and what stands beneath it.
+    /// A page with its title and the text below it.
     pub fn new(title: &str, lead: Markup) -> Self {
         Self { title: title.to_string(), lead, sections: Vec::new() }
     }
@@ -33,7 +34,7 @@ impl Page {
         self.sections.push(Section { id: id.to_string(), title: title.to_string(), body });
     }
 
-    /// The whole document. It asks for nothing outside itself, and its policy forbids it to.
+    /// The whole document. It loads nothing from outside, and its policy forbids it.
     pub fn finish(self) -> String {
         let policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
         let document = html! {
@@ -81,12 +82,12 @@ impl Page {
     }
 }
 
-/// A number as people read it, and as it sorts.
+/// A number for display, with its sort value.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
     /// What is shown, as HTML.
     shown: String,
-    /// What it is sorted by, where that is not the shown text.
+    /// The sort value, if that is not the shown text.
     value: Option<f64>,
 }
 
@@ -101,7 +102,7 @@ impl Cell {
         Self { shown: markup.into_string(), value: None }
     }
 
-    /// A number with so many decimals; a dash where there is none.
+    /// A number with the given number of decimals; a dash if there is none.
     pub fn number(value: Option<f64>, decimals: usize) -> Self {
         let shown = value.map_or_else(|| "–".into(), |v| format!("{v:.decimals$}"));
         Self { shown, value }
@@ -116,11 +117,11 @@ impl Cell {
 /// A column's heading.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// What is in it.
+    /// The column's name.
     pub name: String,
-    /// A word on it, in smaller letters beneath.
+    /// A note in smaller letters below.
     pub note: String,
-    /// Numbers stand on the right.
+    /// Whether it contains numbers, which are right-aligned.
     pub number: bool,
 }
 
@@ -135,14 +136,14 @@ impl Column {
         Self { name: name.into(), note: String::new(), number: true }
     }
 
-    /// With a word beneath.
+    /// Adds a note below the name.
     pub fn note(self, note: &str) -> Self {
         Self { note: note.into(), ..self }
     }
 }
 
-/// A table that sorts by any column, in a box of its own that scrolls where the page is narrow. The first cell of a row
-/// names it; rows of `foot` stay below.
+/// A table that sorts by any column, in its own box that scrolls if the page is narrow. The first
+/// cell of a row names it; rows of `foot` stay at the bottom.
 pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Cell>], foot: &[Vec<Cell>]) -> Markup {
     let class = |at: usize| columns.get(at).is_some_and(|c| c.number).then_some("number");
     let row = |cells: &Vec<Cell>| {
@@ -179,7 +180,7 @@ pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Cell>], foot: &[Vec<
     }
 }
 
-/// Names and values, in an order of their own.
+/// Names and values, in the given order.
 pub fn list(caption: &str, rows: &[(&str, Markup)]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
@@ -191,7 +192,7 @@ pub fn list(caption: &str, rows: &[(&str, Markup)]) -> Markup {
     }
 }
 
-/// A heat map as a table: what it shows can be read, and read out.
+/// A heat map as a table, so that it can be read, also by a screen reader.
 pub fn heat_map(
     caption: &str,
     corner: &str,
@@ -224,7 +225,7 @@ pub fn heat_map(
     }
 }
 
-/// The colour runs from chance to 1; what is below chance is marked by its own.
+/// The colour scale runs from chance to 1; values below chance have their own colour.
 fn heat_cell(value: Option<f64>) -> Markup {
     let Some(value) = value else { return html! { td.missing { "–" } } };
     let share = ((value - 0.5) * 2.0).clamp(0.0, 1.0);
@@ -238,7 +239,7 @@ fn heat_cell(value: Option<f64>) -> Markup {
     html! { td class=(class) style=(format!("--share:{:.0}%", share * 100.0)) { (format!("{value:.3}")) } }
 }
 
-/// An SVG figure beneath its title, for a grid of many.
+/// An SVG figure below its title, for a grid of many.
 pub fn small_figure(title: &str, value: &str, svg: &str) -> Markup {
     html! {
         figure.small {
@@ -248,7 +249,7 @@ pub fn small_figure(title: &str, value: &str, svg: &str) -> Markup {
     }
 }
 
-/// Names and colours of what figures show.
+/// Names and colours of the marks in figures.
 pub fn legend(entries: &[(Ink, &str, &str)]) -> Markup {
     html! {
         ul.legend aria-label="Legend" {
@@ -259,7 +260,7 @@ pub fn legend(entries: &[(Ink, &str, &str)]) -> Markup {
     }
 }
 
-/// Mean ± deviation; the mean alone of a single value.
+/// Mean ± standard deviation; the mean alone for a single value.
 pub fn mean_std(values: &[f64]) -> String {
     match ganomaly_metrics::mean_std(values) {
         Ok(m) => match m.std {
@@ -270,22 +271,23 @@ pub fn mean_std(values: &[f64]) -> String {
     }
 }
 
-/// The mean; none of no values.
+/// The mean; none if there are no values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     ganomaly_metrics::mean_std(values).ok().map(|m| m.mean)
 }
 
-/// With its sign, and a minus that is as wide as a plus.
+/// A number with its sign, and a minus as wide as a plus.
 pub fn signed(value: f64) -> String {
     format!("{value:+.3}").replace('-', "−")
 }
 
-/// An interval's ends; a dash where there is none.
+/// An interval's ends; a dash if there is none.
 pub fn interval(interval: Option<Interval>, number: impl Fn(f64) -> String) -> String {
     interval.map_or_else(|| "–".into(), |i| format!("{} to {}", number(i.low), number(i.high)))
 }
 
-/// How a mean varies over trainings: its deviation over seeds, and its interval where there is one.
+/// How a mean varies over trainings: its standard deviation over seeds, and its interval if there
+/// is one.
 pub fn over_trainings(estimate: &Estimate, number: impl Fn(f64) -> String) -> String {
     let over = estimate.over_trainings;
     match (over.std, over.interval) {
@@ -295,7 +297,7 @@ pub fn over_trainings(estimate: &Estimate, number: impl Fn(f64) -> String) -> St
     }
 }
 
-/// The cells of an estimate: its value, its interval over test images, how it varies over
+/// The cells of an estimate: its value, its interval over test images, its variation over
 /// trainings.
 pub fn estimate_cells(estimate: &Estimate, number: impl Fn(f64) -> String) -> [Cell; 3] {
     let over = estimate.over_images;
@@ -306,7 +308,7 @@ pub fn estimate_cells(estimate: &Estimate, number: impl Fn(f64) -> String) -> [C
     ]
 }
 
-/// The columns of such cells.
+/// The columns of these cells.
 pub fn estimate_columns(what: &str) -> [Column; 3] {
     [
         Column::number(what),
@@ -320,12 +322,12 @@ pub fn count(n: usize, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
 }
 
-/// A class as a heading: a bare number says that it is one.
+/// A class as a heading: a bare number gets a prefix.
 pub fn class_name(class: &str) -> String {
     if class.chars().all(|c| c.is_ascii_digit()) { format!("class {class}") } else { class.into() }
 }
 
-/// A text as an element's id.
+/// A text as an element id.
 pub fn slug(text: &str) -> String {
     let letters = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
     let slug: String = letters.collect::<String>().to_lowercase();

@@ -1,4 +1,4 @@
-//! How the numbers came about: every run with its measures, configs, machines and times.
+//! How the numbers were obtained: every run with its metrics, configs, machines and times.
 
 use super::data::{Results, Run};
 use super::page::{Cell, Column, table};
@@ -6,7 +6,7 @@ use anyhow::Result;
 use maud::{Markup, html};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Every run in a row, with all that was measured.
+/// Every run in one row, with all its metrics.
 pub fn runs(results: &Results) -> Markup {
     let mut modes: Vec<String> = Vec::new();
     for mode in results.runs().flat_map(|run| &run.metrics.modes) {
@@ -75,13 +75,13 @@ pub fn runs(results: &Results) -> Markup {
 pub fn provenance(results: &Results) -> Result<Markup> {
     let mut keys: Vec<&str> = Vec::new();
     for (run, key) in results.runs().flat_map(|run| run.about.keys().map(move |key| (run, key))) {
-        // A set that is drawn has no files.
+        // A generated set has no files.
         let empty = run.about[key].as_object().is_some_and(serde_json::Map::is_empty);
         if !keys.contains(&key.as_str()) && key != "dataset" && !empty {
             keys.push(key);
         }
     }
-    // What tells the build and the machine first, then times, each by name.
+    // Build and machine first, then times, each sorted by name.
     keys.sort_by_key(|key| (key.ends_with("_s"), *key != "version", *key == "score_s", *key));
     let mut columns = vec![Column::text("run")];
     columns.extend(keys.iter().map(|key| {
@@ -122,7 +122,7 @@ pub fn provenance(results: &Results) -> Result<Markup> {
     })
 }
 
-/// The config of a group's first run, whole.
+/// The complete config of a group's first run.
 fn config(run: &Run, name: &str) -> Markup {
     html! {
         details.config {
@@ -177,7 +177,7 @@ fn recorded(key: &str, value: Option<&serde_json::Value>) -> Cell {
     }
 }
 
-/// A long hash by its beginning, the whole of it on hovering.
+/// The beginning of a long hash, with the whole hash on hover.
 fn short(text: &str) -> Markup {
     let digits = text.bytes().take_while(u8::is_ascii_hexdigit).count();
     match text.get(..12).filter(|_| digits >= 40) {

@@ -1,4 +1,4 @@
-//! What an experiment came to: the table beside the published numbers, and the heat maps.
+//! The results of an experiment: the table with the published numbers, and the heat maps.
 
 use super::data::{Group, Results};
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
@@ -11,7 +11,7 @@ use crate::report::published::{PublishedColumn, doubts, published};
 use anyhow::Result;
 use maud::{Markup, PreEscaped, html};
 
-/// What stands beneath the title: the protocol and the numbers that count.
+/// The text below the title: the protocol and the numbers that count.
 pub fn lead(results: &Results) -> Result<Markup> {
     let average = results.groups[0].average()?;
     let runs = results.runs().count();
@@ -79,7 +79,7 @@ fn of_class(column: &PublishedColumn, class: &str) -> Option<f64> {
     column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| *v)
 }
 
-/// A method's name as people write it.
+/// A method's name in its usual spelling.
 fn method(column: &PublishedColumn) -> String {
     column.method.replace('_', " ")
 }
@@ -118,7 +118,7 @@ fn class_table(group: &Group, published: &[PublishedColumn]) -> Result<Markup> {
     Ok(table(&caption, &columns, &rows, &foot))
 }
 
-/// A row a class: each seed, their mean and deviation, and the published numbers.
+/// One row per class: each seed, their mean and standard deviation, and the published numbers.
 fn class_figure(group: &Group, published: &[PublishedColumn]) -> Result<Markup> {
     let last = group.classes.len() - 1;
     let mut names: Vec<String> = group.classes.clone();
@@ -244,7 +244,7 @@ pub fn class_by_seed(group: &Group) -> Markup {
     heat_map("AUROC by class and seed", group.class_heading(), &columns, &rows)
 }
 
-/// Every setting in a row, and the heat map of settings and classes.
+/// Every setting in one row, and the heat map of settings and classes.
 pub fn settings(results: &Results) -> Result<Markup> {
     let mut columns: Vec<Column> = results.keys.iter().map(|key| Column::number(key)).collect();
     columns.extend(estimate_columns("AUROC"));

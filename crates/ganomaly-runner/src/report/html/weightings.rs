@@ -1,4 +1,4 @@
-//! What each loss weight is worth, from `weightings.json` and the plots beside it.
+//! The effect of each loss weight, from `weightings.json` and the plots beside it.
 
 use super::figures::{Axis, Figure, Ink, Mark, Ticks};
 use super::page::{
@@ -15,7 +15,7 @@ use ganomaly_metrics::Interval;
 use maud::{Markup, PreEscaped, html};
 use std::path::Path;
 
-/// Reads an experiment's weightings; none where there is no such file.
+/// Reads an experiment's weightings; none if there is no such file.
 pub fn read(folder: &Path) -> Result<Option<Weightings>> {
     let path = folder.join("weightings.json");
     if !path.is_file() {
@@ -195,7 +195,7 @@ fn effects_figure(rows: &[(String, f64, Option<Interval>)], trend: usize) -> Res
     figure.svg(&format!("main effects: {}", said.join(", ")), &marks)
 }
 
-/// The folder's maps, each an image that can do nothing but be seen.
+/// The folder's maps, each embedded as an image, so that nothing in it can be active.
 fn plots(folder: &Path) -> Result<Vec<Markup>> {
     let pairs = WEIGHTS.iter().flat_map(|a| WEIGHTS.iter().map(move |b| (a, b)));
     let mut maps =
