@@ -110,3 +110,18 @@ fn signal(name: &str, child: &Child) {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
 }
+
+/// The exit code of a process that ends within a minute.
+fn code(child: &mut Child) -> Option<i32> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if started.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            panic!("it did not end within a minute");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

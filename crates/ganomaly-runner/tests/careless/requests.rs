@@ -2,7 +2,7 @@
 //! are reported.
 
 use super::common::{TINY, runs, stderr, stdout};
-use super::{Sandbox, signal, until};
+use super::{Sandbox, code, signal, until};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
@@ -167,7 +167,7 @@ fn a_process_that_wakes_up_after_a_takeover_leaves_nothing() {
     signal("STOP", &first);
     let second = sandbox.run(&args);
     signal("CONT", &first);
-    assert_eq!(first.wait().unwrap().code(), Some(0));
+    assert_eq!(code(&mut first), Some(0));
     assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
     assert_eq!(runs(&sandbox.path("results/e")).len(), 1);
     assert!(!checkpoints.exists(), "{:?}", fs::read_dir(&checkpoints).map(Iterator::count));

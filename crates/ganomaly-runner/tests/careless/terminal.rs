@@ -1,7 +1,7 @@
 //! Terminals that close, pipes that nobody reads, signals: what they end and what they do not.
 
 use super::common::{GANOMALY, TINY, runs, stderr, stdout};
-use super::{Sandbox, signal, until};
+use super::{Sandbox, code, signal, until};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -20,7 +20,8 @@ fn closed() -> Stdio {
 /// A terminal `columns` wide: its own end and the program's.
 fn terminal(columns: u16) -> (File, File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let own: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let own: OwnedFd =
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&own).unwrap();
     unlockpt(&own).unwrap();
     let size = rustix::termios::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
@@ -70,7 +71,7 @@ fn ctrl_c_leaves_a_checkpoint_when_nobody_reads_any_more() {
     while !lines.next().unwrap().unwrap().contains("epoch 2") {}
     drop(lines);
     signal("INT", &child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(code(&mut child), Some(130));
     assert!(has_checkpoint(&sandbox.results()) && !has_claims(&sandbox.results()));
 }
 
@@ -78,8 +79,10 @@ fn ctrl_c_leaves_a_checkpoint_when_nobody_reads_any_more() {
 fn a_terminal_that_is_closed_ends_a_run_with_a_checkpoint() {
     let sandbox = Sandbox::endless();
     let (own, theirs) = terminal(80);
-    let mut child = sandbox
-        .command(&["sweep", "e.toml"])
+    // Whoever runs the tests may ignore it, as `nohup` does.
+    let mut child = Command::new("env")
+        .args(["--default-signal=HUP", GANOMALY, "sweep", "e.toml"])
+        .current_dir(sandbox.0.path())
         .env("TERM", "xterm")
         .stderr(theirs.try_clone().unwrap())
         .stdout(theirs)
@@ -92,7 +95,7 @@ fn a_terminal_that_is_closed_ends_a_run_with_a_checkpoint() {
     let before = sandbox.log().len();
     until("an epoch without a terminal", || sandbox.log().len() > before);
     signal("HUP", &child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(code(&mut child), Some(130));
     assert!(has_checkpoint(&sandbox.results()) && !has_claims(&sandbox.results()));
 }
 
@@ -117,7 +120,7 @@ fn a_second_signal_ends_a_process_that_cannot_print() {
     signal("TERM", &child);
     std::thread::sleep(Duration::from_millis(300));
     signal("TERM", &child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(code(&mut child), Some(130));
     drop(unread);
 }
 
@@ -133,7 +136,7 @@ fn nohup_is_kept() {
         .unwrap();
     until("the first run", || sandbox.log().contains("training steps"));
     signal("HUP", &child);
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(code(&mut child), Some(0));
     assert_eq!(runs(&sandbox.results()).len(), 6);
 }
 
@@ -184,7 +187,7 @@ fn measuring_the_number_of_jobs_can_be_interrupted() {
     until("the plan", || sandbox.results().join("plan.toml").exists());
     std::thread::sleep(Duration::from_millis(300));
     signal("INT", &child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(code(&mut child), Some(130));
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(said.contains("0 of 2 runs are done and kept"), "{said}");
@@ -213,7 +216,7 @@ fn a_download_can_be_interrupted_and_leaves_nothing() {
         });
         let started = Instant::now();
         signal("INT", &child);
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{args:?}");
+        assert_eq!(code(&mut child), Some(130), "{args:?}");
         assert!(started.elapsed() < Duration::from_secs(5));
         assert_eq!(fs::read_dir(sandbox.0.path().join("data/mnist")).unwrap().count(), 0);
     }
