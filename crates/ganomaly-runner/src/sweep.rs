@@ -172,10 +172,8 @@ pub fn run(
     if interrupted {
         let done = plan.finished(&folder)?;
         let done = chosen.iter().filter(|run| done.iter().any(|d| d.name == run.name)).count();
-        return Err(anyhow!(Interrupted).context(format!(
-            "{done} of {} runs are done and kept; run the same command again to resume",
-            chosen.len()
-        )));
+        return Err(anyhow!(Interrupted)
+            .context(format!("{done} of {} runs are done and kept", chosen.len())));
     }
     for run in &chosen {
         if run.is_done(&folder)? {
@@ -252,9 +250,7 @@ pub fn run_one(
         Ended::Finished | Ended::Elsewhere => Ok(folder),
         Ended::Claimed => bail!("{}: another process is at this run", folder.display()),
         Ended::Failed(error) => Err(anyhow!(error)),
-        Ended::Interrupted => {
-            Err(anyhow!(Interrupted).context("run the same command again to resume"))
-        }
+        Ended::Interrupted => Err(anyhow!(Interrupted)),
     }
 }
 
