@@ -86,7 +86,10 @@ pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
             return anyhow!(e);
         }
         let why = match record::is_run(folder) {
-            true => "of this run the records are kept alone. To have it, do the run in another folder (--results)",
+            true => {
+                "of this run the records are kept alone. To have it, do the run in another folder \
+                 (--results)"
+            }
             false => "its folder is not a run's",
         };
         anyhow!("{}: not here; {why}", shown(&path))

@@ -145,8 +145,13 @@ pub(crate) fn remove_temporary(
     age: Duration,
     keep: impl Fn(&str) -> Result<bool>,
 ) -> Result<()> {
+    let left = temporary(folder)?;
+    if left.is_empty() {
+        // Asking the clock would write a file.
+        return Ok(());
+    }
     let now = now_in(folder)?;
-    for (name, target) in temporary(folder)? {
+    for (name, target) in left {
         let path = folder.join(&name);
         // If this fails, the owner has just removed or renamed it.
         let Ok(changed) = fs::metadata(&path).and_then(|m| m.modified()) else { continue };

@@ -55,7 +55,8 @@ impl Plan {
     /// The plan of the last sweep into the folder; none if there is none. If the folder's results
     /// are of another generation of the numerics, the error is an [`OtherGeneration`].
     pub fn read(folder: &Path) -> Result<Option<Self>> {
-        if folder.is_file() {
+        // An absent folder has no plan; anything else in its place is refused.
+        if folder.exists() {
             check_folder(folder)?;
         }
         let path = folder.join(FILE);

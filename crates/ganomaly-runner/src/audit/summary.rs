@@ -58,11 +58,11 @@ impl<'a> Summary<'a> {
         }
     }
 
-    fn honest(&self, class: Option<&String>, score: &str) -> Option<&AuditRow> {
+    fn honest(&self, class: Option<&String>, score: &str) -> Option<&'a AuditRow> {
         find(self.audit, class, ScoringMode::Running, EpochRule::Last, score)
     }
 
-    fn as_published(&self, class: Option<&String>) -> Option<&AuditRow> {
+    fn as_published(&self, class: Option<&String>) -> Option<&'a AuditRow> {
         find(self.audit, class, self.scoring, EpochRule::BestOnTest, &ScoreKind::L2.to_string())
     }
 
@@ -118,37 +118,33 @@ impl<'a> Summary<'a> {
                 series.push(Marks { name, hollow: false, values });
             }
         };
-        let audit = self.audit;
-        let honest = |class: Option<&String>, score: &str| {
-            find(audit, class, ScoringMode::Running, EpochRule::Last, score)
-        };
         let l2 = ScoreKind::L2.to_string();
         push("honest: running statistics, last epoch, published score".into(), &|class| {
-            honest(class, &l2)
+            self.honest(class, &l2)
         });
         push(
             format!(
                 "same weights, published protocol: {}, best epoch on the test set",
                 self.scoring
             ),
-            &|class| find(audit, class, self.scoring, EpochRule::BestOnTest, &l2),
+            &|class| self.as_published(class),
         );
         if let Some(best) = self.further.first() {
             let of = self.further.len();
             push(
                 format!("same weights, honest, score {best} (the best of {of} on average)"),
-                &|class| honest(class, best),
+                &|class| self.honest(class, best),
             );
         }
         let average = self.honest(None, &l2);
         let note = format!(
             "by {}; {}; bars: 95 % over test images",
-            audit.class_heading,
+            self.audit.class_heading,
             average.map(|row| trainings(&row.auroc)).unwrap_or_default()
         );
         let classes: Vec<String> =
             self.all().map(|class| class.cloned().unwrap_or_else(|| "average".into())).collect();
-        let title = format!("{}: one network, several AUROCs", audit.experiment);
+        let title = format!("{}: one network, several AUROCs", self.audit.experiment);
         marks(&title, &note, &classes, &series)
     }
 }
