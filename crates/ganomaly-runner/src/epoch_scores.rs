@@ -25,30 +25,7 @@ use std::path::Path;
 /// The file's name in a run's folder.
 pub const FILE: &str = "epoch_scores.safetensors";
 
-/// The file's bytes for a run that kept these scores.
-pub fn to_bytes(config: &RunConfig, outcome: &Outcome) -> Result<Vec<u8>> {
-    let (epochs, split) = (outcome.epoch_scores.len(), &outcome.data.split);
-    let mut tensors = Vec::new();
-    for (at, mode) in config.modes().into_iter().enumerate() {
-        for kind in config.kinds(mode) {
-            let all = outcome.epoch_scores.iter().flat_map(|modes| column(&modes[at].1, kind));
-            let numbers: Vec<f32> = all.map(|&score| score as f32).collect();
-            let tensor = Tensor::from_vec(numbers, (epochs, split.test.len()), &Device::Cpu)?;
-            tensors.push((name(mode, kind), tensor));
-        }
-    }
-    let anomalous: Vec<u8> = split.test_is_anomaly.iter().map(|&a| u8::from(a)).collect();
-    tensors.push(("anomalous".into(), vector(anomalous)?));
-    tensors.push(("picture".into(), vector(split.test.clone())?));
-    let validation: Option<Vec<f64>> = outcome.epochs.iter().map(|e| e.validation_con).collect();
-    if let Some(validation) = validation {
-        tensors.push(("validation_con".into(), vector(validation)?));
-    }
-    let metadata = HashMap::from([("config".to_string(), config.to_toml()?)]);
-    Ok(weights::to_safetensors(&tensors, Some(metadata))?)
-}
-
-fn vector<T: candle_core::WithDType>(numbers: Vec<T>) -> Result<Tensor> {
+pub(crate) fn vector<T: candle_core::WithDType>(numbers: Vec<T>) -> Result<Tensor> {
     let len = numbers.len();
     Ok(Tensor::from_vec(numbers, len, &Device::Cpu)?)
 }
@@ -70,6 +47,47 @@ pub struct EpochScores {
 }
 
 impl EpochScores {
+    /// The scores of a run that kept them, in single precision.
+    pub fn of_run(config: &RunConfig, outcome: &Outcome) -> Self {
+        let split = &outcome.data.split;
+        let mut scores = HashMap::new();
+        for (at, mode) in config.modes().into_iter().enumerate() {
+            for kind in config.kinds(mode) {
+                let stored = |score: &f64| f64::from(*score as f32);
+                let epochs = outcome.epoch_scores.iter();
+                let rows = epochs.map(|m| column(&m[at].1, kind).iter().map(stored).collect());
+                scores.insert(name(mode, kind), rows.collect());
+            }
+        }
+        Self {
+            anomalous: split.test_is_anomaly.clone(),
+            pictures: split.test.clone(),
+            validation_con: outcome.epochs.iter().map(|e| e.validation_con).collect(),
+            scores,
+        }
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self, config: &RunConfig) -> Result<Vec<u8>> {
+        let mut tensors = Vec::new();
+        for mode in config.modes() {
+            for kind in config.kinds(mode) {
+                let rows = self.of(mode, kind)?;
+                let numbers: Vec<f32> = rows.iter().flatten().map(|&score| score as f32).collect();
+                let shape = (rows.len(), self.pictures.len());
+                tensors.push((name(mode, kind), Tensor::from_vec(numbers, shape, &Device::Cpu)?));
+            }
+        }
+        let anomalous: Vec<u8> = self.anomalous.iter().map(|&a| u8::from(a)).collect();
+        tensors.push(("anomalous".into(), vector(anomalous)?));
+        tensors.push(("picture".into(), vector(self.pictures.clone())?));
+        if let Some(validation) = &self.validation_con {
+            tensors.push(("validation_con".into(), vector(validation.clone())?));
+        }
+        let metadata = HashMap::from([("config".to_string(), config.to_toml()?)]);
+        Ok(weights::to_safetensors(&tensors, Some(metadata))?)
+    }
+
     /// Reads the file in a run's folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);

@@ -32,6 +32,7 @@ pub mod numerics;
 pub mod parity;
 pub mod plan;
 pub mod progress;
+pub mod protocols;
 pub mod provenance;
 pub mod record;
 pub mod registry;

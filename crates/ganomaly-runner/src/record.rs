@@ -2,10 +2,11 @@
 
 use crate::checksums::{self, Checksums};
 use crate::config::{KeepScores, RunConfig};
-use crate::epoch_scores;
+use crate::epoch_scores::{self, EpochScores};
 use crate::files::PartialFolder;
 use crate::measures::Measured;
 pub use crate::measures::{BestOnTest, FurtherMetrics, Metrics, ModeMetrics};
+use crate::protocols::{self, RunProtocols};
 use crate::provenance::{self, Provenance};
 use crate::report::picture;
 use crate::train::Outcome;
@@ -60,7 +61,12 @@ pub fn write(folder: &Path, name: &str, config: &RunConfig, outcome: &Outcome) -
     files.write("epochs.csv", epochs_csv(config, outcome)?)?;
     files.write(SCORES, scores_csv(config, outcome)?)?;
     if config.keep_scores.0 == KeepScores::EveryEpoch {
-        files.write(epoch_scores::FILE, epoch_scores::to_bytes(config, outcome)?)?;
+        let scores = EpochScores::of_run(config, outcome);
+        files.write(epoch_scores::FILE, scores.to_bytes(config)?)?;
+        if protocols::are_recorded(config) {
+            let protocols = RunProtocols::of(config, &scores)?;
+            files.write(protocols::FILE, protocols.to_bytes(config)?)?;
+        }
     }
     files.write(METRICS, serde_json::to_string_pretty(&metrics)? + "\n")?;
     let metadata = HashMap::from([("config".to_string(), toml)]);

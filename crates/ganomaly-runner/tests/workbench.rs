@@ -184,6 +184,25 @@ fn an_audit_judges_every_protocol_on_the_same_weights() {
         .unwrap();
     assert!(!String::from_utf8_lossy(&again.stderr).contains("training steps"));
     assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
+    // A fresh clone has only the small records. Everything but the reports' images follows from them.
+    let small = ["config.toml", "epochs.csv", "metrics.json", "run.json", "SHA256SUMS"];
+    let small = [&small[..], &["protocols.safetensors"]].concat();
+    for run in sandbox.runs("tiny-audit") {
+        for file in fs::read_dir(run).unwrap() {
+            let file = file.unwrap();
+            if !small.contains(&&*file.file_name().to_string_lossy()) {
+                fs::remove_file(file.path()).unwrap();
+            }
+        }
+    }
+    assert_eq!(sandbox.ok(&["audit", "tiny.toml"]), text);
+    let verified = sandbox.ok(&["verify", "results/tiny-audit"]);
+    assert!(!verified.contains("its numbers"), "{verified}");
+    let damaged = sandbox.runs("tiny-audit")[1].join("protocols.safetensors");
+    let mut bytes = fs::read(&damaged).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    sandbox.fails(&["audit", "tiny.toml"], &["protocols.safetensors: damaged or changed"]);
     sandbox
         .fails(&["audit", "tiny.toml", "--set", "w_con=[1,50]"], &["tiny.toml", "w_con is swept"]);
     sandbox.fails(

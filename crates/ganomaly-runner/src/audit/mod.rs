@@ -11,57 +11,18 @@ pub(crate) use tables::files;
 pub use tables::write;
 
 use crate::config::{Experiment, KeepScores, Name, RunConfig, ScoreKind, ScoringMode, Validation};
-use crate::epoch_scores::EpochScores;
 use crate::plan::Plan;
-use crate::{aurocs, collect};
+pub use crate::protocols::{EpochRule, MODES};
+use crate::protocols::{Protocol, RunProtocols, are_recorded, protocols};
+use crate::{aurocs, collect, record};
 use anyhow::{Context, Result, ensure};
-use ganomaly_metrics::{
-    BootstrapOptions, Estimate, ResampledAurocs, RunValue, auroc, estimate, resampled_aurocs,
-};
+use ganomaly_metrics::{Estimate, ResampledAurocs, RunValue, estimate};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::path::Path;
-
-/// Every scoring mode, the honest one first.
-pub const MODES: [ScoringMode; 4] = [
-    ScoringMode::Running,
-    ScoringMode::BatchShuffled,
-    ScoringMode::BatchSequential,
-    ScoringMode::Single,
-];
 
 /// The fraction of the training images that is held out if a config does not set it.
 const VALIDATION: f64 = 0.1;
-
-/// How the epoch is chosen whose scores count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EpochRule {
-    /// The last.
-    Last,
-    /// The earliest of those with the highest AUROC on the test set, by the same scores that are
-    /// evaluated: the published code's choice.
-    BestOnTest,
-    /// The earliest of those with the lowest contextual error on the validation images, which are
-    /// normal and used for neither training nor testing.
-    BestByValidation,
-}
-
-impl EpochRule {
-    /// All rules, the honest default first.
-    pub const ALL: [Self; 3] = [Self::Last, Self::BestOnTest, Self::BestByValidation];
-}
-
-impl fmt::Display for EpochRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Last => "last",
-            Self::BestOnTest => "best-on-test",
-            Self::BestByValidation => "best-by-validation",
-        })
-    }
-}
 
 /// `audit.json`: all results of an audit. Means and gaps are AUROCs in [0, 1] and their differences
 /// in [-1, 1].
@@ -145,30 +106,6 @@ pub struct OrderGap {
     pub gap: Estimate,
 }
 
-/// A protocol: what a row evaluates.
-type Protocol = (ScoringMode, EpochRule, ScoreKind);
-
-/// Every protocol under which these runs can be evaluated, the honest default first.
-fn protocols(config: &RunConfig) -> Vec<Protocol> {
-    let mut all = Vec::new();
-    let modes = MODES.into_iter().filter(|mode| config.modes().contains(mode));
-    let recorded = |(mode, kind): &(ScoringMode, ScoreKind)| config.kinds(*mode).contains(kind);
-    let validated = config.validation != Validation::default();
-    for kind in config.kinds(ScoringMode::Running) {
-        for (mode, kind) in modes.clone().map(|mode| (mode, kind)).filter(recorded) {
-            let rules = EpochRule::ALL.into_iter();
-            let rules = rules.filter(|rule| validated || *rule != EpochRule::BestByValidation);
-            all.extend(rules.map(|rule| (mode, rule, kind)));
-        }
-    }
-    all
-}
-
-/// Whether runs of this config keep the minimum that an audit needs.
-fn is_recorded(config: &RunConfig) -> bool {
-    config.keep_scores.0 == KeepScores::EveryEpoch && config.scoring.0 == ScoringMode::Running
-}
-
 /// The experiment with the settings that an audit needs. One that keeps every epoch's scores under
 /// running statistics is evaluated unchanged, from what it recorded. Any other gets every mode,
 /// every epoch's scores and validation images, and its name gets the suffix `-audit`, so that the
@@ -178,7 +115,7 @@ pub fn prepare(mut experiment: Experiment) -> Result<Experiment> {
     if let Some(other) = experiment.swept.iter().find(|key| !legal.contains(&key.as_str())) {
         anyhow::bail!("{other} is swept: an audit takes a [sweep] over classes and seeds alone");
     }
-    if experiment.runs.iter().all(is_recorded) {
+    if experiment.runs.iter().all(are_recorded) {
         return Ok(experiment);
     }
     for config in &mut experiment.runs {
@@ -204,7 +141,7 @@ pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
     let done = plan.finished(folder)?;
     let judged: Vec<Judged> = done
         .par_iter()
-        .map(|run| judge(&run.config, run.name.clone(), &folder.join(&run.name), options))
+        .map(|run| judge(&run.config, run.name.clone(), &folder.join(&run.name)))
         .collect::<Result<_>>()?;
     ensure!(!judged.is_empty(), "{}: none of the experiment's runs is done", folder.display());
     let mut by_class: Vec<(String, Vec<&Judged>)> = Vec::new();
@@ -249,56 +186,21 @@ struct Judged {
     aurocs: ResampledAurocs,
 }
 
-fn judge(
-    config: &RunConfig,
-    name: String,
-    folder: &Path,
-    options: BootstrapOptions,
-) -> Result<Judged> {
-    let scores = EpochScores::read(folder)?;
-    let validation = scores.validation_con.clone().unwrap_or_default();
-    let labels = &scores.anomalous;
-    let mut chosen = Vec::new();
-    let mut lists: Vec<&[f64]> = Vec::new();
-    for (mode, rule, kind) in protocols(config) {
-        let epochs = scores.of(mode, kind)?;
-        let epoch = match rule {
-            EpochRule::Last => epochs.len() - 1,
-            EpochRule::BestByValidation => best(validation.iter().map(|error| -error)),
-            EpochRule::BestOnTest => {
-                let of = |scores: &Vec<f64>| auroc(scores, labels);
-                best(epochs.iter().map(of).collect::<Result<Vec<_>, _>>()?.into_iter())
-            }
-        };
-        chosen.push(epoch + 1);
-        lists.push(&epochs[epoch]);
-    }
-    let aurocs = resampled_aurocs(&lists, labels, &scores.pictures, options)
-        .with_context(|| format!("{name}: its scores"))?;
-    let test_anomalous = labels.iter().filter(|&&a| a).count();
+fn judge(config: &RunConfig, name: String, folder: &Path) -> Result<Judged> {
+    let RunProtocols { epochs, aurocs, validation_con } = RunProtocols::in_folder(folder, config)?;
+    let metrics = record::read_metrics(folder)?;
     Ok(Judged {
         run: AuditRun {
             run: name,
             class: config.class().to_string(),
             seed: config.seed(),
-            test_normal: labels.len() - test_anomalous,
-            test_anomalous,
-            validation_con: validation,
+            test_normal: metrics.test_normal,
+            test_anomalous: metrics.test_anomalous,
+            validation_con,
         },
-        chosen,
+        chosen: epochs,
         aurocs,
     })
-}
-
-/// The index of the first maximum.
-fn best(values: impl Iterator<Item = f64>) -> usize {
-    let mut best = (0, f64::NEG_INFINITY);
-    for (at, value) in values.enumerate() {
-        if value > best.1 {
-            best = (at, value);
-        }
-    }
-    best.0
 }
 
 impl Judged {

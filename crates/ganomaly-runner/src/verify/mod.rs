@@ -14,7 +14,7 @@ use crate::numerics::OtherGeneration;
 use crate::plan::{Plan, Run, check_folder, same_images};
 use crate::provenance::Provenance;
 use crate::record::Metrics;
-use crate::{audit, epoch_scores, record, weightings};
+use crate::{audit, epoch_scores, protocols, record, weightings};
 use anyhow::{Result, anyhow, ensure};
 use findings::Findings;
 pub use findings::Verification;
@@ -181,8 +181,9 @@ fn experiment_tables(
 /// the JSON are compared.
 fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
     let done = plan.as_ref().and_then(|plan| plan.finished(folder).ok()).unwrap_or_default();
-    let are_here = |file: &str| {
-        !done.is_empty() && done.iter().all(|run| folder.join(&run.name).join(file).is_file())
+    let are_here = |files: &[&str]| {
+        let has_one = |run: &Path| files.iter().any(|file| run.join(file).is_file());
+        !done.is_empty() && done.iter().all(|run| has_one(&folder.join(&run.name)))
     };
     let experiment = plan.as_ref().map(|plan| Experiment {
         name: plan.name.clone(),
@@ -205,7 +206,8 @@ fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
             findings.unverifiable(&path, "what it is computed from is not here: its numbers");
         }
     };
-    let with_scores = experiment.as_ref().filter(|_| are_here(epoch_scores::FILE));
+    let with_scores =
+        experiment.as_ref().filter(|_| are_here(&[epoch_scores::FILE, protocols::FILE]));
     judge("audit.json", with_scores, &|text, experiment| {
         let stored: audit::Audit = serde_json::from_str(text)?;
         audit::files(&match experiment {
@@ -213,7 +215,7 @@ fn judgements(folder: &Path, plan: Option<Plan>, findings: &mut Findings) {
             None => stored,
         })
     });
-    let with_scores = experiment.as_ref().filter(|_| are_here(record::SCORES));
+    let with_scores = experiment.as_ref().filter(|_| are_here(&[record::SCORES]));
     judge("weightings.json", with_scores, &|text, experiment| {
         let stored: weightings::Weightings = serde_json::from_str(text)?;
         weightings::files(&match experiment {

@@ -9,6 +9,7 @@ use crate::evaluate::column;
 use crate::files::{names_in, read, read_text};
 use crate::measures::{Measured, Metrics};
 use crate::numerics::NUMERICS;
+use crate::protocols::{self, RunProtocols};
 use crate::provenance::{self, Provenance};
 use crate::record::{METRICS, read_metrics};
 use crate::{epoch_scores, registry, tensorboard};
@@ -243,8 +244,12 @@ fn check_scores(folder: &Path, config: &RunConfig, findings: &mut Findings) -> O
     }
     let epoch_scores = folder.join(epoch_scores::FILE);
     if config.keep_scores.0 == KeepScores::EveryEpoch {
-        match EpochScores::read(folder).and_then(|all| same_as_last(&all, &measured, config)) {
-            Ok(()) => findings.check(true, &epoch_scores, String::new),
+        let all = EpochScores::read(folder);
+        match all.and_then(|all| same_as_last(&all, &measured, config).map(|()| all)) {
+            Ok(all) => {
+                findings.check(true, &epoch_scores, String::new);
+                check_protocols(folder, config, &all, findings);
+            }
             Err(e) => findings.wrong(&epoch_scores, &cause(&e)),
         }
     }
@@ -252,6 +257,27 @@ fn check_scores(folder: &Path, config: &RunConfig, findings: &mut Findings) -> O
     measured.losses = epochs.losses;
     measured.auroc = epochs.auroc;
     Some(measured)
+}
+
+/// Compares `protocols.safetensors` with what every epoch's scores give. Runs of earlier programs
+/// lack the file.
+fn check_protocols(
+    folder: &Path,
+    config: &RunConfig,
+    scores: &EpochScores,
+    findings: &mut Findings,
+) {
+    let path = folder.join(protocols::FILE);
+    if !path.exists() {
+        return;
+    }
+    let expected = RunProtocols::of(config, scores);
+    match expected.and_then(|of| Ok((of, RunProtocols::read(folder, config)?))) {
+        Ok((expected, found)) => findings.check(expected == found, &path, || {
+            "expected what epoch_scores.safetensors gives, found other values".into()
+        }),
+        Err(e) => findings.wrong(&path, &cause(&e)),
+    }
 }
 
 /// Checks that the last of every epoch's scores are those of `scores.csv`.
