@@ -1,13 +1,14 @@
 //! The fuzz targets: each takes bytes for a file that a stranger made, and checks what must hold of whatever comes out.
 //!
-//! Used by libFuzzer (`fuzz_targets/`) and, with the corpus, by an ordinary test of `ganomaly-runner` (`tests/replay.rs`).
+//! Used by libFuzzer (`fuzz_targets/`) and, with the corpus, by an ordinary test of `ganomaly` (`tests/replay.rs`).
 
 use ganomaly_data::datasets::{Cifar10, Mnist};
 use ganomaly_data::{Dataset, LabeledImages};
+use ganomaly_experiment::config::{Experiment, RunConfig};
+use ganomaly_experiment::registry::Registry;
+use ganomaly_inference::scorer::read_picture;
 use ganomaly_model::weights;
 use ganomaly_runner::checkpoint::Checkpoint;
-use ganomaly_runner::config::{Experiment, RunConfig};
-use ganomaly_runner::score::read_picture;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::Write;
@@ -62,7 +63,7 @@ fn idx(dir: &Path, data: &[u8]) {
         let contents = if i == usize::from(which) % 4 { bytes } else { good };
         fs::write(dir.join(name), contents).unwrap();
     }
-    check_images(Mnist.load_within(dir, &DATA), dir);
+    check_images(Mnist::digits().load_within(dir, &DATA), dir);
 }
 
 /// A file of records; after a byte t, an archive before it is packed; after the bytes of gz, the archive.
@@ -109,15 +110,16 @@ fn config(_: &Path, data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut parts = text.split('\0');
     let text = parts.next().unwrap_or_default();
+    let registry = Registry::builtin();
     let sets: Vec<String> = parts.take(4).map(String::from).collect();
-    if let Ok(experiment) = Experiment::parse("fuzz", text, &sets) {
+    if let Ok(experiment) = Experiment::parse("fuzz", text, &sets, &registry) {
         for run in experiment.runs.iter().take(20) {
-            let again = RunConfig::from_toml(&run.to_toml().unwrap()).unwrap();
+            let again = RunConfig::from_toml(&run.to_toml().unwrap(), &registry).unwrap();
             assert_eq!(&again, run);
             assert_eq!(again.run_name().unwrap(), run.run_name().unwrap());
         }
     }
-    let _ = RunConfig::from_toml(text);
+    let _ = RunConfig::from_toml(text, &registry);
 }
 
 fn safetensors(dir: &Path, data: &[u8]) {

@@ -18,11 +18,10 @@ pub fn root() -> Result<PathBuf> {
     Ok(manifest.parent().context("the xtask folder has no parent")?.to_path_buf())
 }
 
-/// Builds the binary and runs `ganomaly COMMAND ARGS...` in the current folder; returns its exit
-/// code.
-pub fn run(command: &str, args: &[String]) -> Result<ExitCode> {
+/// Builds the binary and runs `ganomaly ARGS...` in the current folder; returns its exit code.
+pub fn run(args: &[String]) -> Result<ExitCode> {
     let binary = built()?;
-    let child = Command::new(&binary).arg(command).args(args).spawn();
+    let child = Command::new(&binary).args(args).spawn();
     let mut child = child.with_context(|| format!("{} cannot be run", binary.display()))?;
     // A terminal asks both processes to end. The binary ends with a checkpoint, and this process
     // waits for it. Set after the start, so that the binary begins with the original signal
@@ -38,10 +37,12 @@ pub fn run(command: &str, args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }
 
-/// Builds the binary with GPU support, used if there is a GPU, and returns its path.
+/// Builds the binary with GPU support, used if there is a GPU, and the features that
+/// `GANOMALY_FEATURES` names; returns its path.
 pub fn built() -> Result<PathBuf> {
-    let what = ["build", "--release", "--package", "ganomaly-runner", "--bin", "ganomaly"];
-    let built = executables(&[&what[..], &["--features", "cuda"]].concat())?;
+    let what = ["build", "--release", "--package", "ganomaly", "--bin", "ganomaly"];
+    let features = format!("cuda,{}", std::env::var("GANOMALY_FEATURES").unwrap_or_default());
+    let built = executables(&[&what[..], &["--features", &features]].concat())?;
     built.into_iter().next().context("cargo did not say where it put ganomaly")
 }
 

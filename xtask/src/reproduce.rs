@@ -41,10 +41,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for name in experiments {
         let config = root.join("experiments").join(format!("{name}.toml"));
         let results = root.join(&args.results);
-        let mut all =
-            vec![config.display().to_string(), "--results".into(), results.display().to_string()];
+        let mut all = vec![
+            "sweep".into(),
+            config.display().to_string(),
+            "--results".into(),
+            results.display().to_string(),
+        ];
         all.extend(args.rest.iter().cloned());
-        let code = ganomaly::run("sweep", &all)?;
+        let code = ganomaly::run(&all)?;
         if code != ExitCode::SUCCESS {
             return Ok(code);
         }
@@ -54,10 +58,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             continue;
         }
         compare(&root.join("results").join(name), &results.join(name));
-        let mut report = vec![name.to_string(), "--results".into(), results.display().to_string()];
+        let mut report = vec![
+            "report".into(),
+            name.to_string(),
+            "--results".into(),
+            results.display().to_string(),
+        ];
         report.extend(data_dir(&args.rest));
         out("\nThe report, for any browser:");
-        let code = ganomaly::run("report", &report)?;
+        let code = ganomaly::run(&report)?;
         if code != ExitCode::SUCCESS {
             return Ok(code);
         }

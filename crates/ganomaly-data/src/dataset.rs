@@ -1,7 +1,6 @@
 //! The data set interface. Implement [`Dataset`] in your own crate to add one.
 
-use crate::datasets::{Cifar10, Mnist, Synthetic};
-use crate::{Error, LabeledImages, Normalization, Result};
+use crate::{Error, FetchOptions, LabeledImages, Normalization, Progress, Result};
 use std::path::{Path, PathBuf};
 
 /// Where a data set comes from.
@@ -71,6 +70,17 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
+    /// Brings what is missing into `folder`, for [`crate::fetch`], if that takes more than a
+    /// download of [`Self::files`]; none otherwise.
+    fn fetch_into(
+        &self,
+        _folder: &Path,
+        _options: &FetchOptions,
+        _report: &mut dyn FnMut(Progress<'_>),
+    ) -> Option<Result<()>> {
+        None
+    }
+
     /// Mean and standard deviation used by published work on this set, for images scaled to [0, 1].
     fn reference_normalization(&self) -> Normalization {
         Normalization::uniform(self.image_shape()[0], 0.5, 0.5)
@@ -90,16 +100,6 @@ pub trait Dataset: Send + Sync {
         let images = self.load(data_dir)?;
         Ok(Verification::Partial(format!("{} pictures, no checksums are known", images.len())))
     }
-}
-
-/// The data sets of this crate.
-pub fn builtin() -> Vec<Box<dyn Dataset>> {
-    vec![
-        Box::new(Mnist),
-        Box::new(Cifar10),
-        Box::new(Synthetic::grey()),
-        Box::new(Synthetic::colour()),
-    ]
 }
 
 /// The data folder: the given one, else `GANOMALY_DATA_DIR`, else `data`.

@@ -1,54 +1,14 @@
 //! Downloads a data set's files: verified, limited in size, and never half-written.
 
 use crate::read::{hex, open, sha256};
-use crate::{Checksum, Dataset, Error, Limits, RemoteFile, Result};
+use crate::{Checksum, Dataset, Error, FetchOptions, Limits, Progress, RemoteFile, Result};
 use md5::{Digest, Md5};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
-
-/// Settings for a download.
-#[derive(Clone, Debug)]
-pub struct FetchOptions {
-    /// The address of a folder to use instead of the known mirrors; also `GANOMALY_DATA_MIRROR`.
-    pub mirror: Option<String>,
-    /// How long to wait for a connection, and for the response to begin.
-    pub patience: Duration,
-    /// The download is abandoned if the average rate over a period of this length is below
-    /// `min_bytes_per_s`.
-    pub stall: Duration,
-    /// The lowest acceptable rate.
-    pub min_bytes_per_s: u64,
-    /// When set to true, the download stops with [`Error::Interrupted`] and leaves nothing behind.
-    pub cancel: Arc<AtomicBool>,
-}
-
-impl Default for FetchOptions {
-    fn default() -> Self {
-        Self {
-            mirror: std::env::var("GANOMALY_DATA_MIRROR").ok().filter(|m| !m.is_empty()),
-            patience: Duration::from_secs(15),
-            stall: Duration::from_secs(20),
-            min_bytes_per_s: 1024,
-            cancel: Arc::default(),
-        }
-    }
-}
-
-/// Progress reports from a fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress<'a> {
-    /// The file is already present, with the right checksum.
-    Present(&'a str),
-    /// Bytes received so far, and the total if the server states it.
-    Bytes(&'a str, u64, Option<u64>),
-    /// The file has been downloaded and its checksum is right.
-    Done(&'a str),
-}
 
 /// Downloads the missing files of a data set into `data_dir/<name>/` and returns that folder.
 pub fn fetch(
@@ -58,12 +18,25 @@ pub fn fetch(
     report: &mut dyn FnMut(Progress<'_>),
 ) -> Result<PathBuf> {
     let folder = data_dir.join(dataset.name());
-    let files = dataset.files();
-    if files.is_empty() {
-        return Ok(folder);
+    match dataset.fetch_into(&folder, options, report) {
+        Some(fetched) => fetched?,
+        None => files(&dataset.files(), &folder, options, report)?,
     }
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    for file in &files {
+    Ok(folder)
+}
+
+/// Downloads those of `files` that are not in `folder`.
+fn files(
+    files: &[RemoteFile],
+    folder: &Path,
+    options: &FetchOptions,
+    report: &mut dyn FnMut(Progress<'_>),
+) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    for file in files {
         let path = folder.join(&file.name);
         if path.is_file() && check(&path, file.checksum).is_ok() {
             report(Progress::Present(&file.name));
@@ -80,11 +53,12 @@ pub fn fetch(
             }
         }
         if attempts.len() == mirrors.len() {
+            let folder = folder.to_path_buf();
             return Err(Error::Download { file: file.name.clone(), attempts, folder });
         }
         report(Progress::Done(&file.name));
     }
-    Ok(folder)
+    Ok(())
 }
 
 /// One attempt at one address. The file appears under its name only when it is complete and

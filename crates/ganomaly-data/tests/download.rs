@@ -1,5 +1,6 @@
 //! Downloads from a local test server that is good, bad or slow.
 
+use ganomaly_data::datasets::Mnist;
 use ganomaly_data::{
     About, Checksum, Dataset, Error, FetchOptions, LabeledImages, Progress, RemoteFile, Result,
     fetch,
@@ -78,7 +79,8 @@ fn serve(kind: Server) -> (String, Arc<AtomicUsize>) {
 fn answer(mut stream: TcpStream, kind: Server) -> std::io::Result<()> {
     let mut request = [0; 4096];
     let n = stream.read(&mut request)?;
-    assert!(String::from_utf8_lossy(&request[..n]).starts_with("GET /file.bin "));
+    let request = String::from_utf8_lossy(&request[..n]);
+    assert!(request.starts_with("GET /file.bin ") || request.contains("-idx3-ubyte.gz "));
     let head = |status: &str, length: usize| {
         format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")
     };
@@ -173,6 +175,25 @@ fn bad_servers_are_given_up_with_a_reason_and_leave_nothing() {
         assert!(started.elapsed() < Duration::from_secs(8), "{expected}: given up too late");
         let left = std::fs::read_dir(dir.path().join("one")).unwrap().count();
         assert_eq!(left, 0, "{expected}: something was left behind");
+    }
+}
+
+#[test]
+fn other_files_of_the_same_name_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (address, _) = serve(Server::Good);
+    for (dataset, sha256) in [
+        (Mnist::digits(), "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+        (Mnist::fashion(), "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+    ] {
+        let message =
+            fetch(&dataset, dir.path(), &options(address.clone()), &mut |_| {}).unwrap_err();
+        let message = message.to_string();
+        let folder = dir.path().join(dataset.name()).display().to_string();
+        let wrong = format!("SHA-256 of the unpacked file is {SHA256}, expected {sha256}");
+        for words in ["train-images-idx3-ubyte.gz could not", &folder, &wrong] {
+            assert!(message.contains(words), "{message:?} should contain {words:?}");
+        }
     }
 }
 

@@ -40,7 +40,7 @@ fn pictures() -> Vec<u8> {
 }
 
 fn refused(dir: &Path, limits: &Limits, words: &[&str]) {
-    let message = Mnist.load_within(dir, limits).unwrap_err().to_string();
+    let message = Mnist::digits().load_within(dir, limits).unwrap_err().to_string();
     for word in words {
         assert!(message.contains(word), "{message:?} should contain {word:?}");
     }
@@ -72,7 +72,7 @@ fn what_is_no_regular_file_is_refused_before_it_is_opened() {
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     fs::write(dir.path().join("train-images.idx3-ubyte"), pictures()).unwrap();
-    assert_eq!(Mnist.load(dir.path()).unwrap().len(), 3);
+    assert_eq!(Mnist::digits().load(dir.path()).unwrap().len(), 3);
     let cifar = tempfile::tempdir().unwrap();
     fs::create_dir(cifar.path().join("cifar-10-binary.tar.gz")).unwrap();
     let message = Cifar10.load(cifar.path()).unwrap_err().to_string();
@@ -86,7 +86,7 @@ fn symbolic_links_are_followed_out_of_the_folder_and_never_written_through() {
     let real = elsewhere.path().join("pictures");
     fs::write(&real, pictures()).unwrap();
     symlink(&real, dir.path().join(IMAGES)).unwrap();
-    assert_eq!(Mnist.load(dir.path()).unwrap().len(), 3);
+    assert_eq!(Mnist::digits().load(dir.path()).unwrap().len(), 3);
     assert_eq!(fs::read(&real).unwrap(), pictures());
 }
 
@@ -172,7 +172,7 @@ fn every_member_of_a_gz_file_is_read() {
     let bytes = pictures();
     let two = [gz(&bytes[..500]), gz(&bytes[500..])].concat();
     fs::write(dir.path().join(format!("{IMAGES}.gz")), two).unwrap();
-    assert_eq!(Mnist.load(dir.path()).unwrap().len(), 3);
+    assert_eq!(Mnist::digits().load(dir.path()).unwrap().len(), 3);
     fs::write(dir.path().join(format!("{IMAGES}.gz")), [gz(&bytes), b"rubbish".to_vec()].concat())
         .unwrap();
     refused(dir.path(), &Limits::default(), &["damaged at its end"]);

@@ -18,7 +18,7 @@ fn status(key: &str) -> u64 {
 fn mnist_costs_less_than_60_mb() {
     let Some(shared) = skip::shared() else { return };
     let before = status("VmRSS:");
-    let images = Mnist.load(&shared.join("data")).unwrap();
+    let images = Mnist::digits().load(&shared.join("data")).unwrap();
     assert_eq!(images.len(), 70_000);
     let resident = status("VmRSS:") - before;
     let peak = status("VmHWM:") - before;

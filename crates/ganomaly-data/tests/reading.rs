@@ -72,12 +72,35 @@ fn mnist_is_found_plain_packed_dotted_and_in_either_folder() {
     for inside in ["", "mnist"] {
         let dir = tempfile::tempdir().unwrap();
         write_mnist(&dir.path().join(inside));
-        let images = Mnist.load(dir.path()).unwrap();
+        let images = Mnist::digits().load(dir.path()).unwrap();
         assert_eq!((images.len(), images.official_train(), images.shape()), (30, 20, [1, 28, 28]));
         assert_eq!(images.image(21).unwrap()[..3], [31, 32, 33]);
         assert_eq!(images.labels()[20..23], [0, 1, 2]);
         assert!(images.image(30).is_none());
-        assert!(matches!(Mnist.verify(dir.path()).unwrap(), Verification::Partial(_)));
+        assert!(matches!(Mnist::digits().verify(dir.path()).unwrap(), Verification::Partial(_)));
+    }
+}
+
+#[test]
+fn mnist_and_fashion_mnist_are_not_mistaken_for_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    // The data folder itself is MNIST's.
+    write_mnist(dir.path());
+    let message = Mnist::fashion().load(dir.path()).unwrap_err().to_string();
+    let there = dir.path().join("fashion-mnist");
+    for words in ["fashion-mnist are missing", &format!("Looked in {}.\n", there.display())] {
+        assert!(message.contains(words), "{message:?} should contain {words:?}");
+    }
+    write_mnist(&there);
+    fs::write(there.join("t10k-labels.idx1-ubyte"), idx(&[10], &[9; 10])).unwrap();
+    let fashion = Mnist::fashion().load(dir.path()).unwrap();
+    assert_eq!((fashion.len(), fashion.official_train()), (30, 20));
+    assert_eq!(fashion.labels()[20..], [9; 10]);
+    assert_eq!(fashion.class_names()[9], "ankle-boot");
+    assert_eq!(Mnist::digits().load(dir.path()).unwrap().labels()[20], 0);
+    assert!(matches!(Mnist::fashion().verify(dir.path()).unwrap(), Verification::Partial(_)));
+    for path in Mnist::fashion().local_files(dir.path()).unwrap() {
+        assert_eq!(path.parent().unwrap(), there);
     }
 }
 
@@ -122,7 +145,7 @@ fn broken_mnist_files_are_named_with_what_is_wrong() {
             let _ = fs::remove_file(dir.path().join(format!("{old}.gz")));
         }
         fs::write(dir.path().join(file), bytes).unwrap();
-        let message = Mnist.load(dir.path()).unwrap_err().to_string();
+        let message = Mnist::digits().load(dir.path()).unwrap_err().to_string();
         assert!(
             message.contains(file) && message.contains(expected),
             "{message:?} should contain {expected:?}"
@@ -201,9 +224,11 @@ fn broken_cifar10_files_are_named_with_what_is_wrong() {
 #[test]
 fn missing_files_are_named_with_where_and_how() {
     let dir = tempfile::tempdir().unwrap();
-    for (dataset, file) in
-        [(&Mnist as &dyn Dataset, "t10k-labels-idx1-ubyte"), (&Cifar10, "test_batch.bin")]
-    {
+    for (dataset, file) in [
+        (&Mnist::digits() as &dyn Dataset, "t10k-labels-idx1-ubyte"),
+        (&Mnist::fashion(), "t10k-labels-idx1-ubyte"),
+        (&Cifar10, "test_batch.bin"),
+    ] {
         let error = dataset.load(dir.path()).unwrap_err();
         assert!(matches!(error, Error::MissingFiles { .. }));
         let message = error.to_string();
@@ -216,7 +241,7 @@ fn missing_files_are_named_with_where_and_how() {
             assert!(message.contains(words), "{message:?} should contain {words:?}");
         }
     }
-    let error = Mnist.load(Path::new("/dev/null")).unwrap_err();
+    let error = Mnist::digits().load(Path::new("/dev/null")).unwrap_err();
     assert!(matches!(error, Error::MissingFiles { .. }), "{error}");
 }
 
@@ -254,11 +279,46 @@ fn images_check_their_parts() {
 #[test]
 fn the_real_mnist_is_official_and_the_cifar_sample_is_not() {
     let Some(data) = skip::shared().map(|s| s.join("data")) else { return };
-    assert_eq!(Mnist.verify(&data).unwrap(), Verification::Official);
+    assert_eq!(Mnist::digits().verify(&data).unwrap(), Verification::Official);
     let images = Cifar10.load(&data.join("cifar-10-sample")).unwrap();
     assert_eq!((images.len(), images.official_train()), (2000, 1500));
     assert!(matches!(
         Cifar10.verify(&data.join("cifar-10-sample")).unwrap(),
         Verification::Partial(_)
     ));
+}
+
+#[test]
+fn digits_in_the_place_of_clothing_are_named() {
+    let Some(data) = skip::shared().map(|s| s.join("data/mnist")) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let there = dir.path().join("fashion-mnist");
+    fs::create_dir(&there).unwrap();
+    for path in Mnist::digits().local_files(&data).unwrap() {
+        fs::copy(&path, there.join(path.file_name().unwrap())).unwrap();
+    }
+    let Verification::Partial(how) = Mnist::fashion().verify(dir.path()).unwrap() else {
+        panic!("not official")
+    };
+    assert_eq!(how.matches("(it is of mnist; the official one has ").count(), 4, "{how}");
+}
+
+#[test]
+fn the_real_fashion_mnist_is_official() {
+    let Some(data) = skip::shared().map(|s| s.join("data")) else { return };
+    if !data.join("fashion-mnist").is_dir() {
+        return skip::allowed("the real Fashion-MNIST is not there");
+    }
+    assert_eq!(Mnist::fashion().verify(&data).unwrap(), Verification::Official);
+    let images = Mnist::fashion().load(&data).unwrap();
+    assert_eq!((images.len(), images.official_train()), (70_000, 60_000));
+    // The reference normalisation is that of the training images.
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for value in (0..60_000).flat_map(|i| images.image(i).unwrap()).map(|&v| f64::from(v) / 255.0) {
+        sum += value;
+        squares += value * value;
+    }
+    let mean = sum / 47_040_000.0;
+    let std = (squares / 47_040_000.0 - mean * mean).sqrt();
+    assert_eq!((format!("{mean:.4}"), format!("{std:.4}")), ("0.2860".into(), "0.3530".into()));
 }

@@ -1,6 +1,6 @@
 //! The crate's errors.
 
-use crate::precision::Precision;
+use crate::machine::precision::Precision;
 use thiserror::Error;
 
 /// A failure in reaching a GPU, or on it.

@@ -1,30 +1,23 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-mod chain;
-#[cfg(feature = "cuda")]
-pub mod cuda;
+mod detectors;
 mod error;
 mod group;
-pub mod launch;
-mod layer;
 mod layers;
 mod machine;
-mod once;
-mod precision;
-mod program;
-mod step;
-mod transfer;
-pub mod twin;
 
-pub use chain::Extent;
 pub use error::{Error, Result};
+pub use group::ports::{LOSS_STRIDE, LOSSES, Optimiser, Pass, Ports, Size};
+pub use group::program::Program;
 pub use group::{Group, Losses, Pictures};
-pub use launch::{Args, Buffer, Launch, Work};
-pub use layer::LayerProgram;
-pub use machine::{Limits, Machine};
-pub use precision::Precision;
-pub use program::{LOSS_STRIDE, LOSSES, Optimiser, Pass, Ports, Program, Size};
+pub use layers::single::LayerProgram;
+pub use layers::tensors::Extent;
+#[cfg(feature = "cuda")]
+pub use machine::cuda;
+pub use machine::launch::{self, Args, Buffer, Launch, Work};
+pub use machine::precision::Precision;
+pub use machine::{Limits, Machine, twin};
 
 /// This crate's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

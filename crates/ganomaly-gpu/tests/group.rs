@@ -61,7 +61,7 @@ fn group(models: &mut [Ganomaly], which: usize) -> Option<Group<Anywhere>> {
 }
 
 fn column(scores: &Scores) -> Vec<f32> {
-    [&scores.l2, &scores.l1, &scores.con].into_iter().flatten().map(|&s| s as f32).collect()
+    scores.columns().iter().flat_map(|(_, column)| column).map(|&s| s as f32).collect()
 }
 
 #[test]
@@ -98,10 +98,7 @@ fn epochs_and_scores_on(which: usize) {
         for ((model, order), scores) in models.iter().zip(&orders).zip(&scores) {
             let mut expected = Scores::default();
             for indices in order.chunks(4) {
-                let more = model.score(&batch(indices), mode).unwrap();
-                expected.l2.extend(more.l2);
-                expected.l1.extend(more.l1);
-                expected.con.extend(more.con);
+                expected.append(model.score(&batch(indices), mode).unwrap());
             }
             check("scores", &column(scores), &column(&expected), limits.scores);
         }

@@ -151,7 +151,9 @@ fn check_steps_on(
             }
         }
         let scores = model.score(&batch(config, 20 + run as u64)?, BatchNormMode::Running).unwrap();
-        for (buffer, expected) in ports.scores.into_iter().zip([scores.l2, scores.l1, scores.con]) {
+        for (buffer, expected) in
+            ports.scores.into_iter().zip(["l2", "l1", "con"].map(|name| scores.of(name)))
+        {
             let expected: Vec<f32> = expected.iter().map(|&s| s as f32).collect();
             let got = host.numbers(buffer);
             let got = &parts(&got, SIZE.runs)[run][..SIZE.batch];

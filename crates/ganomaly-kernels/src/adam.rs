@@ -81,6 +81,11 @@ impl Adam {
 
     /// Takes one step along `gradients`: one per parameter, in parameter order.
     pub fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
+        self.step_some(&gradients.iter().map(Some).collect::<Vec<_>>())
+    }
+
+    /// [`Self::step`] that leaves parameters without a gradient as they are.
+    pub(crate) fn step_some(&mut self, gradients: &[Option<&Tensor>]) -> Result<()> {
         if gradients.len() != self.slots.len() {
             bail!("{} gradients for {} parameters", gradients.len(), self.slots.len());
         }
@@ -90,6 +95,7 @@ impl Adam {
         let step_size = lr / (1.0 - beta1.powi(t));
         let second_scale = (1.0 - beta2.powi(t)).sqrt();
         for (slot, gradient) in self.slots.iter().zip(gradients) {
+            let Some(gradient) = gradient else { continue };
             if slot.parameter.shape() != gradient.shape() {
                 bail!(
                     "a gradient of shape {:?} for a parameter of shape {:?}",

@@ -25,6 +25,7 @@
 
 pub mod activation;
 mod adam;
+pub mod autograd;
 pub mod batch_norm;
 mod conv;
 pub mod cpu;

@@ -36,7 +36,8 @@ fn main() -> Result<()> {
         }
     }
     for (name, upright) in [("level", false), ("upright", true)] {
-        let scores = model.score(&stripes(16, upright)?, BatchNormMode::Running)?.l2;
+        let scores = model.score(&stripes(16, upright)?, BatchNormMode::Running)?;
+        let scores = scores.of("l2");
         println!("mean score, {name}: {:.5}", scores.iter().sum::<f64>() / scores.len() as f64);
     }
     Ok(())

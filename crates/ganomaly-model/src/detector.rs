@@ -2,6 +2,8 @@
 
 use crate::Result;
 use candle_core::Tensor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Which statistics batch normalisation uses while scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,40 +16,86 @@ pub enum BatchNormMode {
     Batch,
 }
 
-/// Anomaly scores of a batch, one per image; higher is more anomalous, all are ≥ 0.
+/// Anomaly scores of images: one column per kind of score, one number per image; higher is more
+/// anomalous.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scores {
-    /// Mean squared difference of the two latent vectors: the published code's score.
-    pub l2: Vec<f64>,
-    /// Mean absolute difference of the two latent vectors: the paper's score (equation 5).
-    pub l1: Vec<f64>,
-    /// Mean absolute difference of image and reconstruction: the contextual error.
-    pub con: Vec<f64>,
-    /// Further scores by name, added by callers that know more than the batch; a detector returns
-    /// none.
-    pub further: Vec<(String, Vec<f64>)>,
-}
+pub struct Scores(Vec<(String, Vec<f64>)>);
 
 impl Scores {
-    /// Every column with its name, in a fixed order.
-    pub fn columns(&self) -> Vec<(&str, &[f64])> {
-        let own = [("l2", &self.l2), ("l1", &self.l1), ("con", &self.con)];
-        let further = self.further.iter().map(|(name, column)| (name.as_str(), column));
-        own.into_iter().chain(further).map(|(name, column)| (name, column.as_slice())).collect()
+    /// Columns by name, all of the same length.
+    pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = (N, Vec<f64>)>) -> Self {
+        Self(columns.into_iter().map(|(name, column)| (name.into(), column)).collect())
     }
 
-    /// The inverse of [`Self::columns`]: what is not `l2`, `l1` or `con` is a further score.
-    pub fn of_columns(columns: impl IntoIterator<Item = (String, Vec<f64>)>) -> Self {
-        let mut scores = Self::default();
-        for (name, column) in columns {
-            match name.as_str() {
-                "l2" => scores.l2 = column,
-                "l1" => scores.l1 = column,
-                "con" => scores.con = column,
-                _ => scores.further.push((name, column)),
+    /// Every column with its name.
+    pub fn columns(&self) -> &[(String, Vec<f64>)] {
+        &self.0
+    }
+
+    /// A column; empty if there is none of that name.
+    pub fn of(&self, name: &str) -> &[f64] {
+        let column = self.0.iter().find(|(there, _)| there == name);
+        column.map(|(_, scores)| scores.as_slice()).unwrap_or_default()
+    }
+
+    /// Adds a column.
+    pub fn push(&mut self, name: &str, column: Vec<f64>) {
+        self.0.push((name.to_string(), column));
+    }
+
+    /// Appends the scores of further images, column by column.
+    pub fn append(&mut self, further: Self) {
+        if self.0.is_empty() {
+            *self = further;
+        } else {
+            for ((_, column), (_, more)) in self.0.iter_mut().zip(further.0) {
+                column.extend(more);
             }
         }
-        scores
+    }
+}
+
+/// What a kind of detector calls its scores and losses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The columns of its scores; the first is the one that counts, unless a config says otherwise.
+    pub scores: &'static [&'static str],
+    /// The score that measures reconstruction alone: its mean over normal images shows how well
+    /// they are learnt.
+    pub reconstruction: &'static str,
+    /// The losses to watch during training.
+    pub headlines: &'static [&'static str],
+}
+
+/// The images that a network is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Their channels.
+    pub channels: usize,
+    /// Their side after resizing.
+    pub side: usize,
+}
+
+/// The settings of a kind of detector: its fields are the keys of a config's file, its default what
+/// a file leaves out. `#[serde(default, deny_unknown_fields)]` makes it so.
+pub trait Settings: Clone + Default + Serialize + DeserializeOwned + 'static {
+    /// The detector's name in configs.
+    const DETECTOR: &'static str;
+
+    /// What it calls its scores and losses.
+    const NAMES: Names;
+
+    /// Refuses settings with which no network can be built or trained for such images; the error
+    /// names the setting.
+    fn check(&self, input: Input) -> Result<()>;
+
+    /// A fresh detector, its weights drawn from the seed.
+    fn build(&self, input: Input, seed: u64) -> Result<Box<dyn Detector>>;
+
+    /// A lower bound of the number of weights, so that a file that holds fewer is refused before
+    /// anything is built.
+    fn least_weights(&self, _input: Input) -> u64 {
+        0
     }
 }
 

@@ -9,9 +9,10 @@ mod error;
 pub mod ganomaly;
 pub mod layers;
 pub mod random;
+pub mod reference;
 pub mod weights;
 
-pub use detector::{BatchNormMode, Detector, NamedTensors, Scores};
+pub use detector::{BatchNormMode, Detector, Input, NamedTensors, Names, Scores, Settings};
 pub use error::{Error, Result};
 pub use ganomaly_kernels as kernels;
 

@@ -86,12 +86,15 @@ fn running_scores_are_a_pictures_own_and_scoring_learns_nothing() {
     let together = model.score(&x, BatchNormMode::Running).unwrap();
     for i in 0..6 {
         let alone = model.score(&x.narrow(0, i, 1).unwrap(), BatchNormMode::Running).unwrap();
-        assert!((alone.l2[0] / together.l2[i] - 1.0).abs() < 1e-5);
+        assert!((alone.of("l2")[0] / together.of("l2")[i] - 1.0).abs() < 1e-5);
     }
     let batch_mode = model.score(&x, BatchNormMode::Batch).unwrap();
     let part = model.score(&x.narrow(0, 0, 3).unwrap(), BatchNormMode::Batch).unwrap();
-    assert!((part.l2[0] / batch_mode.l2[0] - 1.0).abs() > 1e-5, "batch scores depend on the batch");
-    assert!(together.l1.iter().chain(&together.con).all(|s| *s > 0.0));
+    assert!(
+        (part.of("l2")[0] / batch_mode.of("l2")[0] - 1.0).abs() > 1e-5,
+        "batch scores depend on the batch"
+    );
+    assert!(together.of("l1").iter().chain(together.of("con")).all(|s| *s > 0.0));
     assert!(weights::to_safetensors(&model.state().unwrap(), None).unwrap() == before);
 }
 

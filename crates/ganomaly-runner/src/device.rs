@@ -1,19 +1,17 @@
 //! GPUs: whether there is one, and a group of runs on it.
 
-use crate::config::DeviceName;
 use crate::terminal::note;
+use ganomaly_experiment::config::DeviceName;
+use ganomaly_experiment::config::Precision;
 use ganomaly_gpu::Error;
+use ganomaly_gpu::Limits;
 use ganomaly_gpu::twin::Twin;
-use ganomaly_gpu::{Limits, Precision};
 use std::sync::OnceLock;
 
-/// Resolves `auto`: the first GPU, else the CPU, with a note on the reason if this program could
+/// What `auto` means: the first GPU, else the CPU, with a note on the reason if this program could
 /// use a GPU.
-pub fn resolve(device: DeviceName) -> DeviceName {
+pub fn auto() -> DeviceName {
     static FIRST: OnceLock<DeviceName> = OnceLock::new();
-    if device != DeviceName::Auto {
-        return device;
-    }
     *FIRST.get_or_init(|| match cards() {
         Ok(n) if n > 0 => DeviceName::Cuda(0),
         Ok(_) => DeviceName::Cpu,
@@ -46,7 +44,7 @@ pub fn card(
     buffers: &[usize],
     precision: Precision,
 ) -> ganomaly_gpu::Result<ganomaly_gpu::cuda::Card> {
-    ganomaly_gpu::cuda::Card::new(ordinal, buffers, precision)
+    ganomaly_gpu::cuda::Card::new(ordinal, buffers, rounding(precision))
 }
 
 /// Without CUDA there is none; the type only exists for shared code.
@@ -57,7 +55,7 @@ pub fn card(ordinal: usize, _: &[usize], _: Precision) -> ganomaly_gpu::Result<T
 
 /// A GPU's twin on the CPU.
 pub fn twin(buffers: &[usize], precision: Precision) -> ganomaly_gpu::Result<Twin> {
-    Twin::new(buffers, precision)
+    Twin::new(buffers, rounding(precision))
 }
 
 /// As reported by the GPU.
@@ -66,11 +64,19 @@ pub fn limits(
     card: &ganomaly_gpu::cuda::Card,
     precision: Precision,
 ) -> ganomaly_gpu::Result<Option<Limits>> {
-    card.limits(precision).map(Some)
+    card.limits(rounding(precision)).map(Some)
 }
 
 /// Without CUDA there is no GPU to ask.
 #[cfg(not(feature = "cuda"))]
 pub fn limits(_: &Twin, _: Precision) -> ganomaly_gpu::Result<Option<Limits>> {
     Ok(None)
+}
+
+fn rounding(precision: Precision) -> ganomaly_gpu::Precision {
+    match precision {
+        Precision::F32 => ganomaly_gpu::Precision::F32,
+        Precision::Tf32 => ganomaly_gpu::Precision::Tf32,
+        Precision::Bf16 => ganomaly_gpu::Precision::Bf16,
+    }
 }

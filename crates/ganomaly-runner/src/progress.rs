@@ -15,7 +15,7 @@ pub trait Progress: Send + Sync {
 
 /// Receives the progress of one run.
 pub trait RunProgress: Send {
-    /// A step has been taken.
+    /// A step has been taken, with these losses to watch.
     fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64);
     /// The run resumes in this epoch, with this many of all its steps done.
     fn go_to(&self, _epoch: usize, _steps: u64) {}
@@ -82,8 +82,7 @@ impl Progress for Bars {
 
 impl RunProgress for Bar {
     fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64) {
-        let wanted = losses.iter().filter(|(n, _)| matches!(*n, "err_g" | "err_d"));
-        let losses: Vec<String> = wanted.map(|(n, v)| format!("{n} {v:.3}")).collect();
+        let losses: Vec<String> = losses.iter().map(|(n, v)| format!("{n} {v:.3}")).collect();
         self.bar.set_message(format!(
             "epoch {epoch}, {}, {images_per_s:.0} images/s",
             losses.join(", ")

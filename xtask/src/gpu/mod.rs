@@ -146,14 +146,14 @@ fn pack(args: &Pack) -> Result<ExitCode> {
     let script = folder.join("run.sh");
     write(&script, RUN)?;
     executable(&script)?;
-    copy(&root.join("benches/torch_step.py"), &folder.join("torch_step.py"))?;
+    copy(&root.join("xtask/src/bench/torch_step.py"), &folder.join("torch_step.py"))?;
     copy_all(&root.join("experiments"), &folder.join("experiments"))?;
     let golden = args.golden.clone().or_else(|| {
         let shared = std::env::var_os("GANOMALY_SHARED")?;
         Some(PathBuf::from(shared).join("golden"))
     });
     let to = folder.join("golden");
-    traces(&root.join("crates/ganomaly-runner/tests/golden"), &to, &["tiny"])?;
+    traces(&root.join("crates/ganomaly/tests/golden"), &to, &["tiny"])?;
     match golden {
         Some(golden) => traces(&golden, &to, &TRACES)?,
         None => print::out("with the small trace alone: --golden names the folder of the others"),

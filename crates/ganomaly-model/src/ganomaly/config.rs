@@ -1,11 +1,14 @@
 //! A GANomaly's settings and their ranges.
 
-use crate::{Error, Result};
+use super::Ganomaly;
+use crate::{Detector, Error, Input, Names, Result, Settings};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// What the generator's adversarial term compares.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Adversarial {
     /// mean((f(x) − f(x̂))²), where f is the discriminator's last features: the paper's equation 1
     /// and the published code.
@@ -36,13 +39,30 @@ impl FromStr for Adversarial {
     }
 }
 
+impl TryFrom<String> for Adversarial {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl From<Adversarial> for String {
+    fn from(adversarial: Adversarial) -> Self {
+        adversarial.to_string()
+    }
+}
+
 /// Sizes, loss weights and optimiser settings, with the reference's names. The default is the
 /// reference's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct GanomalyConfig {
     /// Side of the square images: a power of two, at least 16.
+    #[serde(skip)]
     pub isize: usize,
     /// Channels of the images.
+    #[serde(skip)]
     pub nc: usize,
     /// Length of the latent vector.
     pub nz: usize,
@@ -85,7 +105,37 @@ impl Default for GanomalyConfig {
     }
 }
 
+impl Settings for GanomalyConfig {
+    const DETECTOR: &'static str = "ganomaly";
+
+    const NAMES: Names = Names {
+        // Mean squared difference of the two codes (the published code), mean absolute difference
+        // (the paper, equation 5), mean absolute difference of image and reconstruction.
+        scores: &["l2", "l1", "con"],
+        reconstruction: "con",
+        headlines: &["err_g", "err_d"],
+    };
+
+    fn check(&self, input: Input) -> Result<()> {
+        self.of(input).check()
+    }
+
+    fn build(&self, input: Input, seed: u64) -> Result<Box<dyn Detector>> {
+        Ok(Box::new(Ganomaly::new(self.of(input), seed)?))
+    }
+
+    fn least_weights(&self, input: Input) -> u64 {
+        self.of(input).least_weights()
+    }
+}
+
 impl GanomalyConfig {
+    /// These settings for such images.
+    #[must_use]
+    pub fn of(&self, input: Input) -> Self {
+        Self { isize: input.side, nc: input.channels, ..self.clone() }
+    }
+
     /// Largest side accepted, so that a typo does not ask for terabytes.
     pub const MAX_ISIZE: usize = 1024;
 

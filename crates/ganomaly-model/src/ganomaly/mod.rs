@@ -9,10 +9,12 @@ mod networks;
 mod score;
 mod step;
 mod training;
+mod vars;
 
 pub use config::{Adversarial, GanomalyConfig};
 pub use networks::{Discriminator, Generator};
 pub use score::Inference;
+pub(crate) use step::both;
 pub use step::{Forward, Losses, REINIT_BELOW, StepGradients};
 
 use crate::random::stream;

@@ -34,6 +34,6 @@ impl Inference {
     pub fn scores(&self) -> Result<Scores> {
         let (l1, l2) = loss::picture_errors(&self.latent_i, &self.latent_o)?;
         let (con, _) = loss::picture_errors(&self.x, &self.fake)?;
-        Ok(Scores { l2, l1, con, ..Scores::default() })
+        Ok(Scores::new([("l2", l2), ("l1", l1), ("con", con)]))
     }
 }

@@ -242,7 +242,7 @@ impl Ganomaly {
 
 /// Runs two independent pieces of work in parallel. The results do not depend on which thread does
 /// what.
-fn both<A: Send, B: Send>(
+pub(crate) fn both<A: Send, B: Send>(
     a: impl FnOnce() -> Result<A> + Send,
     b: impl FnOnce() -> Result<B> + Send,
 ) -> Result<(A, B)> {

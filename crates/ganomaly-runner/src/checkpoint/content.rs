@@ -17,11 +17,12 @@
 //! | `scores/MODE/KIND` | f64 `[K, T]` | scores of every epoch, or of the last once it is scored |
 
 use super::sealed;
-use crate::config::{RunConfig, ScoreKind, ScoringMode};
-use crate::provenance::Part;
-use crate::train::{Epoch, ModeScores};
+use crate::machine;
 use anyhow::{Context, Result, anyhow, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use ganomaly_experiment::config::{RunConfig, ScoringMode};
+use ganomaly_experiment::record::machine::Part;
+use ganomaly_experiment::record::{Epoch, Lowered, ModeScores};
 use ganomaly_model::{NamedTensors, Scores};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -61,20 +62,6 @@ pub struct RunState {
     pub parts: Vec<Part>,
 }
 
-/// A loss that was NaN or infinite, after which the run went back to the epoch's start with a lower
-/// learning rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Lowered {
-    /// The epoch, from 1.
-    pub epoch: usize,
-    /// The step in it, from 1.
-    pub step: usize,
-    /// What was wrong.
-    pub what: String,
-    /// The learning rate from then on.
-    pub lr: f64,
-}
-
 /// What distinguishes a run from every other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -97,8 +84,7 @@ struct Header {
     step: usize,
     losses: Vec<String>,
     modes: Vec<String>,
-    /// The kinds of scores by mode; l2, l1 and con if absent.
-    #[serde(default)]
+    /// The kinds of scores by mode.
     kinds: BTreeMap<String, Vec<String>>,
     every_epoch: bool,
     lowered: Vec<Lowered>,
@@ -113,7 +99,7 @@ impl RunState {
     /// Records that this program on this machine computes the run from here on. Returns what did so
     /// before, if that was another program, machine or kind of kernels.
     pub(crate) fn enter(&mut self, config: &RunConfig) -> Option<&Part> {
-        let here = Part::here(config, self.epoch, self.step);
+        let here = Part::on(&machine::here(config), self.epoch, self.step);
         if self.parts.last().is_some_and(|last| last.same_place(&here)) {
             return None;
         }
@@ -152,7 +138,7 @@ pub(super) fn position(name: &str) -> Option<(usize, usize)> {
 impl Checkpoint {
     /// Refuses to store weights that are not finite.
     pub(crate) fn check_finite(&self) -> Result<()> {
-        match crate::train::not_finite(&self.detector)? {
+        match not_finite(&self.detector)? {
             Some(what) => Err(anyhow!(what)),
             None => Ok(()),
         }
@@ -189,13 +175,13 @@ impl Checkpoint {
             std::slice::from_ref(&state.scores)
         };
         for (at, (mode, _)) in state.scores.iter().enumerate() {
-            for (place, (kind, _)) in state.scores[at].1.columns().into_iter().enumerate() {
+            for (place, (kind, _)) in state.scores[at].1.columns().iter().enumerate() {
                 let all = kept.iter().flat_map(|scores| scores[at].1.columns()[place].1.to_vec());
                 add(&format!("scores/{mode}/{kind}"), kept.len(), all.collect())?;
             }
         }
         let kinds = |(mode, scores): &(ScoringMode, Scores)| {
-            let names = scores.columns().into_iter().map(|(name, _)| name.to_string());
+            let names = scores.columns().iter().map(|(name, _)| name.to_string());
             (mode.to_string(), names.collect())
         };
         let of_row = epochs.first().map(|e| &e.losses);
@@ -298,8 +284,7 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
         let mode: ScoringMode = name.parse().map_err(|e: String| anyhow!(e))?;
         let prefix = format!("scores/{mode}/");
         let mut columns = Vec::new();
-        let always = || ScoreKind::ALWAYS.iter().map(ToString::to_string).collect();
-        for kind in header.kinds.get(name).cloned().unwrap_or_else(always) {
+        for kind in header.kinds.get(name).cloned().unwrap_or_default() {
             let rows = rows(&format!("{prefix}{kind}"))?;
             columns.push((kind, rows));
         }
@@ -308,7 +293,7 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
         kept.resize(count, ModeScores::new());
         for (at, kept) in kept.iter_mut().enumerate() {
             let columns = columns.iter().map(|(kind, rows)| (kind.to_string(), rows[at].clone()));
-            kept.push((mode, Scores::of_columns(columns)));
+            kept.push((mode, Scores::new(columns)));
         }
     }
     let scores = kept.last().cloned().unwrap_or_default();
@@ -338,4 +323,19 @@ fn known(name: &str) -> Result<&'static str> {
     let kept: &'static str = Box::leak(name.to_string().into_boxed_str());
     names.insert(kept);
     Ok(kept)
+}
+
+/// Names a tensor that contains something that is not a number.
+pub(crate) fn not_finite(tensors: &NamedTensors) -> Result<Option<String>> {
+    for (name, tensor) in tensors {
+        let finite = match tensor.dtype() {
+            DType::F32 => tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|v| v.is_finite()),
+            DType::F64 => tensor.flatten_all()?.to_vec1::<f64>()?.iter().all(|v| v.is_finite()),
+            _ => true,
+        };
+        if !finite {
+            return Ok(Some(format!("the tensor {name} is not finite any more")));
+        }
+    }
+    Ok(None)
 }

@@ -8,16 +8,17 @@
 mod content;
 mod sealed;
 
-pub use content::{Checkpoint, Identity, Lowered, RunState};
+pub(crate) use content::not_finite;
+pub use content::{Checkpoint, Identity, RunState};
 pub use sealed::VERSION;
 
-use crate::config::RunConfig;
-use crate::data::RunData;
-use crate::files::{names_in, write_whole};
-use crate::numerics::NUMERICS;
-use crate::record;
 use anyhow::{Context, Result};
 use ganomaly_data::read_bytes;
+use ganomaly_experiment::config::RunConfig;
+use ganomaly_experiment::files::{names_in, write_whole};
+use ganomaly_experiment::numerics::NUMERICS;
+use ganomaly_experiment::record;
+use ganomaly_experiment::run_data::RunData;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! A safetensors file with its own header in the metadata, and a SHA-256 over every byte.
 
-use crate::checksums::hex;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
+use ganomaly_experiment::sha256::hex;
 use ganomaly_model::{NamedTensors, weights};
 use safetensors::SafeTensors;
 use serde::de::DeserializeOwned;

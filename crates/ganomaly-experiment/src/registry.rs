@@ -1,0 +1,151 @@
+//! The data sets and detectors that a program knows, by name.
+
+use crate::config::DeviceName;
+use anyhow::{Context, Result};
+use ganomaly_data::Dataset;
+use ganomaly_model::ganomaly::GanomalyConfig;
+use ganomaly_model::{Detector, Input, Names, Settings};
+use std::fmt;
+use std::sync::Arc;
+use toml::Table;
+
+/// A kind of detector: its settings as TOML, and how to make one.
+#[derive(Clone, Debug)]
+pub struct DetectorKind {
+    /// Its name in configs.
+    pub name: &'static str,
+    /// What it calls its scores and losses.
+    pub names: Names,
+    /// Every setting with its default, in the order of the file.
+    pub defaults: Table,
+    /// Reads settings from text; what it leaves out has its default.
+    pub parse: fn(&str) -> Result<Table, toml::de::Error>,
+    /// The same from a table.
+    pub complete: fn(Table) -> Result<Table, toml::de::Error>,
+    /// Refuses settings that cannot run on such images.
+    pub check: fn(&Table, Input) -> Result<()>,
+    /// A fresh detector for such images, drawn from the seed.
+    pub build: fn(&Table, Input, u64) -> Result<Box<dyn Detector>>,
+    /// A lower bound of the number of weights.
+    pub least_weights: fn(&Table, Input) -> Result<u64>,
+}
+
+impl DetectorKind {
+    /// The kind with these settings.
+    pub fn of<S: Settings>() -> Result<Self> {
+        Ok(Self {
+            name: S::DETECTOR,
+            names: S::NAMES,
+            defaults: Table::try_from(S::default()).context("settings that are not TOML")?,
+            parse: |text| table(&toml::from_str::<S>(text)?),
+            complete: |settings| table(&settings.try_into::<S>()?),
+            check: |settings, input| Ok(typed::<S>(settings)?.check(input)?),
+            build: |settings, input, seed| Ok(typed::<S>(settings)?.build(input, seed)?),
+            least_weights: |settings, input| Ok(typed::<S>(settings)?.least_weights(input)),
+        })
+    }
+}
+
+fn table<S: Settings>(settings: &S) -> Result<Table, toml::de::Error> {
+    Table::try_from(settings).map_err(serde::de::Error::custom)
+}
+
+fn typed<S: Settings>(settings: &Table) -> Result<S> {
+    settings.clone().try_into().context("the detector's settings")
+}
+
+/// The data sets and detectors that a config may name, and the device that `auto` means. A program
+/// of one's own starts from [`Registry::builtin`] and adds to it.
+#[derive(Clone)]
+pub struct Registry {
+    datasets: Vec<Arc<dyn Dataset>>,
+    detectors: Vec<DetectorKind>,
+    auto_device: fn() -> DeviceName,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let datasets: Vec<&str> = self.datasets.iter().map(|d| d.name()).collect();
+        f.debug_struct("Registry")
+            .field("datasets", &datasets)
+            .field("detectors", &self.names())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// This project's data sets and detectors; `auto` is the CPU.
+    pub fn builtin() -> Self {
+        let none = Self {
+            datasets: ganomaly_data::builtin().into_iter().map(Arc::from).collect(),
+            detectors: Vec::new(),
+            auto_device: || DeviceName::Cpu,
+        };
+        none.detector::<GanomalyConfig>()
+    }
+
+    /// Adds a data set; one of the same name is replaced.
+    #[must_use]
+    pub fn dataset(mut self, dataset: impl Dataset + 'static) -> Self {
+        self.datasets.retain(|there| there.name() != dataset.name());
+        self.datasets.push(Arc::new(dataset));
+        self
+    }
+
+    /// Adds the kind of detector with these settings; one of the same name is replaced. Settings
+    /// whose defaults cannot be written as TOML (such as a nested list of structs) add nothing.
+    #[must_use]
+    pub fn detector<S: Settings>(mut self) -> Self {
+        self.detectors.retain(|there| there.name != S::DETECTOR);
+        self.detectors.extend(DetectorKind::of::<S>());
+        self
+    }
+
+    /// Decides what the device `auto` is.
+    #[must_use]
+    pub fn auto_device(mut self, device: fn() -> DeviceName) -> Self {
+        self.auto_device = device;
+        self
+    }
+
+    /// Every data set.
+    pub fn datasets(&self) -> &[Arc<dyn Dataset>] {
+        &self.datasets
+    }
+
+    /// Every kind of detector.
+    pub fn detectors(&self) -> &[DetectorKind] {
+        &self.detectors
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.detectors.iter().map(|there| there.name).collect()
+    }
+
+    /// The data set of that name.
+    pub fn find_dataset(&self, name: &str) -> Result<&Arc<dyn Dataset>> {
+        self.datasets.iter().find(|there| there.name() == name).with_context(|| {
+            let names: Vec<&str> = self.datasets.iter().map(|there| there.name()).collect();
+            let hub = match name.starts_with("hub-") {
+                true => {
+                    "; it needs a build with --features hub (GANOMALY_FEATURES=hub for cargo xtask)"
+                }
+                false => "",
+            };
+            format!("dataset = {name:?}: unknown; the data sets are {}{hub}", names.join(", "))
+        })
+    }
+
+    /// The kind of detector of that name.
+    pub fn find_detector(&self, name: &str) -> Result<&DetectorKind> {
+        self.detectors.iter().find(|there| there.name == name).with_context(|| {
+            let names = self.names().join(", ");
+            format!("detector = {name:?}: unknown; the detectors are {names}")
+        })
+    }
+
+    /// The device itself, or what `auto` means.
+    pub fn device(&self, device: DeviceName) -> DeviceName {
+        if device == DeviceName::Auto { (self.auto_device)() } else { device }
+    }
+}

@@ -1,0 +1,227 @@
+//! Loads a run's images, once for all runs of a process.
+
+use crate::config::{RunConfig, Validation, class_index};
+use crate::registry::Registry;
+use crate::sha256::{hex, sha256_of};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Device;
+use ganomaly_data::{
+    BatchOptions, Batches, LabeledImages, Normalization, Normalize, Purpose, Split, Transform,
+    Verification, shuffled,
+};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// The whole data set, as published.
+pub const OFFICIAL: &str = "official";
+/// A data set that is generated on demand.
+pub const GENERATED: &str = "generated";
+/// The beginning of the text that describes any other set.
+const NOT_OFFICIAL: &str = "not the official set";
+
+/// Whether a data set's standing is neither [`OFFICIAL`] nor [`GENERATED`], and so must be
+/// reported.
+pub fn is_partial(standing: &str) -> bool {
+    standing.starts_with(NOT_OFFICIAL)
+}
+
+/// The data folder and the data sets already read from it.
+#[derive(Debug)]
+pub struct DataStore {
+    registry: Registry,
+    dir: PathBuf,
+    loaded: Mutex<HashMap<String, Loaded>>,
+}
+
+/// A data set as it was read.
+#[derive(Clone, Debug)]
+struct Loaded {
+    images: Arc<LabeledImages>,
+    /// SHA-256 of images and labels, once it has been requested.
+    digest: Arc<OnceLock<String>>,
+    /// SHA-256 of each of its files, by name.
+    files: Arc<BTreeMap<String, String>>,
+    /// Which part of the data set it is, once that has been requested.
+    standing: Arc<OnceLock<Arc<str>>>,
+}
+
+/// The data that a run is trained and tested on.
+#[derive(Clone, Debug)]
+pub struct RunData {
+    /// All images.
+    pub images: Arc<LabeledImages>,
+    /// SHA-256 of images and labels, shared by all runs on them, once one has computed it.
+    digest: Arc<OnceLock<String>>,
+    /// Which part of the data set it is: [`OFFICIAL`], [`GENERATED`], or how it differs.
+    pub standing: Arc<str>,
+    /// Which of them are used for training and testing.
+    pub split: Split,
+    /// Normal images that are used for neither training nor testing.
+    pub validation: Vec<u32>,
+    /// SHA-256 of each file of the data set, by its name; empty for a generated set.
+    pub files: Arc<BTreeMap<String, String>>,
+    /// How they are prepared for the network.
+    pub transform: Transform,
+}
+
+impl DataStore {
+    /// A store for the given data folder, or by default the environment's.
+    pub fn new(registry: Registry, dir: Option<&Path>) -> Self {
+        Self { registry, dir: ganomaly_data::data_dir(dir), loaded: Mutex::default() }
+    }
+
+    /// The data sets and detectors.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The data folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The data set's images, read at the first call.
+    pub fn images(&self, name: &str) -> Result<Arc<LabeledImages>> {
+        Ok(self.load(name)?.images)
+    }
+
+    /// SHA-256 of the data set's images and labels.
+    pub fn images_sha256(&self, name: &str) -> Result<String> {
+        let Loaded { images, digest, .. } = self.load(name)?;
+        Ok(digest.get_or_init(|| images_digest(&images)).clone())
+    }
+
+    /// Which part of the data set is there: [`OFFICIAL`], [`GENERATED`], or how it differs.
+    pub fn standing(&self, name: &str) -> Result<Arc<str>> {
+        let Loaded { images, standing, .. } = self.load(name)?;
+        if let Some(there) = standing.get() {
+            return Ok(there.clone());
+        }
+        let found: Arc<str> = match self.registry.find_dataset(name)?.verify(&self.dir)? {
+            Verification::Official => OFFICIAL.into(),
+            Verification::Generated => GENERATED.into(),
+            Verification::Partial(_) => {
+                let (train, all) = (images.official_train(), images.len());
+                format!("{NOT_OFFICIAL}: {train} training and {} test images", all - train).into()
+            }
+        };
+        Ok(standing.get_or_init(|| found).clone())
+    }
+
+    /// SHA-256 of each of the data set's files in the data folder, by name.
+    pub fn checksums(&self, name: &str) -> Result<BTreeMap<String, String>> {
+        let mut sums = BTreeMap::new();
+        for path in self.registry.find_dataset(name)?.local_files(&self.dir)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let sum = sha256_of(&path);
+            sums.insert(name, sum?);
+        }
+        Ok(sums)
+    }
+
+    /// The images and their files' checksums, both obtained at the first call.
+    fn load(&self, name: &str) -> Result<Loaded> {
+        // If a thread panicked while reading, at worst an entry is missing.
+        let mut loaded = self.loaded.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(there) = loaded.get(name) {
+            return Ok(there.clone());
+        }
+        let dataset = self.registry.find_dataset(name)?;
+        let images = Arc::new(dataset.load(&self.dir)?);
+        let files = Arc::new(self.checksums(name)?);
+        let all = Loaded { images, digest: Arc::default(), files, standing: Arc::default() };
+        loaded.insert(name.to_string(), all.clone());
+        Ok(all)
+    }
+
+    /// Images, split and transform of a run.
+    pub fn prepare(&self, config: &RunConfig) -> Result<RunData> {
+        let Loaded { images, digest, files, .. } = self.load(&config.dataset)?;
+        let standing = self.standing(&config.dataset)?;
+        let class = class_index(images.class_names(), config.class())?;
+        let class = u8::try_from(class).context("a class number above 255")?;
+        let mut split = Split::new(
+            config.split.0,
+            images.labels(),
+            images.official_train(),
+            class,
+            config.seed(),
+        )?
+        .limit(config.train_limit, config.test_limit, config.seed());
+        let validation = hold_out(&mut split.train, config)?;
+        let transform = transform(config, &self.registry)?;
+        Ok(RunData { images, digest, standing, split, validation, files, transform })
+    }
+}
+
+impl RunData {
+    /// These images in their order, in batches; the last may be smaller.
+    pub fn batches(&self, images: Vec<u32>, batch_size: usize) -> Result<Batches> {
+        let options = BatchOptions {
+            batch_size,
+            drop_last: false,
+            transform: self.transform.clone(),
+            device: Device::Cpu,
+            prefetch: 2,
+        };
+        Ok(Batches::new(self.images.clone(), images, options)?)
+    }
+
+    /// SHA-256 of the data set's images and labels.
+    pub fn images_sha256(&self) -> &str {
+        self.digest.get_or_init(|| images_digest(&self.images))
+    }
+
+    /// SHA-256 of all images and their labels, and of which of them are used for training,
+    /// validation and testing.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new_with_prefix(self.images_sha256());
+        for indices in [&self.split.train, &self.validation, &self.split.test] {
+            hash.update(indices.len().to_le_bytes());
+            for index in indices {
+                hash.update(index.to_le_bytes());
+            }
+        }
+        hex(&hash.finalize())
+    }
+}
+
+fn images_digest(images: &LabeledImages) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{:?} {} {}", images.shape(), images.len(), images.official_train()));
+    for index in 0..images.len() {
+        hash.update(images.image(index).unwrap_or_default());
+    }
+    hash.update(images.labels());
+    hex(&hash.finalize())
+}
+
+/// Takes the validation images out of the training images; both keep their order.
+fn hold_out(train: &mut Vec<u32>, config: &RunConfig) -> Result<Vec<u32>> {
+    let (there, count) = (train.len(), config.validation.of(train.len()));
+    ensure!(count < there, "validation = {count}: there are only {there} training pictures");
+    if let (0, Validation::Fraction(part)) = (count, config.validation) {
+        let least = 1.0 / there as f64;
+        bail!(
+            "validation = {part}: of {there} training images that is none; use {least:.1e} or more"
+        );
+    }
+    let mut drawn = shuffled(train, config.seed(), Purpose::VALIDATION, 0);
+    drawn.truncate(count);
+    let drawn: HashSet<u32> = drawn.into_iter().collect();
+    let (held_out, kept) = train.iter().partition(|picture| drawn.contains(picture));
+    *train = kept;
+    Ok(held_out)
+}
+
+/// Resizing and normalisation of a run's images.
+pub fn transform(config: &RunConfig, registry: &Registry) -> Result<Transform> {
+    let dataset = registry.find_dataset(&config.dataset)?;
+    let normalization = match config.normalize.0 {
+        Normalize::Reference => dataset.reference_normalization(),
+        Normalize::Tanh => Normalization::uniform(dataset.image_shape()[0], 0.5, 0.5),
+    };
+    Ok(Transform { image_size: config.isize, normalization })
+}

@@ -1,0 +1,5 @@
+//! A trained detector in use: scores images from files.
+
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
+pub mod scorer;

@@ -1,0 +1,246 @@
+//! The tables and plots of an experiment, from its plan and its runs' records.
+
+use crate::auroc_table::{AurocTable, ClassRow};
+use crate::plot::curves::{self, ClassSeries};
+use crate::published::{PublishedColumn, published};
+use anyhow::{Context, Result};
+use ganomaly_experiment::config::RunConfig;
+use ganomaly_experiment::files::{Contents, write_all};
+use ganomaly_experiment::plan::{Plan, Run};
+use ganomaly_experiment::record::{self, FurtherMetrics as Further, Metrics};
+use ganomaly_experiment::registry::Registry;
+use ganomaly_experiment::results::images;
+use ganomaly_metrics::mean_std;
+use std::path::Path;
+
+/// What was rebuilt from an experiment's folder.
+#[derive(Debug)]
+pub struct Collected {
+    /// Tables in Markdown, as in `table.md`.
+    pub table: String,
+    /// The plan behind the tables.
+    pub plan: Plan,
+    /// Whether it is the last sweep's plan; otherwise it was made from the existing runs.
+    pub planned: bool,
+    /// Runs of the plan that are not done.
+    pub missing: Vec<String>,
+    /// Runs in the folder that are in neither the plan nor the tables: they have another config.
+    pub others: Vec<String>,
+}
+
+/// Rebuilds an experiment's tables and plots from its folder alone.
+pub fn collect(folder: &Path, registry: &Registry) -> Result<Collected> {
+    let read = Plan::read(folder, registry)?;
+    let planned = read.is_some();
+    let plan = match read {
+        Some(plan) => plan,
+        None => Plan::of_runs(folder, registry)?,
+    };
+    let table =
+        write_tables(&plan, folder, registry).with_context(|| format!("{}", folder.display()))?;
+    let done = plan.finished(folder)?;
+    let is_missing = |run: &&Run| done.iter().all(|done| done.name != run.name);
+    let missing = plan.runs.iter().filter(is_missing).map(|run| run.name.clone()).collect();
+    Ok(Collected { table, missing, others: plan.others(folder)?, plan, planned })
+}
+
+/// Runs that differ only in class and seed, with the settings that distinguish them from other
+/// groups.
+struct Group<'a> {
+    heading: String,
+    runs: Vec<(&'a RunConfig, &'a Metrics)>,
+}
+
+/// Writes `table.md`, `table.csv`, `runs.csv` and `plots/auroc.svg` from the runs of the plan that
+/// are in the folder, and returns the Markdown. The bytes depend only on the plan and these runs.
+pub fn write_tables(plan: &Plan, folder: &Path, registry: &Registry) -> Result<String> {
+    let done = plan.finished(folder)?;
+    let read = |run: &&Run| Ok(((*run).clone(), record::read_metrics(&folder.join(&run.name))?));
+    let runs = done.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let (markdown, files) = tables(plan, &runs, images(folder, &done)?.as_deref(), registry)?;
+    write_all(folder, files)?;
+    Ok(markdown)
+}
+
+/// The Markdown, and the files' names and contents. `images` is shown in each table.
+pub(crate) fn tables(
+    plan: &Plan,
+    runs: &[(Run, Metrics)],
+    images: Option<&str>,
+    registry: &Registry,
+) -> Result<(String, Contents)> {
+    let first = &runs.first().context("no run of the plan is done")?.0.config;
+    let groups = groups(plan, runs)?;
+    let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
+    let mut series: Vec<ClassSeries> = Vec::new();
+    let (classes, columns) = axes(first, registry)?;
+    for group in &groups {
+        let mut table = table(group, &classes, &columns)?;
+        table.protocol.extend(images.iter().flat_map(|images| ["; ", images]));
+        markdown += &format!("\n{}{}", table.to_markdown(), further(group, &classes)?);
+        csv += &table.to_csv()?;
+        let name =
+            if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
+        // By class: a table leaves out the classes that did not run.
+        let values = classes.iter().map(|class| {
+            let row = table.rows.iter().find(|row| row.class == *class)?;
+            let seeds: Vec<f64> = row.auroc.iter().flatten().copied().collect();
+            mean_std(&seeds).ok().map(|m| (m.mean, m.std))
+        });
+        series.push(ClassSeries { name, values: values.collect(), published: false });
+    }
+    for column in &columns {
+        let of = |class: &String| {
+            column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| (*v, None))
+        };
+        series.push(ClassSeries {
+            name: column.heading(),
+            values: classes.iter().map(of).collect(),
+            published: true,
+        });
+    }
+    let title = format!("{}: AUROC by {}", plan.name, class_heading(first));
+    let files = vec![
+        ("table.md".into(), markdown.clone().into_bytes()),
+        ("table.csv".into(), csv.into_bytes()),
+        ("runs.csv".into(), runs_csv(plan, runs)?.into_bytes()),
+        ("plots/auroc.svg".into(), curves::class_auroc(&title, &classes, &series)?.into_bytes()),
+    ];
+    Ok((markdown, files))
+}
+
+/// The classes and the published numbers of a run's data set.
+fn axes(config: &RunConfig, registry: &Registry) -> Result<(Vec<String>, Vec<PublishedColumn>)> {
+    let classes = registry.find_dataset(&config.dataset)?.class_names();
+    Ok((classes, published(&config.dataset)?))
+}
+
+fn groups<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Group<'a>>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for (run, metrics) in runs {
+        let config = &run.config;
+        let heading = run
+            .settings(&plan.swept)?
+            .into_iter()
+            .filter(|(key, _)| !matches!(key.as_str(), "abnormal_class" | "normal_class" | "seed"))
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        match groups.iter_mut().find(|g| g.heading == heading) {
+            Some(group) => group.runs.push((config, metrics)),
+            None => groups.push(Group { heading, runs: vec![(config, metrics)] }),
+        }
+    }
+    Ok(groups)
+}
+
+fn table(
+    group: &Group<'_>,
+    classes: &[String],
+    published: &[PublishedColumn],
+) -> Result<AurocTable> {
+    let (config, _) = group.runs.first().context("a group without runs")?;
+    let mut seeds: Vec<u64> = group.runs.iter().map(|(c, _)| c.seed()).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    let find = |class: &str, seed: u64| {
+        let run = group.runs.iter().find(|(c, _)| c.class() == class && c.seed() == seed);
+        run.map(|(_, m)| m.auroc)
+    };
+    let rows = classes
+        .iter()
+        .map(|class| ClassRow {
+            class: class.clone(),
+            auroc: seeds.iter().map(|&seed| find(class, seed)).collect(),
+        })
+        .filter(|row| row.auroc.iter().any(Option::is_some))
+        .collect();
+    Ok(AurocTable {
+        title: [config.dataset.as_str(), &group.heading].join(" ").trim().to_string(),
+        protocol: config.protocol(),
+        class_heading: class_heading(config).to_string(),
+        rows,
+        seeds,
+        published: published.to_vec(),
+    })
+}
+
+/// A table of the further scores beside the one that counts; empty if none were recorded.
+fn further(group: &Group<'_>, classes: &[String]) -> Result<String> {
+    let (config, first) = group.runs.first().context("a group without runs")?;
+    let names: Vec<&str> = first.further.iter().map(|f| f.score.as_str()).collect();
+    if names.is_empty() {
+        return Ok(String::new());
+    }
+    let mut text = format!(
+        "\nFurther scores, by running statistics: AUROC of the last epoch, mean over seeds. None of them is the result.\n\n| {} | {} | {} |\n|---|{}\n",
+        class_heading(config),
+        config.counts(),
+        names.join(" | "),
+        "---:|".repeat(1 + names.len())
+    );
+    let mut columns = vec![Vec::new(); 1 + names.len()];
+    let mut row = |class: &str, means: Vec<f64>| {
+        let cells: Vec<String> = means.iter().map(|mean| format!("{mean:.3}")).collect();
+        text += &format!("| {class} | {} |\n", cells.join(" | "));
+    };
+    for class in classes {
+        let runs: Vec<&Metrics> =
+            group.runs.iter().filter(|(c, _)| c.class() == class).map(|(_, m)| *m).collect();
+        if runs.is_empty() {
+            continue;
+        }
+        let mut of_runs = vec![runs.iter().map(|m| m.auroc).collect::<Vec<f64>>()];
+        for at in 0..names.len() {
+            let last = runs.iter().filter_map(|m| m.further.get(at)).map(|f| f.last.auroc);
+            of_runs.push(last.collect());
+        }
+        let means = of_runs.iter().map(|v| Ok(mean_std(v)?.mean)).collect::<Result<Vec<f64>>>()?;
+        columns.iter_mut().zip(&means).for_each(|(column, mean)| column.push(*mean));
+        row(class, means);
+    }
+    let means = columns.iter().map(|v| Ok(mean_std(v)?.mean)).collect::<Result<Vec<f64>>>()?;
+    row("average", means);
+    Ok(text)
+}
+
+fn class_heading(config: &RunConfig) -> &'static str {
+    if config.normal_class.is_some() { "normal class" } else { "abnormal class" }
+}
+
+/// One row per run: swept settings, the AUROC that counts, its interval, and each mode's last and
+/// best-on-test AUROC.
+fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    let mut header = vec!["run".to_string()];
+    header.extend(plan.swept.iter().cloned());
+    header.extend(["auroc", "auroc_low", "auroc_high"].map(String::from));
+    let modes = runs[0].0.config.modes();
+    let same_modes = runs.iter().all(|(run, _)| run.config.modes() == modes);
+    for mode in modes.iter().filter(|_| same_modes) {
+        header.extend([format!("auroc_{mode}_last"), format!("auroc_{mode}_best_on_test")]);
+    }
+    let further = &runs[0].1.further;
+    let same_further = runs
+        .iter()
+        .all(|(run, _)| run.config.further_scores == runs[0].0.config.further_scores && same_modes);
+    for Further { score, .. } in further.iter().filter(|_| same_further) {
+        header.extend([format!("auroc_{score}_last"), format!("auroc_{score}_best_on_test")]);
+    }
+    csv.write_record(&header)?;
+    for (run, m) in runs {
+        let mut row = vec![run.name.clone()];
+        // A string without its TOML quotes.
+        let bare = |value: String| value.trim_matches('"').to_string();
+        row.extend(run.settings(&plan.swept)?.into_iter().map(|(_, value)| bare(value)));
+        row.extend([m.auroc, m.auroc_interval[0], m.auroc_interval[1]].map(|v| v.to_string()));
+        for mode in m.modes.iter().filter(|_| same_modes) {
+            row.extend([mode.last.auroc, mode.best_on_test.auroc].map(|v| v.to_string()));
+        }
+        for further in m.further.iter().filter(|_| same_further) {
+            row.extend([further.last.auroc, further.best_on_test.auroc].map(|v| v.to_string()));
+        }
+        csv.write_record(&row)?;
+    }
+    Ok(String::from_utf8(csv.into_inner()?)?)
+}

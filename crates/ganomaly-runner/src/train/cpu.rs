@@ -1,0 +1,81 @@
+//! One run on the CPU, which can stop after any step.
+
+use super::engine::{Engine, Taken};
+use super::scoring::{score_test_set, validation_error};
+use crate::checkpoint::not_finite;
+use crate::interrupt::Cancel;
+use anyhow::{Result, bail};
+use candle_core::Device;
+use ganomaly_data::{BatchOptions, Batches};
+use ganomaly_experiment::config::{RunConfig, ScoringMode};
+use ganomaly_experiment::run_data::RunData;
+use ganomaly_model::{Detector, NamedTensors, Scores};
+
+pub(super) struct Cpu<'a> {
+    pub config: &'a RunConfig,
+    pub data: &'a RunData,
+    pub cancel: &'a Cancel,
+    pub detector: Box<dyn Detector>,
+    /// What is left of the epoch.
+    pub batches: Option<Batches>,
+}
+
+impl Engine for Cpu<'_> {
+    const WHOLE_EPOCHS: bool = false;
+
+    fn begin(&mut self, orders: Vec<Vec<u32>>) -> Result<()> {
+        let Ok([order]) = <[Vec<u32>; 1]>::try_from(orders) else {
+            bail!("the CPU trains one run at a time");
+        };
+        let options = BatchOptions {
+            batch_size: self.config.batch_size,
+            drop_last: true,
+            transform: self.data.transform.clone(),
+            device: Device::Cpu,
+            prefetch: 4,
+        };
+        self.batches = match order.len() < self.config.batch_size {
+            true => None,
+            false => Some(Batches::new(self.data.images.clone(), order, options)?),
+        };
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<Option<Vec<Taken>>> {
+        let Some(batch) = self.batches.as_mut().and_then(Iterator::next) else {
+            self.batches = None;
+            return Ok(None);
+        };
+        let losses = self.detector.train_step(&batch?.images)?;
+        Ok(Some(vec![Taken { steps: 1, losses }]))
+    }
+
+    fn not_finite(&self) -> Result<Vec<Option<String>>> {
+        // No loss is computed from the last step's weights before they are scored.
+        Ok(vec![not_finite(&self.detector.state()?)?])
+    }
+
+    fn score(&mut self, mode: ScoringMode) -> Result<Vec<Scores>> {
+        let Self { config, data, cancel, .. } = self;
+        Ok(vec![score_test_set(&*self.detector, data, config, mode, cancel)?])
+    }
+
+    fn validation(&mut self) -> Result<Vec<Option<f64>>> {
+        Ok(vec![validation_error(&*self.detector, self.data, self.config, self.cancel)?])
+    }
+
+    fn training_states(&mut self) -> Result<Vec<NamedTensors>> {
+        Ok(vec![self.detector.training_state()?])
+    }
+
+    fn go_back(&mut self, state: &NamedTensors, lr: f64) -> Result<()> {
+        self.batches = None;
+        self.detector.load_training_state(state)?;
+        self.detector.set_learning_rate(lr);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<Box<dyn Detector>>> {
+        Ok(vec![self.detector])
+    }
+}

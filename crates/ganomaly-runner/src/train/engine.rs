@@ -1,0 +1,48 @@
+//! What trains: one detector on the CPU, or a group of runs on a GPU.
+
+use anyhow::Result;
+use ganomaly_experiment::config::ScoringMode;
+use ganomaly_model::{Detector, NamedTensors, Scores};
+
+/// Losses by name, in the detector's order.
+pub(super) type Losses = Vec<(&'static str, f64)>;
+
+/// What a run did since the last time it was asked.
+pub(super) struct Taken {
+    /// Steps taken.
+    pub steps: usize,
+    /// The last step's losses, or their means over all of these steps.
+    pub losses: Losses,
+}
+
+/// Trains and scores one or more runs, and knows nothing of epochs, checkpoints and files. Every
+/// list has one entry per run.
+pub(super) trait Engine {
+    /// Whether it reports the mean losses of an epoch rather than each step's.
+    const WHOLE_EPOCHS: bool;
+
+    /// Begins an epoch, or what is left of one: the images that each run takes, in order.
+    fn begin(&mut self, orders: Vec<Vec<u32>>) -> Result<()>;
+
+    /// Trains until it can stop: after one step, or after all of them. None once all are taken.
+    fn advance(&mut self) -> Result<Option<Vec<Taken>>>;
+
+    /// A weight that is not finite, by run. Only if every step's loss is known, as a loss that is
+    /// not finite says the same.
+    fn not_finite(&self) -> Result<Vec<Option<String>>>;
+
+    /// The test images' scores, in the order of the split.
+    fn score(&mut self, mode: ScoringMode) -> Result<Vec<Scores>>;
+
+    /// The validation images' mean reconstruction error; none without such images.
+    fn validation(&mut self) -> Result<Vec<Option<f64>>>;
+
+    /// Everything that training resumes from.
+    fn training_states(&mut self) -> Result<Vec<NamedTensors>>;
+
+    /// Goes back to a state of the only run, with another learning rate.
+    fn go_back(&mut self, state: &NamedTensors, lr: f64) -> Result<()>;
+
+    /// The trained detectors.
+    fn finish(self) -> Result<Vec<Box<dyn Detector>>>;
+}

@@ -1,0 +1,112 @@
+//! Scores a test set, with every choice of the protocol explicit.
+
+use super::further;
+use crate::interrupt::Cancel;
+use anyhow::Result;
+use ganomaly_data::{Purpose, shuffled};
+use ganomaly_experiment::config::{RunConfig, ScoringMode};
+use ganomaly_experiment::run_data::RunData;
+use ganomaly_model::{BatchNormMode, Detector, Scores};
+
+/// Scores every test image; the result is in the split's order, whatever the order of scoring.
+pub fn score_test_set(
+    detector: &dyn Detector,
+    data: &RunData,
+    config: &RunConfig,
+    mode: ScoringMode,
+    cancel: &Cancel,
+) -> Result<Scores> {
+    let order = test_order(data, config, mode);
+    let scores = order.restore(&score_in(&order, detector, data, cancel)?);
+    further::add(scores, detector, data, config, mode, cancel)
+}
+
+/// The scores in the order of scoring.
+fn score_in(
+    order: &Order,
+    detector: &dyn Detector,
+    data: &RunData,
+    cancel: &Cancel,
+) -> Result<Scores> {
+    let mut all = Scores::default();
+    for batch in data.batches(order.pictures.clone(), order.batch_size)? {
+        cancel.check()?;
+        all.append(detector.score(&batch?.images, order.statistics)?);
+    }
+    Ok(all)
+}
+
+/// Mean contextual error of the validation images under running statistics; none if there are no
+/// such images.
+pub fn validation_error(
+    detector: &dyn Detector,
+    data: &RunData,
+    config: &RunConfig,
+    cancel: &Cancel,
+) -> Result<Option<f64>> {
+    if data.validation.is_empty() {
+        return Ok(None);
+    }
+    let order = validation_order(data, config);
+    Ok(Some(mean_error(&score_in(&order, detector, data, cancel)?, config)))
+}
+
+/// The mean reconstruction error of scored images.
+pub(crate) fn mean_error(scores: &Scores, config: &RunConfig) -> f64 {
+    let errors = scores.of(config.names.reconstruction);
+    errors.iter().sum::<f64>() / errors.len() as f64
+}
+
+/// The validation images in scoring order.
+pub(crate) fn validation_order(data: &RunData, config: &RunConfig) -> Order {
+    Order {
+        pictures: data.validation.clone(),
+        statistics: BatchNormMode::Running,
+        batch_size: config.score_batch_size,
+        positions: (0..data.validation.len() as u32).collect(),
+    }
+}
+
+/// Images in the order in which a mode scores them.
+pub struct Order {
+    /// Their indices in the data set.
+    pub pictures: Vec<u32>,
+    /// Which statistics they are scored with.
+    pub statistics: BatchNormMode,
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// The position of each in the split's order.
+    positions: Vec<u32>,
+}
+
+/// The order of a mode.
+pub fn test_order(data: &RunData, config: &RunConfig, mode: ScoringMode) -> Order {
+    let positions: Vec<u32> = (0..data.split.test.len() as u32).collect();
+    let positions = match mode {
+        ScoringMode::BatchShuffled => shuffled(&positions, config.seed(), Purpose::TEST_ORDER, 0),
+        ScoringMode::Running | ScoringMode::BatchSequential | ScoringMode::Single => positions,
+    };
+    let statistics = match mode {
+        ScoringMode::Running => BatchNormMode::Running,
+        ScoringMode::BatchShuffled | ScoringMode::BatchSequential | ScoringMode::Single => {
+            BatchNormMode::Batch
+        }
+    };
+    let batch_size = if mode == ScoringMode::Single { 1 } else { config.score_batch_size };
+    let pictures = positions.iter().map(|&p| data.split.test[p as usize]).collect();
+    Order { pictures, statistics, batch_size, positions }
+}
+
+impl Order {
+    /// Reorders scores from this order to the split's.
+    pub fn restore(&self, scores: &Scores) -> Scores {
+        let restore = |scores: &[f64]| {
+            let mut all = vec![0.0; self.positions.len()];
+            for (&position, &score) in self.positions.iter().zip(scores) {
+                all[position as usize] = score;
+            }
+            all
+        };
+        Scores::new(scores.columns().iter().map(|(name, column)| (name, restore(column))))
+    }
+}

@@ -1,0 +1,111 @@
+//! `ganomaly sweep`.
+
+use crate::Program;
+use crate::args::{RunArgs, code, report_failures, write_outputs};
+use anyhow::{Result, ensure};
+use clap::Args;
+use ganomaly_experiment::plan::Plan;
+use ganomaly_experiment::selection::Selection;
+use ganomaly_report::tensorboard;
+use ganomaly_runner::progress::for_people;
+use ganomaly_runner::sweep::jobs::Jobs;
+use ganomaly_runner::sweep::status::Status;
+use ganomaly_runner::sweep::{self, Options};
+use ganomaly_runner::terminal::{note, out};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    #[command(flatten)]
+    args: RunArgs,
+    /// Runs at once, sharing the threads; auto measures which number trains fastest. The results do
+    /// not depend on it.
+    #[arg(long, default_value_t)]
+    jobs: Jobs,
+    /// Spread the runs over these GPUs, by the driver's numbers: 0,1. By default each run uses the
+    /// GPU of its device setting.
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    devices: Vec<usize>,
+    /// Do only the runs with these values of swept settings; a setting named twice may have either
+    /// value.
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    only: Option<Selection>,
+    /// Show what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Write TensorBoard event files into each run's folder.
+    #[arg(long)]
+    tensorboard: bool,
+    /// Seconds without a sign of life after which other processes may take over this one's runs.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    stale_after: f64,
+}
+
+pub fn run(args: &SweepArgs, program: &Program) -> Result<ExitCode> {
+    let (RunArgs { config, options: run }, only) = (&args.args, args.only.as_ref());
+    if args.dry_run {
+        let plan = Plan::new(&run.experiment(config, program)?)?;
+        let folder = run.results.join(&plan.name);
+        let status = Status::read(plan, &folder)?;
+        out(&status.dry_run(&status.plan.choose(only, &program.registry)?)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let seconds = args.stale_after;
+    ensure!(
+        (0.5..=86400.0).contains(&seconds),
+        "--stale-after {seconds}: use 0.5 to 86400 seconds"
+    );
+    let mut twice = args.devices.clone();
+    twice.sort_unstable();
+    twice.dedup();
+    ensure!(twice.len() == args.devices.len(), "--devices: a card is named twice");
+    let (experiment, store, cancel) = run.prepare(config, program)?;
+    let options = Options {
+        jobs: args.jobs,
+        devices: args.devices.clone(),
+        only: args.only.clone(),
+        stale_after: Duration::from_secs_f64(seconds),
+        checkpoints: run.checkpoints.every()?,
+    };
+    let plan = Plan::new(&experiment)?;
+    let progress = for_people(program.verbose, plan.choose(only, &program.registry)?.len());
+    let summary = sweep::run(&experiment, &run.results, &store, options, &*progress, &cancel)?;
+    let table = write_outputs(&plan, &summary, &store)?;
+    if args.tensorboard {
+        event_files(&plan, &summary.folder)?;
+    }
+    let printed = out(&table);
+    if summary.records > 0 {
+        note(format!(
+            "{} of the runs that were there are records without scores and weights; to have these, \
+             do the runs in another folder with --results",
+            summary.records
+        ));
+    }
+    let elsewhere = match summary.elsewhere {
+        0 => String::new(),
+        n => format!("{n} done by others meanwhile, "),
+    };
+    note(format!(
+        "\n{} runs done now, {elsewhere}{} were there, {} failed ({} at a time); results in {}",
+        summary.finished,
+        summary.present,
+        summary.failed.len(),
+        summary.jobs,
+        summary.folder.display()
+    ));
+    report_failures(&summary);
+    printed?;
+    Ok(code(summary.failed.is_empty()))
+}
+
+/// Writes the event files of a plan's finished runs.
+pub fn event_files(plan: &Plan, folder: &Path) -> Result<()> {
+    for run in plan.finished(folder)? {
+        tensorboard::write(&folder.join(&run.name))?;
+    }
+    note(format!("event files are there: tensorboard --logdir {}", folder.display()));
+    Ok(())
+}

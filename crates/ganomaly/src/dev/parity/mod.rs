@@ -1,0 +1,317 @@
+//! `ganomaly parity`: does this implementation match the published one?
+//!
+//! A trace holds what the published code computed in float64 from given weights and batches: the
+//! losses of several steps, the first step's tensors and gradients, the final weights and the
+//! scores. The same steps are taken here, in float32 and in float64, and every deviation is checked
+//! against its limit.
+//!
+//! Where a rectifier's input is within rounding error of 0, float32 cannot tell which side the
+//! published code took, and Adam turns that coin toss into deviations of 1e-3 within two steps. If
+//! the float32 run exceeds a limit, it is therefore repeated with those sides, and only those,
+//! taken from the float64 run. The table shows both runs, and how many of all sides were taken
+//! over; the limits stay.
+
+mod gpu;
+mod table;
+
+pub use table::{Deviation, Parity};
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Tensor};
+use ganomaly_experiment::config::DeviceName;
+use ganomaly_experiment::files::read_text;
+use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
+use ganomaly_model::kernels::layout;
+use ganomaly_model::layers::Kinks;
+use ganomaly_model::{BatchNormMode, Detector, NamedTensors, weights};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use table::Tally;
+
+/// A trace's JSON part; its other content is for people.
+#[derive(Debug, Deserialize)]
+struct TraceFile {
+    config: TraceConfig,
+    steps: Vec<HashMap<String, f64>>,
+    float32_error: Float32Error,
+}
+
+#[derive(Debug, Deserialize)]
+struct TraceConfig {
+    isize: usize,
+    nc: usize,
+    nz: usize,
+    ngf: usize,
+    extralayers: usize,
+    lr: f64,
+    beta1: f64,
+    beta2: f64,
+    w_adv: f64,
+    w_con: f64,
+    w_enc: f64,
+}
+
+/// How far the published code's own float32 run strays from its float64 values.
+#[derive(Debug, Deserialize)]
+struct Float32Error {
+    losses: Vec<f64>,
+    final_norm: f64,
+    scores: HashMap<String, f64>,
+}
+
+/// Runs every comparison of the trace `stem`: `stem.json`, `stem.safetensors` and the two `.pth`
+/// files beside them. It runs on the CPU in both precisions, on a GPU or its twin in float32.
+pub fn check_trace(stem: &Path, device: DeviceName) -> Result<Parity> {
+    let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", stem.display()));
+    let json = with(".json");
+    let text = read_text(&json).context("cannot read a trace; name it without its extension")?;
+    let file: TraceFile =
+        serde_json::from_str(&text).with_context(|| format!("{}: not a trace", json.display()))?;
+    let tensors = weights::read_safetensors(&with(".safetensors"))?.into_iter().collect();
+    let trace = Trace { file, tensors };
+    if device != DeviceName::Cpu {
+        let mut card = Tally::default();
+        trace.replay_on(device, &mut card)?;
+        return Ok(Parity { trace: stem.to_path_buf(), deviations: card.0, free_run: None });
+    }
+    let mut float32 = Tally::default();
+    trace.replay("f32", DType::F32, None, &mut float32)?;
+    let mut free_run = None;
+    if !float32.0.iter().all(Deviation::holds) {
+        let mut kinks = Kinks::default();
+        let free = std::mem::take(&mut float32);
+        trace.replay("f32", DType::F32, Some(&mut kinks), &mut float32)?;
+        free_run = Some((free.0, kinks));
+    }
+    let mut others = Tally::default();
+    trace.replay("f64", DType::F64, None, &mut others)?;
+    compare_pth(&with, &mut others)?;
+    let deviations = [float32.0, others.0].concat();
+    Ok(Parity { trace: stem.to_path_buf(), deviations, free_run })
+}
+
+struct Trace {
+    file: TraceFile,
+    tensors: HashMap<String, Tensor>,
+}
+
+/// Which limits apply: float64 has one for everything, float32 one for each kind.
+struct Limits(DType);
+
+impl Limits {
+    fn of(&self, float32: f64) -> f64 {
+        if self.0 == DType::F64 { 1e-8 } else { float32 }
+    }
+
+    /// The limit for values that float32 itself blurs: the larger of 1e-4 and thirty times the
+    /// reference's own deviation.
+    fn blurred(&self, float32_error: f64) -> f64 {
+        self.of((30.0 * float32_error).max(1e-4))
+    }
+}
+
+impl Trace {
+    fn get(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).with_context(|| format!("the trace holds no tensor {name:?}"))
+    }
+
+    /// The tensors below `prefix`, with it removed.
+    fn below(&self, prefix: &str) -> NamedTensors {
+        let mut all: NamedTensors = self
+            .tensors
+            .iter()
+            .filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_string(), t.clone())))
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    fn model(&self, dtype: DType) -> Result<Ganomaly> {
+        let c = &self.file.config;
+        let config = GanomalyConfig {
+            isize: c.isize,
+            nc: c.nc,
+            nz: c.nz,
+            ngf: c.ngf,
+            extralayers: c.extralayers,
+            w_adv: c.w_adv,
+            w_con: c.w_con,
+            w_enc: c.w_enc,
+            lr: c.lr,
+            beta1: c.beta1,
+            beta2: c.beta2,
+            ..GanomalyConfig::default()
+        };
+        let mut model = Ganomaly::with_dtype(config, 0, dtype)?;
+        model.load_state(&self.below("init/"))?;
+        Ok(model)
+    }
+
+    /// Takes the trace's steps and records every deviation; with `kinks`, a float64 run decides the
+    /// kinks.
+    fn replay(
+        &self,
+        precision: &'static str,
+        dtype: DType,
+        mut kinks: Option<&mut Kinks>,
+        tally: &mut Tally,
+    ) -> Result<()> {
+        let mut model = self.model(dtype)?;
+        let mut guide = self.model(DType::F64)?;
+        let limits = Limits(dtype);
+        let mut note = |kind: &str, at: &str, deviation: f64, limit: f64| {
+            tally.note(precision, kind, at, deviation, limit);
+        };
+
+        for (step, expected) in self.file.steps.iter().enumerate() {
+            let x = self.get(&format!("step{step}/x"))?;
+            let mut forward = model.forward(x)?;
+            if let Some(kinks) = kinks.as_deref_mut() {
+                let reference = guide.forward(x)?;
+                *kinks = kinks.and(model.take_sides(&mut forward, &guide, &reference)?);
+                let losses = guide.losses(&reference)?;
+                guide.update(&guide.gradients(&reference)?, &losses)?;
+            }
+            let losses = model.losses(&forward)?;
+            let gradients = model.gradients(&forward)?;
+            let (kind, limit) = if step == 0 {
+                ("losses, step 0", limits.of(1e-5))
+            } else {
+                let own = self.file.float32_error.losses.get(step).copied().unwrap_or(0.0);
+                ("losses, later steps", limits.blurred(own))
+            };
+            for (name, deviation) in loss_deviations(losses.named(), expected)? {
+                note(kind, &format!("step {step} {name}"), deviation, limit);
+            }
+            if step == 0 {
+                let f = &forward;
+                for (name, got) in [
+                    ("fake", &f.fake),
+                    ("latent_i", &f.latent_i),
+                    ("latent_o", &f.latent_o),
+                    ("feat_real", &f.feat_real),
+                    ("feat_fake", &f.feat_fake),
+                    ("pred_real", &f.pred_real),
+                    ("pred_fake", &f.pred_fake),
+                ] {
+                    let d = deviation(
+                        &layout::nchw_from_nhwc(got)?,
+                        self.get(&format!("step0/{name}"))?,
+                    )?;
+                    note("tensors, step 0", name, d, limits.of(1e-5));
+                }
+                let names = [model.netg.parameter_names(), model.netd.parameter_names()].concat();
+                let all = [gradients.netg.as_slice(), &gradients.netd].concat();
+                for (name, got) in names.iter().zip(&all) {
+                    let got =
+                        if got.rank() == 4 { layout::oikk_from_kernel(got)? } else { got.clone() };
+                    let d = deviation(&got, self.get(&format!("grad0/{name}"))?)?;
+                    note("gradients, step 0", name, d, limits.of(1e-4));
+                }
+            }
+            model.update(&gradients, &losses)?;
+        }
+
+        self.compare_final(&model.state()?, &limits, &mut note)?;
+
+        let x = self.get("test/x")?;
+        for (name, mode) in [("batch", BatchNormMode::Batch), ("running", BatchNormMode::Running)] {
+            let inference = model.infer(x, mode)?;
+            let scores = inference.scores()?;
+            for (score, got) in scores.columns() {
+                let at = format!("{name}/score_{score}");
+                let own = self.file.float32_error.scores.get(&at).copied().unwrap_or(0.0);
+                let got = Tensor::new(got.as_slice(), x.device())?;
+                let d = deviation(&got, self.get(&format!("test/{at}"))?)?;
+                note("scores", &at, d, limits.blurred(own));
+            }
+            for (tensor, got) in [
+                ("fake", &inference.fake),
+                ("latent_i", &inference.latent_i),
+                ("latent_o", &inference.latent_o),
+            ] {
+                let at = format!("{name}/{tensor}");
+                let d = deviation(&layout::nchw_from_nhwc(got)?, self.get(&format!("test/{at}"))?)?;
+                note("tensors while scoring", &at, d, limits.blurred(0.0));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Trace {
+    /// The weights and running statistics after the last step. In float64 each tensor is checked
+    /// against the limit. The trace records its own float32 deviation as one norm over all of them,
+    /// so float32 is compared in that norm.
+    fn compare_final(
+        &self,
+        state: &NamedTensors,
+        limits: &Limits,
+        note: &mut impl FnMut(&str, &str, f64, f64),
+    ) -> Result<()> {
+        let (mut got_all, mut expected_all) = (Vec::new(), Vec::new());
+        for (name, expected) in self.below("final/") {
+            let got = weights::named(state, &name)?;
+            if expected.dtype().is_int() {
+                note("counters at the end", &name, deviation(&got, &expected)?, 0.0);
+                continue;
+            }
+            if limits.0 == DType::F64 {
+                note("weights at the end", &name, deviation(&got, &expected)?, limits.of(0.0));
+            }
+            got_all.push(got.to_dtype(DType::F64)?.flatten_all()?);
+            expected_all.push(expected.to_dtype(DType::F64)?.flatten_all()?);
+        }
+        let d = deviation(&Tensor::cat(&got_all, 0)?, &Tensor::cat(&expected_all, 0)?)?;
+        note("weights at the end", "all", d, limits.blurred(self.file.float32_error.final_norm));
+        Ok(())
+    }
+}
+
+/// The `.pth` files must hold exactly the bytes of the safetensors file with the same weights.
+fn compare_pth(with: &impl Fn(&str) -> PathBuf, tally: &mut Tally) -> Result<()> {
+    let pth = weights::read_pth(&with(".netG.pth"), &with(".netD.pth"))?;
+    let expected = weights::read_safetensors(&with(".pth.safetensors"))?;
+    let missing = expected.iter().filter(|(n, _)| pth.iter().all(|(m, _)| m != n)).count();
+    let extra = pth.iter().filter(|(n, _)| expected.iter().all(|(m, _)| m != n)).count();
+    ensure!(
+        missing + extra == 0,
+        "{}: {missing} tensors are missing from the .pth files and {extra} are there in excess",
+        with(".pth.safetensors").display()
+    );
+    for (name, expected) in &expected {
+        let got = weights::named(&pth, name)?;
+        let same = got.dims() == expected.dims() && bytes(&got)? == bytes(expected)?;
+        tally.note("bytes", ".pth files", name, f64::from(u8::from(!same)), 0.0);
+    }
+    Ok(())
+}
+
+fn bytes(t: &Tensor) -> Result<Vec<u8>> {
+    Ok(weights::to_safetensors(&vec![("t".to_string(), t.clone())], None)?)
+}
+
+fn loss_deviations(
+    losses: Vec<(&'static str, f64)>,
+    expected: &HashMap<String, f64>,
+) -> Result<Vec<(&'static str, f64)>> {
+    losses
+        .into_iter()
+        .map(|(name, got)| {
+            let expected = expected.get(name).with_context(|| format!("the trace lacks {name}"))?;
+            Ok((name, (got - expected).abs() / expected.abs().max(f64::MIN_POSITIVE)))
+        })
+        .collect()
+}
+
+/// Norm of the difference over norm of the expected values, in float64.
+fn deviation(got: &Tensor, expected: &Tensor) -> Result<f64> {
+    let numbers = |t: &Tensor| t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let (got, expected) = (numbers(got)?, numbers(expected)?);
+    ensure!(got.len() == expected.len(), "{} numbers against {}", got.len(), expected.len());
+    let norm = |sum: f64| sum.sqrt();
+    let difference = norm(got.iter().zip(&expected).map(|(a, b)| (a - b) * (a - b)).sum());
+    let scale = norm(expected.iter().map(|b| b * b).sum());
+    Ok(if difference == 0.0 { 0.0 } else { difference / scale.max(f64::MIN_POSITIVE) })
+}

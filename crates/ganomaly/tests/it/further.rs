@@ -1,0 +1,130 @@
+//! Scores besides the published one, by the real binary.
+
+use crate::common::{GANOMALY, TINY, runs, skip, stderr, stdout, timeless};
+use ganomaly_experiment::record::read_metrics;
+use ganomaly_report::audit::Audit;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const KEPT: &str = r#"
+also_score = ["batch-shuffled"]
+further_scores = ["l2_rel", "l2_grad", "z_nn"]
+keep_scores = "every-epoch"
+
+[sweep]
+abnormal_class = ["cross"]
+seed = [0]
+"#;
+
+fn ganomaly(folder: &Path, args: &[&str]) -> Output {
+    Command::new(GANOMALY).args(args).current_dir(folder).output().unwrap()
+}
+
+fn ok(folder: &Path, args: &[&str]) -> String {
+    let output = ganomaly(folder, args);
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+fn column(run: &Path, name: &str) -> Vec<f64> {
+    let mut csv = csv::Reader::from_path(run.join("scores.csv")).unwrap();
+    let at = csv.headers().unwrap().iter().position(|h| h == name).unwrap();
+    csv.records().map(|row| row.unwrap()[at].parse().unwrap()).collect()
+}
+
+#[test]
+fn further_scores_are_recorded_judged_and_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("t.toml"), TINY.replace("epochs = 1", "epochs = 2") + KEPT).unwrap();
+    ok(folder, &["sweep", "t.toml"]);
+    let run = &runs(&folder.join("results/t"))[0];
+
+    let (l2, nearest) = (column(run, "l2_running"), column(run, "z_nn_running"));
+    assert!(nearest.iter().all(|distance| *distance > 0.0 && distance.is_finite()));
+    // The image's gradient divides the score by more than 1 and by less than 1 + 2·255.
+    for (l2, grad) in l2.iter().zip(column(run, "l2_grad_running")) {
+        assert!(grad < *l2 && grad > l2 / 511.0, "{grad} of {l2}");
+    }
+    let squares: Vec<f64> =
+        l2.iter().zip(column(run, "l2_rel_running")).map(|(l2, rel)| l2 / rel).collect();
+    assert!(squares.iter().all(|square| *square > 0.0));
+    let header = fs::read_to_string(run.join("scores.csv")).unwrap();
+    assert!(!header.contains("z_nn_batch"), "they are of running statistics alone");
+
+    let metrics = read_metrics(run).unwrap();
+    let names: Vec<&str> = metrics.further.iter().map(|f| f.score.as_str()).collect();
+    assert_eq!(names, ["l2_rel", "l2_grad", "z_nn"]);
+    let epochs = fs::read_to_string(run.join("epochs.csv")).unwrap();
+    assert!(epochs.lines().next().unwrap().contains(",auroc_z_nn,"), "{epochs}");
+
+    // Evaluated as it is: what was not recorded is named.
+    let text = ok(folder, &["audit", "t.toml"]);
+    assert!(text.contains("Not recorded by these runs, and so not judged: batch-sequential, single, best-by-validation."), "{text}");
+    assert!(!folder.join("results/t-audit").exists());
+    let audit = fs::read_to_string(folder.join("results/t/audit.json")).unwrap();
+    let audit: Audit = serde_json::from_str(&audit).unwrap();
+    for further in &metrics.further {
+        let row = audit.rows.iter().find(|row| row.score == further.score).unwrap();
+        assert!((row.auroc.value - further.last.auroc).abs() < 1e-6, "{row:?}");
+    }
+    ok(folder, &["verify", "results"]);
+
+    // The same bytes with one thread.
+    ok(folder, &["sweep", "t.toml", "--threads", "1", "--results", "one"]);
+    assert!(
+        timeless(&folder.join("one/t")).iter().all(|(path, bytes)| {
+            fs::read(folder.join("results/t").join(path)).unwrap() == *bytes
+        })
+    );
+}
+
+#[test]
+fn a_card_records_them_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("t.toml"), TINY.to_string() + KEPT).unwrap();
+    let on = |device: &str| {
+        let set = format!("device={device}");
+        let args = ["sweep", "t.toml", "--set", &set, "--name", "t", "--results", device];
+        let output = ganomaly(folder, &args);
+        if stderr(&output).contains("Install a C compiler") {
+            skip::missing("there is no C compiler");
+            return None;
+        }
+        assert!(output.status.success(), "{}", stderr(&output));
+        Some(runs(&folder.join(device).join("t"))[0].clone())
+    };
+    let (Some(twin), Some(cpu)) = (on("twin"), on("cpu")) else { return };
+    for name in ["l2_rel_running", "l2_grad_running", "z_nn_running"] {
+        for (a, b) in column(&twin, name).iter().zip(column(&cpu, name)) {
+            assert!((a - b).abs() < 1e-2 * b, "{name}: {a} against {b}");
+        }
+    }
+}
+
+#[test]
+fn scores_that_would_not_be_there_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let train = |settings: &str| {
+        let run = "abnormal_class = \"cross\"\nseed = 0\n";
+        fs::write(folder.join("t.toml"), format!("{TINY}{run}{settings}")).unwrap();
+        ganomaly(folder, &["train", "t.toml"])
+    };
+    for (settings, words) in [
+        ("further_scores = [\"l1\"]", "unknown score \"l1\""),
+        ("score = \"z_nn\"", "name it in further_scores, too"),
+        ("score = \"z_nn\"\nfurther_scores = [\"z_nn\"]", "use also_score = []"),
+        (
+            "scoring = \"batch-shuffled\"\nalso_score = []\nfurther_scores = [\"z_nn\"]",
+            "add \"running\" to also_score",
+        ),
+    ] {
+        let output = train(settings);
+        assert!(!output.status.success() && stderr(&output).contains(words), "{}", stderr(&output));
+    }
+    let output = train("score = \"z_nn\"\nfurther_scores = [\"z_nn\"]\nalso_score = []");
+    assert!(output.status.success(), "{}", stderr(&output));
+}

@@ -1,0 +1,20 @@
+//! The real binary in temporary folders, and what it is made of, in one program: linking takes
+//! longer than most of these tests.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[cfg(unix)]
+mod chaos;
+mod cli;
+mod evaluation;
+mod further;
+#[cfg(unix)]
+mod hostile;
+mod identity;
+mod parity;
+mod report;
+mod resume;
+#[cfg(unix)]
+mod sweep;
+mod verify;

@@ -1,0 +1,554 @@
+//! Runs that are interrupted and resumed in this process: they end in the same bits as
+//! uninterrupted runs.
+
+use crate::common::skip;
+
+use ganomaly_experiment::config::{DeviceName, Experiment, RunConfig};
+use ganomaly_experiment::record::Outcome;
+use ganomaly_experiment::registry::Registry;
+use ganomaly_experiment::run_data::DataStore;
+use ganomaly_runner::checkpoint::{Checkpoint, Checkpoints, Every, FOLDER, Identity};
+use ganomaly_runner::interrupt::{Cancel, Interrupted};
+use ganomaly_runner::progress::{Progress, RunProgress, Silent};
+use ganomaly_runner::train::{Member, train, train_group};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Three epochs of four steps; every kind of thing that a checkpoint keeps.
+const TINY: &str = r#"
+dataset = "synthetic"
+isize = 16
+nz = 6
+ngf = 4
+epochs = 3
+train_limit = 160
+validation = 0.2
+test_limit = 60
+batch_size = 32
+score_batch_size = 20
+lr = 2e-3
+abnormal_class = "cross"
+seed = 3
+keep_scores = "every-epoch"
+bootstrap = 50
+"#;
+
+const STEPS: u64 = 12;
+
+fn configs(set: &[&str]) -> Vec<RunConfig> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("e.toml");
+    fs::write(&path, TINY).unwrap();
+    let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+    Experiment::read(&path, &set, None, &Registry::builtin()).unwrap().runs
+}
+
+fn config(set: &[&str]) -> RunConfig {
+    configs(set).remove(0)
+}
+
+/// Sets a cancel after some steps, or when a message contains a word; keeps all messages.
+#[derive(Clone, Default)]
+struct Interrupter {
+    after: u64,
+    at_word: &'static str,
+    taken: Arc<AtomicU64>,
+    cancel: Cancel,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Progress for Interrupter {
+    fn run(&self, _: &str, _: u64) -> Box<dyn RunProgress> {
+        Box::new(self.clone())
+    }
+
+    fn say(&self, line: &str) {
+        RunProgress::say(self, line);
+    }
+}
+
+impl RunProgress for Interrupter {
+    fn step(&self, _: usize, _: &[(&'static str, f64)], _: f64) {
+        if self.taken.fetch_add(1, Ordering::SeqCst) + 1 == self.after {
+            self.cancel.set();
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if !self.at_word.is_empty() && line.contains(self.at_word) {
+            self.cancel.set();
+        }
+        self.said.lock().unwrap().push(line.to_string());
+    }
+}
+
+impl Interrupter {
+    fn after(steps: u64) -> Self {
+        Self { after: steps, ..Self::default() }
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().unwrap().join("\n")
+    }
+}
+
+/// Every number of an outcome except times, as bits.
+fn fingerprint(outcome: &Outcome) -> Vec<(String, Vec<u64>)> {
+    let bits = |numbers: &[f64]| numbers.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let mut all = Vec::new();
+    for (name, t) in outcome.detector.training_state().unwrap() {
+        let numbers = t.flatten_all().unwrap().to_dtype(candle_core::DType::F64).unwrap();
+        all.push((name, bits(&numbers.to_vec1::<f64>().unwrap())));
+    }
+    assert!(!all.is_empty(), "a state without tensors");
+    for e in &outcome.epochs {
+        let losses: Vec<f64> = e.losses.iter().map(|(_, v)| *v).collect();
+        all.push((format!("epoch {}", e.epoch), bits(&[losses, e.auroc.clone()].concat())));
+        all.push(("validation".into(), e.validation_con.iter().map(|v| v.to_bits()).collect()));
+    }
+    for (at, scores) in outcome.epoch_scores.iter().chain([&outcome.scores]).enumerate() {
+        for (mode, s) in scores {
+            all.push((
+                format!("{at} {mode}"),
+                bits(&["l2", "l1", "con"].map(|name| s.of(name)).concat()),
+            ));
+        }
+    }
+    assert!(!outcome.epochs.is_empty() && !outcome.scores.is_empty());
+    for (name, bits) in &all {
+        assert!(!bits.is_empty() || name == "validation", "{name} is empty");
+    }
+    all
+}
+
+fn same(a: &Outcome, b: &Outcome, what: &str) {
+    let (a, b) = (fingerprint(a), fingerprint(b));
+    let names = |all: &[(String, Vec<u64>)]| all.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&a), names(&b), "{what}");
+    for (a, b) in a.iter().zip(&b) {
+        assert!(a == b, "{what}: {} differs", a.0);
+    }
+}
+
+struct Bench {
+    results: tempfile::TempDir,
+    store: DataStore,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            results: tempfile::tempdir().unwrap(),
+            store: DataStore::new(Registry::builtin(), None),
+        }
+    }
+
+    fn checkpoints(&self, config: &RunConfig, every: Every) -> Checkpoints {
+        let run = config.run_name().unwrap();
+        Checkpoints::new(self.results.path(), &run, config, every).unwrap()
+    }
+
+    fn folder(&self, config: &RunConfig) -> PathBuf {
+        self.results.path().join(FOLDER).join(config.run_name().unwrap())
+    }
+
+    fn train(&self, config: &RunConfig, every: Every, by: &Interrupter) -> anyhow::Result<Outcome> {
+        let checkpoints = self.checkpoints(config, every);
+        train(config, "run", &self.store, by, &by.cancel, &checkpoints)
+    }
+
+    fn whole(&self, config: &RunConfig) -> Outcome {
+        let checkpoints = self.checkpoints(config, Every::NEVER);
+        train(config, "run", &self.store, &Silent, &Cancel::default(), &checkpoints).unwrap()
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut names: Vec<String> =
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn every(steps: u64) -> Every {
+    Every { steps, time: Duration::ZERO }
+}
+
+fn interrupted(outcome: anyhow::Result<Outcome>) {
+    let error = outcome.err().expect("it is interrupted");
+    assert!(error.is::<Interrupted>(), "{error:#}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_after_any_step_ends_the_same() {
+    let bench = Bench::new();
+    let config = config(&[]);
+    let whole = bench.whole(&config);
+    assert!(!bench.folder(&config).exists(), "none are wanted");
+    for step in 1..=STEPS {
+        let bench = Bench::new();
+        let by = Interrupter::after(step);
+        interrupted(bench.train(&config, Every::default(), &by));
+        // After an epoch's last step, scoring is what gets interrupted.
+        let (epoch, of_epoch) = ((step - 1) / 4 + 1, (step - 1) % 4 + 1);
+        let expected = format!("epoch{epoch}-step{of_epoch}.safetensors");
+        assert_eq!(names(&bench.folder(&config)), [expected]);
+        let again = Interrupter::default();
+        let outcome = bench.train(&config, Every::default(), &again).unwrap();
+        assert!(again.said().contains(&format!("resumed at epoch {epoch}, step {of_epoch}")));
+        assert_eq!(again.taken.load(Ordering::SeqCst), STEPS - step);
+        same(&outcome, &whole, &format!("interrupted after step {step}"));
+    }
+    // Between an epoch's scores and the next one's first step.
+    for epoch in 1..=3 {
+        let bench = Bench::new();
+        let at_word = ["epoch 1:", "epoch 2:", "epoch 3:"][epoch - 1];
+        let by = Interrupter { at_word, ..Interrupter::default() };
+        let outcome = bench.train(&config, every(4), &by);
+        if epoch == 3 {
+            same(&outcome.unwrap(), &whole, "asked to end when all is done");
+            assert!(names(&bench.folder(&config)).contains(&"epoch3-step4.safetensors".into()));
+        } else {
+            interrupted(outcome);
+        }
+        let again = Interrupter::default();
+        same(&bench.train(&config, every(4), &again).unwrap(), &whole, "between epochs");
+        assert!(again.said().contains("resumed"), "{}", again.said());
+    }
+}
+
+#[test]
+fn a_run_that_is_interrupted_after_every_step_ends_the_same() {
+    let bench = Bench::new();
+    let config = config(&["also_score=[\"single\"]", "extralayers=1"]);
+    let whole = bench.whole(&config);
+    let mut times = 0;
+    let outcome = loop {
+        match bench.train(&config, Every::default(), &Interrupter::after(1)) {
+            Ok(outcome) => break outcome,
+            error => interrupted(error),
+        }
+        times += 1;
+        assert!(names(&bench.folder(&config)).len() <= 2, "the last two are kept");
+    };
+    assert_eq!(times, STEPS);
+    same(&outcome, &whole, "interrupted after every step");
+}
+
+#[test]
+fn checkpoints_come_after_so_many_steps_or_so_much_time() {
+    let config = config(&[]);
+    for (every, expected) in [
+        (every(5), vec!["epoch2-step1.safetensors", "epoch3-step2.safetensors"]),
+        (every(100), vec![]),
+        // Such a short time has passed after every step.
+        (
+            Every { steps: 0, time: Duration::from_nanos(1) },
+            vec!["epoch3-step4.safetensors", "epoch4-step0.safetensors"],
+        ),
+    ] {
+        let bench = Bench::new();
+        bench.train(&config, every, &Interrupter::default()).unwrap();
+        assert_eq!(names(&bench.folder(&config)), expected, "{every:?}");
+    }
+    let bench = Bench::new();
+    interrupted(bench.train(&config, Every::NEVER, &Interrupter::after(3)));
+    assert!(!bench.folder(&config).exists());
+}
+
+/// Two checkpoints of a run, the newest last.
+fn two(bench: &Bench, config: &RunConfig) -> [PathBuf; 2] {
+    interrupted(bench.train(config, every(3), &Interrupter::after(7)));
+    let folder = bench.folder(config);
+    let all = ["epoch2-step2.safetensors", "epoch2-step3.safetensors"].map(|n| folder.join(n));
+    assert_eq!(names(&folder).len(), 2);
+    assert!(all.iter().all(|path| path.exists()));
+    all
+}
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+    let config = config(&[]);
+    let whole = Bench::new().whole(&config);
+    let other = self::config(&["lr=1e-3"]);
+    let flipped = |path: &Path, at: usize| {
+        let mut bytes = fs::read(path).unwrap();
+        let at = at.min(bytes.len() - 1);
+        bytes[at] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
+    let damages: Vec<(Damage<'_>, &str)> = vec![
+        (Box::new(|p| fs::write(p, b"").unwrap()), "no checksum"),
+        (
+            Box::new(|p| fs::write(p, fs::read(p).unwrap().split_last().unwrap().1).unwrap()),
+            "damaged",
+        ),
+        (Box::new(|p| fs::write(p, &fs::read(p).unwrap()[..700]).unwrap()), "damaged"),
+        (Box::new(|p| flipped(p, usize::MAX)), "damaged: its checksum does not hold"),
+        (Box::new(|p| flipped(p, 0)), "damaged"),
+        (Box::new(|p| flipped(p, 5000)), "damaged: its checksum does not hold"),
+        (
+            Box::new(|p| {
+                let bench = Bench::new();
+                fs::copy(&two(&bench, &other)[1], p).unwrap();
+            }),
+            "it is of the run",
+        ),
+        (
+            Box::new(|p| {
+                fs::copy(p.with_file_name("epoch2-step2.safetensors"), p).unwrap();
+            }),
+            "another step than its name says",
+        ),
+    ];
+    for (damage, words) in &damages {
+        let bench = Bench::new();
+        let [_, newest] = two(&bench, &config);
+        damage(&newest);
+        let by = Interrupter::default();
+        let outcome = bench.train(&config, every(100), &by).unwrap();
+        let said = by.said();
+        assert!(said.contains("checkpoint refused") && said.contains(words), "{words}: {said}");
+        assert!(said.contains("resumed at epoch 2, step 2"), "{said}");
+        same(&outcome, &whole, words);
+    }
+    // Both.
+    let bench = Bench::new();
+    for path in two(&bench, &config) {
+        flipped(&path, 4321);
+    }
+    let by = Interrupter::default();
+    let outcome = bench.train(&config, every(100), &by).unwrap();
+    assert!(by.said().contains("no checkpoint can be used: it starts again"), "{}", by.said());
+    assert_eq!(by.taken.load(Ordering::SeqCst), STEPS);
+    same(&outcome, &whole, "both damaged");
+}
+
+#[test]
+fn a_flipped_bit_is_found_wherever_it_is() {
+    let bench = Bench::new();
+    let config = config(&["ngf=2", "nz=2"]);
+    let [_, newest] = two(&bench, &config);
+    let bytes = fs::read(&newest).unwrap();
+    let checkpoint = Checkpoint::from_bytes(&bytes, None).unwrap();
+    assert_eq!((checkpoint.state.epoch, checkpoint.state.step), (2, 3));
+    let stride = (bytes.len() / 400).max(1);
+    for at in (0..bytes.len()).step_by(stride).chain(0..16) {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1 << (at % 8);
+        assert!(Checkpoint::from_bytes(&bytes, None).is_err(), "byte {at}");
+    }
+    for len in (0..bytes.len()).step_by(10 * stride) {
+        assert!(Checkpoint::from_bytes(&bytes[..len], None).is_err(), "{len} bytes");
+    }
+}
+
+#[test]
+fn other_versions_data_and_configs_are_refused_by_name() {
+    let of = Identity { run: "r".into(), config: "c".into(), data: "d".into(), numerics: 2 };
+    let state = ganomaly_runner::checkpoint::RunState::new();
+    let checkpoint = Checkpoint { state, ..Checkpoint::default() };
+    let bytes = checkpoint.to_bytes(&of).unwrap();
+    Checkpoint::from_bytes(&bytes, Some(&of)).unwrap();
+    for (other, words) in [
+        (Identity { run: "s".into(), ..of.clone() }, "it is of the run r"),
+        (Identity { config: "x".into(), ..of.clone() }, "another config"),
+        (Identity { data: "x".into(), ..of.clone() }, "other data"),
+        (Identity { numerics: 3, ..of.clone() }, "generation 2 of the numerics, this program of 3"),
+    ] {
+        let error = Checkpoint::from_bytes(&bytes, Some(&other)).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    // Another version, with a checksum that holds.
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let at = text.find("sha256").unwrap() + "sha256\\\":\\\"".len();
+    let from = b"\\\"version\\\":2,";
+    let version = bytes.windows(from.len()).position(|w| w == from).unwrap() + from.len() - 2;
+    let mut other = bytes.clone();
+    other[version] = b'7';
+    other[at..at + 64].fill(b'0');
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(&other);
+    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    other[at..at + 64].copy_from_slice(hex.as_bytes());
+    let error = Checkpoint::from_bytes(&other, None).unwrap_err().to_string();
+    assert_eq!(error, "its format is version 7; this program reads version 2");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_at_its_step() {
+    let bench = Bench::new();
+    let config = config(&["lr=1e30"]);
+    let error = |bench: &Bench| {
+        let outcome = bench.train(&config, every(1), &Interrupter::default());
+        format!("{:#}", outcome.err().expect("it fails"))
+    };
+    let first = error(&bench);
+    assert!(first.contains("epoch 1, step 2 of 4: the loss err_"), "{first}");
+    assert!(first.contains("A lower lr"), "{first}");
+    assert!(first.contains("the last good checkpoint is ") && first.contains("(epoch 1, step 1)"));
+    assert_eq!(names(&bench.folder(&config)), ["epoch1-step1.safetensors"]);
+    assert_eq!(error(&bench), first, "from its checkpoint it fails at the same step");
+    let outcome = Bench::new().train(&config, Every::NEVER, &Interrupter::default());
+    let without = format!("{:#}", outcome.err().unwrap());
+    assert!(without.contains("no checkpoint had been written"), "{without}");
+}
+
+#[test]
+fn a_run_may_go_on_with_a_lower_learning_rate_and_says_so() {
+    let config = config(&["lr=1e7", "on_nan=\"lower-lr\""]);
+    let bench = Bench::new();
+    let by = Interrupter::default();
+    let whole = bench.train(&config, Every::NEVER, &by).unwrap();
+    let lowered = &whole.lowered;
+    assert!(!lowered.is_empty() && lowered.len() <= 3, "{lowered:?}\n{}", by.said());
+    assert!(lowered[0].what.contains("err_") || lowered[0].what.contains("tensor"), "{lowered:?}");
+    assert_eq!(lowered[0].lr, 1e6);
+    assert!(by.said().contains("back to the start of epoch"), "{}", by.said());
+    // Another result, under another name.
+    assert_ne!(config.run_name().unwrap(), self::config(&["lr=1e7"]).run_name().unwrap());
+    for step in 1..=by.taken.load(Ordering::SeqCst) {
+        let bench = Bench::new();
+        interrupted(bench.train(&config, every(2), &Interrupter::after(step)));
+        let outcome = bench.train(&config, every(2), &Interrupter::default()).unwrap();
+        same(&outcome, &whole, &format!("interrupted after step {step}"));
+        assert_eq!(&outcome.lowered, lowered);
+    }
+    let hopeless = self::config(&["lr=1e35", "on_nan=\"lower-lr\""]);
+    let error = Bench::new().train(&hopeless, every(1), &Interrupter::default());
+    let error = format!("{:#}", error.err().unwrap());
+    assert!(error.contains("with lr lowered 3 times"), "{error}");
+}
+
+/// The results of groups on a GPU's twin, by run; none if there is no C compiler.
+fn lockstep(
+    bench: &Bench,
+    configs: &[RunConfig],
+    by: &Interrupter,
+) -> Option<Vec<anyhow::Result<Outcome>>> {
+    lockstep_with(bench, configs, by, (&by.cancel, &Cancel::default()))
+}
+
+/// The same, ended by `cancel`; the last run's claim is lost when `lost` is set.
+fn lockstep_with(
+    bench: &Bench,
+    configs: &[RunConfig],
+    by: &Interrupter,
+    (cancel, lost): (&Cancel, &Cancel),
+) -> Option<Vec<anyhow::Result<Outcome>>> {
+    let kept = &Cancel::default();
+    let all: Vec<Checkpoints> = configs.iter().map(|c| bench.checkpoints(c, every(1))).collect();
+    let names: Vec<String> = configs.iter().map(|c| c.run_name().unwrap()).collect();
+    let members: Vec<Member<'_>> = configs
+        .iter()
+        .zip(&all)
+        .zip(&names)
+        .enumerate()
+        .map(|(at, ((config, checkpoints), name))| {
+            let lost = if at + 1 == configs.len() { lost } else { kept };
+            Member { config, name, checkpoints, lost }
+        })
+        .collect();
+    match train_group(&members, DeviceName::Twin, &bench.store, by, cancel) {
+        Err(e) if format!("{e:#}").contains("C compiler") => {
+            skip::missing(&format!("{e:#}"));
+            None
+        }
+        Err(e) => Some(ganomaly_runner::train::for_each(e, configs.len())),
+        Ok(outcomes) => Some(outcomes),
+    }
+}
+
+#[test]
+fn groups_go_on_at_their_epochs_and_each_run_ends_the_same() {
+    let configs = configs(&["device=\"twin\"", "abnormal_class=[0,1,2]", "lr=1e-3"]);
+    let Some(whole) = lockstep(&Bench::new(), &configs, &Interrupter::default()) else { return };
+    let whole: Vec<Outcome> = whole.into_iter().map(Result::unwrap).collect();
+    let check = |bench: &Bench, by: &Interrupter, what: &str| {
+        for (outcome, whole) in lockstep(bench, &configs, by).unwrap().into_iter().zip(&whole) {
+            same(&outcome.unwrap(), whole, what);
+        }
+    };
+    // During its first epoch (noticed between training and scoring), and between the first two.
+    for by in [Interrupter::after(2), Interrupter { at_word: "epoch 1:", ..Interrupter::default() }]
+    {
+        let bench = Bench::new();
+        for outcome in lockstep(&bench, &configs, &by).unwrap() {
+            interrupted(outcome);
+        }
+        for config in &configs {
+            assert_eq!(names(&bench.folder(config)).len(), 1);
+        }
+        let again = Interrupter::default();
+        check(&bench, &again, "a group that was interrupted");
+        assert!(again.said().contains("resumed at epoch"), "{}", again.said());
+    }
+    // One run is an epoch behind; the others also have a checkpoint there, and go back to it.
+    let newest = "epoch4-step0.safetensors";
+    let bench = Bench::new();
+    check(&bench, &Interrupter::default(), "with checkpoints");
+    assert_eq!(names(&bench.folder(&configs[0])), ["epoch3-step0.safetensors", newest]);
+    fs::remove_file(bench.folder(&configs[1]).join(newest)).unwrap();
+    let again = Interrupter::default();
+    check(&bench, &again, "one run behind");
+    assert_eq!(again.said().matches("resumed at epoch 3, step 0").count(), 3, "{}", again.said());
+    // One has none left: the others do not wait for it.
+    fs::remove_dir_all(bench.folder(&configs[2])).unwrap();
+    let again = Interrupter::default();
+    check(&bench, &again, "one run anew");
+    assert_eq!(
+        again.said().matches("resumed behind the last epoch").count(),
+        2,
+        "{}",
+        again.said()
+    );
+    // One is damaged.
+    let damaged = bench.folder(&configs[0]).join(newest);
+    let mut bytes = fs::read(&damaged).unwrap();
+    bytes[9000] ^= 4;
+    fs::write(&damaged, bytes).unwrap();
+    let again = Interrupter::default();
+    check(&bench, &again, "one damaged");
+    assert!(again.said().contains("checkpoint refused"), "{}", again.said());
+}
+
+#[test]
+fn on_a_card_a_loss_that_is_no_number_ends_its_run_and_no_other() {
+    let mut configs = configs(&["device=\"twin\"", "abnormal_class=[0,1]"]);
+    let Some(whole) = lockstep(&Bench::new(), &configs[..1], &Interrupter::default()) else {
+        return;
+    };
+    configs[1].settings.insert("lr".into(), (1e30).into());
+    let bench = Bench::new();
+    let failed = lockstep(&bench, &configs[1..], &Interrupter::default()).unwrap().remove(0);
+    let error = format!("{:#}", failed.err().unwrap());
+    assert!(
+        error.contains("epoch 1, step")
+            && error.contains("the mean loss")
+            && error.contains("once an epoch"),
+        "{error}"
+    );
+    let fine = lockstep(&bench, &configs[..1], &Interrupter::default()).unwrap().remove(0);
+    same(&fine.unwrap(), whole[0].as_ref().unwrap(), "the other run");
+}
+
+/// Another process then has the run: here it must neither be trained nor written any further.
+#[test]
+fn a_group_goes_on_without_a_run_whose_claim_is_lost() {
+    let configs = configs(&["device=\"twin\"", "abnormal_class=[0,1]"]);
+    let Some(whole) = lockstep(&Bench::new(), &configs, &Interrupter::default()) else { return };
+    let bench = Bench::new();
+    let by = Interrupter { at_word: "epoch 1:", ..Interrupter::default() };
+    let cancels = (&Cancel::default(), &by.cancel);
+    let mut outcomes = lockstep_with(&bench, &configs, &by, cancels).unwrap().into_iter();
+    same(&outcomes.next().unwrap().unwrap(), whole[0].as_ref().unwrap(), "the other run");
+    interrupted(outcomes.next().unwrap());
+    assert!(!names(&bench.folder(&configs[0])).is_empty());
+    assert!(names(&bench.folder(&configs[1])).is_empty(), "its checkpoints are another process's");
+}
