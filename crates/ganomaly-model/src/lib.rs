@@ -10,6 +10,7 @@ pub mod ganomaly;
 pub mod layers;
 pub mod random;
 pub mod reference;
+pub mod variables;
 pub mod weights;
 
 pub use detector::{BatchNormMode, Detector, Input, NamedTensors, Names, Scores, Settings};

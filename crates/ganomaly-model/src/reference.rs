@@ -4,8 +4,8 @@
 //!
 //! Equations are the paper's (arXiv 1805.06725); names are those of the authors' code. Images are
 //! `[N, nc, S, S]`, latent vectors `[N, nz, 1, 1]`. Two things are left out: the second pass of x
-//! and x̂ through the discriminator, which only moves its running statistics, and its
-//! re-initialisation when its loss vanishes.
+//! through the discriminator, which only moves running statistics that nothing reads, and the
+//! discriminator's re-initialisation when its loss vanishes.
 
 use crate::Result;
 use crate::ganomaly::{Adversarial, GanomalyConfig, Losses, both};
@@ -146,8 +146,9 @@ pub type Gradients = (Losses, GradStore, GradStore);
 
 impl Reference {
     /// A network of the variables in `vars`, under the names that a weights file has. The published
-    /// initial weights are those of [`Ganomaly::to_var_map`](crate::ganomaly::Ganomaly::to_var_map);
-    /// variables that are missing start as candle-nn's do.
+    /// initial weights are those of
+    /// [`Ganomaly::to_var_map`](crate::ganomaly::Ganomaly::to_var_map); variables that are missing
+    /// start as candle-nn's do.
     pub fn new(config: GanomalyConfig, vars: &VarMap, dtype: DType) -> Result<Self> {
         config.check()?;
         let vb = VarBuilder::from_varmap(vars, dtype, &Device::Cpu);

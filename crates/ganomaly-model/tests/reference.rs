@@ -22,7 +22,7 @@ fn variable(vars: &VarMap, name: &str) -> Tensor {
 }
 
 /// Two steps: losses, gradients, and then all weights and the generator's running statistics. (The
-/// discriminator's are moved twice per step here, and nothing reads them.)
+/// discriminator's are moved three times per step here, not four, and nothing reads them.)
 fn check(config: &GanomalyConfig) {
     let mut model = Ganomaly::with_dtype(config.clone(), 5, DType::F64).unwrap();
     let vars = model.to_var_map().unwrap();

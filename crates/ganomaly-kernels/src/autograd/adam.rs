@@ -13,6 +13,23 @@ pub struct VarAdam {
     adam: Adam,
 }
 
+impl VarAdam {
+    /// The variables, in the order of the optimiser's moments.
+    pub fn vars(&self) -> &[Var] {
+        &self.vars
+    }
+
+    /// The optimiser, with its moments and its count of steps.
+    pub fn adam(&self) -> &Adam {
+        &self.adam
+    }
+
+    /// Sets the count of steps, for resuming; the moments are tensors that can be written.
+    pub fn set_steps(&mut self, steps: u64) {
+        self.adam.set_steps(steps);
+    }
+}
+
 impl Optimizer for VarAdam {
     type Config = AdamConfig;
 

@@ -19,8 +19,8 @@ pub struct BatchNorm2d {
     then: Activation,
 }
 
-/// A layer for `channels` channels from the tensors of `vb`, as [`candle_nn::batch_norm`]. The mean
-/// must be removed.
+/// A layer for `channels` channels from the tensors of `vb`, as [`candle_nn::batch_norm()`]. The
+/// mean must be removed.
 pub fn batch_norm2d<C: Into<BatchNormConfig>>(
     channels: usize,
     config: C,

@@ -12,6 +12,7 @@ mod further;
 #[cfg(unix)]
 mod hostile;
 mod identity;
+mod own_detector;
 mod parity;
 mod report;
 mod resume;
