@@ -116,11 +116,11 @@ impl Files {
             let inline = Regex::new(r"\b(?:crate|super)(?:::\w+)+").unwrap();
             all.extend(inline.find_iter(code).map(|path| path.as_str().to_string()));
         }
-        all.iter().filter_map(|path| self.from_root(module, path)).collect()
+        all.iter().filter_map(|path| self.rooted(module, path)).collect()
     }
 
     /// A path from the crate's root; none if it leads out of the crate.
-    fn from_root(&self, module: &Module, path: &str) -> Option<Module> {
+    fn rooted(&self, module: &Module, path: &str) -> Option<Module> {
         let mut parts = path.split("::").map(|part| part.trim().to_string()).peekable();
         let first = parts.peek()?.clone();
         let mut at = module.clone();

@@ -99,7 +99,7 @@ pub fn train_group(
         let of_group: Vec<Member<'_>> = which.iter().map(|&at| members[at]).collect();
         let of_data: Vec<RunData> = which.iter().map(|&at| data[at].clone()).collect();
         let runs = Runs { members: &of_group, data: &of_data, store, progress, cancel };
-        for (at, outcome) in which.into_iter().zip(runs.from(starts, device)?) {
+        for (at, outcome) in which.into_iter().zip(runs.start(starts, device)?) {
             outcomes[at] = Some(outcome);
         }
     }
@@ -116,7 +116,7 @@ struct Runs<'a> {
 }
 
 impl Runs<'_> {
-    fn from(&self, starts: Vec<Checkpoint>, device: DeviceName) -> Result<Vec<Result<Outcome>>> {
+    fn start(&self, starts: Vec<Checkpoint>, device: DeviceName) -> Result<Vec<Result<Outcome>>> {
         let precision = self.members[0].config.precision.0;
         let (mut states, mut detectors, mut epoch_start) = (Vec::new(), Vec::new(), Vec::new());
         for start in starts {
