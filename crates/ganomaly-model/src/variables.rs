@@ -23,8 +23,9 @@ pub struct Variables {
 impl Variables {
     /// Takes the variables that a network was built from, and draws fresh weights from the seed:
     /// those of convolutions and linear layers from N(0, 0.02²), those of batch norms (one axis)
-    /// from N(1, 0.02²). Biases and running statistics stay as candle-nn sets them. Each optimiser
-    /// has the variables whose names begin with its prefix.
+    /// from N(1, 0.02²). Biases become 0 (candle-nn draws them from a generator that cannot be
+    /// seeded); running statistics stay. Each optimiser has the variables whose names begin with its
+    /// prefix.
     pub fn new(map: &VarMap, seed: u64, optimisers: &[(&str, AdamConfig)]) -> Result<Self> {
         let vars = map.data().lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<(String, Var)> =
@@ -32,10 +33,16 @@ impl Variables {
         // A map's own order is another one every time.
         all.sort_by(|a, b| a.0.cmp(&b.0));
         let mut rng = stream(seed, b"weights ");
-        for (name, var) in all.iter().filter(|(name, _)| name.ends_with("weight")) {
-            let mean = if var.rank() == 1 { 1.0 } else { 0.0 };
-            let drawn = normal(&mut rng, (mean, STD), var.dims(), var.dtype());
-            var.set(&drawn.map_err(|e| Error::Weights(format!("{name}: {e}")))?)?;
+        for (name, var) in &all {
+            let fresh = if name.ends_with("weight") {
+                let mean = if var.rank() == 1 { 1.0 } else { 0.0 };
+                normal(&mut rng, (mean, STD), var.dims(), var.dtype())?
+            } else if name.ends_with("bias") {
+                var.zeros_like()?
+            } else {
+                continue;
+            };
+            var.set(&fresh)?;
         }
         let optimiser = |(prefix, config): &(&str, AdamConfig)| {
             let own =
