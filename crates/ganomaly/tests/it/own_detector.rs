@@ -1,16 +1,27 @@
 //! The example program with a detector of its own, from its settings to a table beside GANomaly.
 
 use crate::common::{Sandbox, stderr, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 const EXPERIMENT: &str = include_str!("../../examples/autoencoder.toml");
 
-/// The example program, which cargo builds beside the tests.
+/// The example program, built as it is now: `cargo test --test it` alone does not build it.
+fn binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let args = ["build", "--package", "ganomaly", "--example", "autoencoder"];
+        let built = Command::new(cargo).args(args).output().unwrap();
+        assert!(built.status.success(), "{}", stderr(&built));
+        let tests = std::env::current_exe().unwrap();
+        tests.parent().and_then(Path::parent).unwrap().join("examples/autoencoder")
+    })
+}
+
 fn autoencoder(sandbox: &Sandbox, args: &[&str]) -> Output {
-    let tests = std::env::current_exe().unwrap();
-    let built = tests.parent().and_then(Path::parent).unwrap().join("examples/autoencoder");
-    Command::new(built).args(args).current_dir(sandbox.0.path()).output().unwrap()
+    Command::new(binary()).args(args).current_dir(sandbox.0.path()).output().unwrap()
 }
 
 fn ok(sandbox: &Sandbox, args: &[&str]) -> String {
