@@ -144,7 +144,7 @@ def arguments(calls):
     for args in ([], ["--help"], ["-h"], ["--version"]):
         calls.run(*args, codes=(DONE, ARGUMENTS))
     for command in ("sweep status collect verify train score metrics audit weights compare parity "
-                    "report bench chaos cards data").split():
+                    "report bench chaos gpus data").split():
         calls.run(command, "--help")
         calls.run(command, "--nonsense", codes=(ARGUMENTS,))
         calls.run("-q", "-v", command, codes=(ARGUMENTS,))

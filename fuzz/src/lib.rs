@@ -40,7 +40,7 @@ pub const TARGETS: [Target; 7] = [
 /// The limits that the memory above follows from.
 const DATA: ganomaly_data::Limits =
     ganomaly_data::Limits { file_bytes: 1 << 20, pictures: 1000, pixels: 1 << 16 };
-const WEIGHTS: weights::Limits = weights::Limits { bytes: 1 << 20, header_bytes: 1 << 15 };
+const WEIGHTS: weights::ReadLimits = weights::ReadLimits { bytes: 1 << 20, header_bytes: 1 << 15 };
 
 /// The first byte chooses which of MNIST's four files the others are.
 fn idx(dir: &Path, data: &[u8]) {

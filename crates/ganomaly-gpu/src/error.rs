@@ -28,10 +28,10 @@ pub enum Error {
     },
     /// There is a driver, but not this GPU.
     #[error(
-        "there is no card {wanted}: the driver knows {there} (cuda:0 is the first). Name another, or use \
+        "there is no GPU {wanted}: the driver knows {there} (cuda:0 is the first). Name another, or use \
          device = \"cpu\""
     )]
-    NoCard {
+    NoGpu {
         /// The requested GPU.
         wanted: usize,
         /// Number of GPUs.
@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// A GPU without the requested arithmetic.
     #[error(
-        "precision = {:?} needs compute capability 8.0, this card has {capability}: use \"f32\"",
+        "precision = {:?} needs compute capability 8.0, this GPU has {capability}: use \"f32\"",
         precision.to_string()
     )]
     Precision {
@@ -74,7 +74,7 @@ pub enum Error {
     },
     /// The GPU has too little free memory.
     #[error(
-        "the card has {free} MiB free, but this takes {needed} MiB: use fewer jobs or a smaller batch"
+        "the GPU has {free} MiB free, but this takes {needed} MiB: use fewer jobs or a smaller batch"
     )]
     Memory {
         /// Free memory in MiB.
@@ -84,7 +84,7 @@ pub enum Error {
     },
     /// More than a kernel can process at once.
     #[error(
-        "{0} cannot take so many numbers at once: use fewer jobs, or smaller batches or pictures"
+        "{0} cannot take that many values at once: use fewer jobs, or smaller batches or images"
     )]
     TooLarge(&'static str),
     /// The host cannot stand in for a GPU.
@@ -99,7 +99,7 @@ pub enum Error {
         runs: usize,
     },
     /// Orders that do not fit the group.
-    #[error("a group of {runs} runs takes as many orders, of at most {room} pictures each")]
+    #[error("a group of {runs} runs takes as many orders, of at most {room} images each")]
     Orders {
         /// Maximum number of images in an order.
         room: usize,
@@ -107,13 +107,13 @@ pub enum Error {
         runs: usize,
     },
     /// A test set that does not fit the group.
-    #[error("the group was not made for {0} pictures behind the last whole batch of a test set")]
+    #[error("the group was not made for {0} images after the last whole batch of a test set")]
     Remainder(usize),
     /// Images whose size or number does not fit the group.
     #[error(
-        "{got} bytes of pictures, or their table, where {expected} bytes and 256 numbers a channel are expected"
+        "{got} bytes of images, or their table, where {expected} bytes and 256 values per channel are expected"
     )]
-    Pictures {
+    Images {
         /// Bytes given.
         got: usize,
         /// Bytes expected.
@@ -128,10 +128,10 @@ pub enum Error {
         expected: usize,
     },
     /// An image that does not exist.
-    #[error("there is no picture {picture} among {there}")]
-    Picture {
+    #[error("there is no image {image} among {there}")]
+    Image {
         /// The requested image.
-        picture: u32,
+        image: u32,
         /// Number of images.
         there: usize,
     },
@@ -142,7 +142,7 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] ganomaly_model::Error),
     /// A driver call failed.
-    #[error("{what} failed on the card: {message}")]
+    #[error("{what} failed on the GPU: {message}")]
     Driver {
         /// What was attempted.
         what: &'static str,

@@ -10,14 +10,14 @@ mod machine;
 pub use error::{Error, Result};
 pub use group::ports::{LOSS_STRIDE, LOSSES, Optimiser, Pass, Ports, Size};
 pub use group::program::Program;
-pub use group::{Group, Losses, Pictures};
+pub use group::{Group, Images, Losses};
 pub use layers::single::LayerProgram;
 pub use layers::tensors::Extent;
 #[cfg(feature = "cuda")]
 pub use machine::cuda;
 pub use machine::launch::{self, Args, Buffer, Launch, Work};
 pub use machine::precision::Precision;
-pub use machine::{Limits, Machine, twin};
+pub use machine::{Machine, Peak, twin};
 
 /// This crate's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

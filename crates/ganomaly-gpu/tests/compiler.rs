@@ -5,7 +5,7 @@
 #[path = "../../../tests/skip.rs"]
 mod skip;
 
-use ganomaly_gpu::cuda::{cards, compile};
+use ganomaly_gpu::cuda::{compile, gpus};
 use ganomaly_gpu::{Error, Precision};
 
 #[test]
@@ -29,8 +29,8 @@ fn kernels_compile_for_every_card_since_turing_in_every_precision() {
 
 #[test]
 fn without_a_card_the_error_says_what_is_missing() {
-    match cards() {
-        Ok(n) if n > 0 => skip::allowed(&format!("there are {n} cards")),
+    match gpus() {
+        Ok(n) if n > 0 => skip::allowed(&format!("there are {n} GPUs")),
         Ok(_) => {}
         Err(e) => assert!(e.to_string().contains("libcuda.so"), "{e}"),
     }

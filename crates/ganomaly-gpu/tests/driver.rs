@@ -7,7 +7,7 @@
 mod skip;
 
 use ganomaly_gpu::Precision;
-use ganomaly_gpu::cuda::{Card, cards, describe};
+use ganomaly_gpu::cuda::{Gpu, describe, gpus};
 use std::process::Command;
 
 /// Sets what the stand-in reports: its CUDA version, `cuInit`'s result, and the number of GPUs.
@@ -50,14 +50,14 @@ int cuMemGetInfo_v2(size_t *free, size_t *all) { *all = (size_t)3 << 30; *free =
 #[test]
 fn in_a_process_of_its_own() {
     if std::env::var_os(ASKED).is_some() {
-        println!("cards: {}", cards().map_or_else(|e| e.to_string(), |n| n.to_string()));
+        println!("GPUs: {}", gpus().map_or_else(|e| e.to_string(), |n| n.to_string()));
         let described = describe(0).map(|d| format!("{d:?}"));
         println!("describe: {}", described.unwrap_or_else(|e| e.to_string()));
-        if cards().is_ok_and(|n| n > 0) {
+        if gpus().is_ok_and(|n| n > 0) {
             return;
         }
-        let card = Card::new(0, &[1], Precision::F32).err().map(|e| e.to_string());
-        println!("new: {}", card.unwrap_or_default());
+        let gpu = Gpu::new(0, &[1], Precision::F32).err().map(|e| e.to_string());
+        println!("new: {}", gpu.unwrap_or_default());
     }
 }
 
@@ -84,16 +84,16 @@ fn a_driver_is_asked_in_order_and_what_it_lacks_is_said() {
     // 100: no device; 34: a toolkit's stub of the library; 803: driver and kernel module do not
     // match.
     for (driver, words) in [
-        ("13000 100 0", &["cards: 0\n", "describe: there is no card 0: the driver knows 0"][..]),
-        ("13000 0 0", &["cards: 0\n", "new: there is no card 0: the driver knows 0"]),
+        ("13000 100 0", &["GPUs: 0\n", "describe: there is no GPU 0: the driver knows 0"][..]),
+        ("13000 0 0", &["GPUs: 0\n", "new: there is no GPU 0: the driver knows 0"]),
         (
             "12040 0 1",
-            &["cards: the NVIDIA driver knows CUDA 12.4, this program needs 12.8 or later"],
+            &["GPUs: the NVIDIA driver knows CUDA 12.4, this program needs 12.8 or later"],
         ),
         ("12060 100 0", &["new: the NVIDIA driver knows CUDA 12.6", "update the driver"]),
-        ("13000 34 0", &["cards: no NVIDIA driver: libcuda.so, other than the stub"]),
-        ("12080 0 1", &["cards: 1\n", "capability: (9, 0), memory_mib: (1024, 3072)"]),
-        ("13000 803 0", &["cards: counting cards failed", "SYSTEM_DRIVER_MISMATCH"]),
+        ("13000 34 0", &["GPUs: no NVIDIA driver: libcuda.so, other than the stub"]),
+        ("12080 0 1", &["GPUs: 1\n", "capability: (9, 0), memory_mib: (1024, 3072)"]),
+        ("13000 803 0", &["GPUs: counting GPUs failed", "SYSTEM_DRIVER_MISMATCH"]),
     ] {
         let said = said(driver);
         for words in words {

@@ -4,12 +4,12 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use common::{Anywhere, check, flat, machines};
-use ganomaly_gpu::{Error, Group, Pictures, Precision, Result, Size};
+use ganomaly_gpu::{Error, Group, Images, Precision, Result, Size};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::{BatchNormMode, Detector, Scores};
 
 const SIZE: Size =
-    Size { runs: 3, batch: 4, score_batch: 4, pictures: 9, order: 13, remainders: Vec::new() };
+    Size { runs: 3, batch: 4, score_batch: 4, images: 9, order: 13, remainders: Vec::new() };
 
 fn size() -> Size {
     Size { remainders: vec![2, 1], ..SIZE }
@@ -26,16 +26,16 @@ fn models() -> Vec<Ganomaly> {
 
 fn bytes() -> Vec<u8> {
     let side = config().isize;
-    (0..SIZE.pictures * side * side).map(|i| (i * i % 251) as u8).collect()
+    (0..SIZE.images * side * side).map(|i| (i * i % 251) as u8).collect()
 }
 
 /// Images `[N, 1, S, S]` in [-1, 1].
 fn batch(indices: &[u32]) -> Tensor {
     let side = config().isize;
     let pixels = bytes();
-    let picture = |&i: &u32| pixels[i as usize * side * side..][..side * side].to_vec();
+    let image = |&i: &u32| pixels[i as usize * side * side..][..side * side].to_vec();
     let numbers: Vec<f64> =
-        indices.iter().flat_map(picture).map(|b| f64::from(b) / 127.5 - 1.0).collect();
+        indices.iter().flat_map(image).map(|b| f64::from(b) / 127.5 - 1.0).collect();
     Tensor::from_vec(numbers, (indices.len(), 1, side, side), &Device::Cpu).unwrap()
 }
 
@@ -46,7 +46,7 @@ fn make(models: &mut [Ganomaly], which: usize) -> Result<Group<Anywhere>> {
 
 fn make_of(models: &mut [Ganomaly], size: Size, which: usize) -> Result<Group<Anywhere>> {
     let table: Vec<f32> = (0..256).map(|byte| byte as f32 / 127.5 - 1.0).collect();
-    Group::new(models, Pictures { bytes: &bytes(), table: &table }, size, |buffers| {
+    Group::new(models, Images { bytes: &bytes(), table: &table }, size, |buffers| {
         let mut all = machines(buffers, Precision::F32).into_iter();
         all.nth(which).ok_or(Error::NoCompiler("cc"))
     })
@@ -126,12 +126,12 @@ fn given_batch_on(which: usize) {
             Err(Error::NoCompiler(_)) => return,
             group => group.unwrap(),
         };
-        let pictures = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 0, 1, 2]];
-        let given: Vec<f32> = pictures.iter().flat_map(|p| flat(&batch(p))).collect();
+        let images = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 0, 1, 2]];
+        let given: Vec<f32> = images.iter().flat_map(|p| flat(&batch(p))).collect();
         for mode in [BatchNormMode::Running, BatchNormMode::Batch] {
             let scores = group.score_batch(&given, mode).unwrap();
-            for ((model, pictures), scores) in models.iter().zip(&pictures).zip(&scores) {
-                let expected = model.score(&batch(pictures), mode).unwrap();
+            for ((model, images), scores) in models.iter().zip(&images).zip(&scores) {
+                let expected = model.score(&batch(images), mode).unwrap();
                 check("scores", &column(scores), &column(&expected), 1e-4);
             }
         }
@@ -148,7 +148,7 @@ fn wrong_orders_are_errors() {
     assert!(error(&[vec![0; 10]]).contains("3 runs"));
     assert!(error(&[vec![0; 8], vec![0; 8], vec![0; 11]]).contains("not made for 3"));
     assert!(error(&[vec![0; 16], vec![0; 8], vec![0; 8]]).contains("at most 13"));
-    assert!(error(&[vec![9; 10], vec![0; 8], vec![0; 8]]).contains("no picture 9"));
+    assert!(error(&[vec![9; 10], vec![0; 8], vec![0; 8]]).contains("no image 9"));
     let unequal = make(&mut models[..1], 0).err().map(|e| e.to_string());
     assert_eq!(unequal.as_deref(), Some("1 models for a group of 3 runs"));
 }

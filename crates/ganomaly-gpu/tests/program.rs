@@ -17,7 +17,7 @@ fn parts(buffer: &[f32], runs: usize) -> Vec<&[f32]> {
 }
 
 const SIZE: Size =
-    Size { runs: 2, batch: 5, score_batch: 5, pictures: 7, order: 10, remainders: Vec::new() };
+    Size { runs: 2, batch: 5, score_batch: 5, images: 7, order: 10, remainders: Vec::new() };
 
 /// The seed of the first run's weights, chosen so that in these steps no rectifier's input is
 /// within float32 rounding error of its kink, where it might fall on either side.
@@ -41,7 +41,7 @@ fn upload(host: &mut Anywhere, program: &Program, models: &[Ganomaly]) {
     host.set(ports.netg_running, &each(&|m| running(m).0)).unwrap();
     host.set(ports.netd_running, &each(&|m| running(m).1)).unwrap();
     fill(host, ports.netd_fresh, program.buffers[ports.netd_fresh.0], 1.0f32.to_bits());
-    fill(host, ports.started_anew, runs, 0);
+    fill(host, ports.reinitialised, runs, 0);
     fill(host, ports.position, runs, 0);
     fill(host, ports.loss_sums, runs * LOSS_STRIDE, 0);
     fill(host, ports.length, runs, 10);
@@ -242,13 +242,13 @@ fn batches_come_from_the_bytes_in_each_runs_order() -> Result<()> {
     let program = Program::new(&models[0], &SIZE).unwrap();
     for mut host in machines(&program.buffers, Precision::F32) {
         upload(&mut host, &program, &models);
-        let picture = config.isize * config.isize;
-        let bytes: Vec<u8> = (0..SIZE.pictures * picture).map(|i| (i * 31 % 256) as u8).collect();
+        let image = config.isize * config.isize;
+        let bytes: Vec<u8> = (0..SIZE.images * image).map(|i| (i * 31 % 256) as u8).collect();
         let order: Vec<u32> = (0..(SIZE.runs * SIZE.order) as u32).map(|i| i * 3 % 7).collect();
         let words = |bytes: &[u8]| -> Vec<f32> {
             bytes.chunks(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
         };
-        host.set(program.ports.pictures, &words(&bytes)).unwrap();
+        host.set(program.ports.images, &words(&bytes)).unwrap();
         host.set(
             program.ports.order,
             &order.iter().map(|&i| f32::from_bits(i)).collect::<Vec<_>>(),
@@ -261,12 +261,10 @@ fn batches_come_from_the_bytes_in_each_runs_order() -> Result<()> {
             for run in 0..SIZE.runs {
                 let got = host.numbers(program.ports.batch);
                 let got = parts(&got, SIZE.runs)[run];
-                for (at, got) in got.chunks(picture).enumerate() {
+                for (at, got) in got.chunks(image).enumerate() {
                     let from = order[run * SIZE.order + batch * SIZE.batch + at] as usize;
-                    let expected: Vec<f32> = bytes[from * picture..][..picture]
-                        .iter()
-                        .map(|&b| number(b.into()))
-                        .collect();
+                    let expected: Vec<f32> =
+                        bytes[from * image..][..image].iter().map(|&b| number(b.into())).collect();
                     assert_eq!(got, expected);
                 }
             }
@@ -276,7 +274,7 @@ fn batches_come_from_the_bytes_in_each_runs_order() -> Result<()> {
 }
 
 #[test]
-fn only_a_run_whose_discriminator_vanished_starts_it_anew() -> Result<()> {
+fn only_a_run_whose_discriminator_vanished_reinitialises_it() -> Result<()> {
     let models = models(config());
     let program = Program::new(&models[0], &SIZE).unwrap();
     for mut host in machines(&program.buffers, Precision::F32) {
@@ -285,7 +283,7 @@ fn only_a_run_whose_discriminator_vanished_starts_it_anew() -> Result<()> {
         losses[LOSS_STRIDE + 5] = 9e-6;
         host.set(program.ports.losses, &losses).unwrap();
         let anew: Vec<Launch> =
-            program.step.iter().filter(|l| l.kernel == "start_anew").cloned().collect();
+            program.step.iter().filter(|l| l.kernel == "reinitialise").cloned().collect();
         assert_eq!(anew.len(), 1);
         host.run(&anew);
         let netd = host.numbers(program.ports.netd);
@@ -293,7 +291,7 @@ fn only_a_run_whose_discriminator_vanished_starts_it_anew() -> Result<()> {
         assert_eq!(netd[0], all(&models[0].netd.parameters()));
         assert!(netd[1].iter().all(|&w| w == 1.0));
         let counts: Vec<u32> =
-            host.numbers(program.ports.started_anew).iter().map(|c| c.to_bits()).collect();
+            host.numbers(program.ports.reinitialised).iter().map(|c| c.to_bits()).collect();
         assert_eq!(counts, [0, 1]);
     }
     Ok(())

@@ -45,7 +45,7 @@ impl Scorer {
         if model.is_dir() {
             checksums::read(model, WEIGHTS)?;
         }
-        let limits = weights::Limits::from_env()?;
+        let limits = weights::ReadLimits::from_env()?;
         let (tensors, metadata) = weights::read_safetensors_within(&path, &limits)?;
         let text = metadata.get("config").with_context(|| {
             format!("{}: these weights carry no config; use those of a run's folder", shown(&path))

@@ -13,7 +13,7 @@ fn main() {
     divan::main();
 }
 
-const PICTURES: usize = 64;
+const IMAGES: usize = 64;
 const HALVE: Conv2d = Conv2d { kernel: 4, stride: 2, padding: 1 };
 const WHOLE: Conv2d = Conv2d { kernel: 4, stride: 1, padding: 0 };
 /// (convolution, side, channels in, channels out)
@@ -29,7 +29,7 @@ const NAMES: [&str; 4] = [LAYERS[0].0, LAYERS[1].0, LAYERS[2].0, LAYERS[3].0];
 fn layer(name: &str) -> (Conv2d, Tensor, Tensor, Tensor, ItemsCount) {
     let (_, conv, side, i, o) = LAYERS.into_iter().find(|l| l.0 == name).expect("a layer");
     let normal = |shape| Tensor::randn(0f32, 1., shape, &Device::Cpu).expect("numbers");
-    let x = normal((PICTURES, side, side, i));
+    let x = normal((IMAGES, side, side, i));
     let w = normal((conv.kernel, conv.kernel, i, o));
     let y = conv.forward(&x, &w).expect("a convolution");
     let products = y.elem_count() * conv.kernel * conv.kernel * i;

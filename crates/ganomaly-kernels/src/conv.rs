@@ -1,7 +1,7 @@
 //! Two-dimensional convolution and its two gradients.
 //!
 //! Images are processed in tiles that fit a core's cache: their patches are laid out as rows
-//! ([`Shape::rows_from_pictures`]), and a matrix product does the rest. A transposed convolution is
+//! ([`Shape::rows_from_images`]), and a matrix product does the rest. A transposed convolution is
 //! the same three products with the roles swapped: its forward pass is the input gradient.
 
 use crate::fold::{Channels, Fold, apply};
@@ -167,7 +167,7 @@ impl Shape {
     }
 
     /// Elements in one input image.
-    pub fn picture(self) -> usize {
+    pub fn image(self) -> usize {
         self.h * self.w * self.i
     }
 
@@ -203,11 +203,11 @@ impl Shape {
         let mut y = vec![T::zero(); self.n * self.patches() * o];
         let tile = self.tile();
         y.par_chunks_mut(tile * self.patches() * o)
-            .zip(x.par_chunks(tile * self.picture()))
+            .zip(x.par_chunks(tile * self.image()))
             .for_each(|(y, x)| {
                 let m = y.len() / o;
                 with_buffer(m * patch, |rows| {
-                    self.rows_from_pictures(x, rows);
+                    self.rows_from_images(x, rows);
                     if narrow::suits(m, o) {
                         narrow::product((m, o, patch), y, rows, w);
                     } else {
@@ -242,7 +242,7 @@ impl Shape {
             return dx;
         }
         let (patch, o) = (self.patch(), self.o);
-        let mut dx = vec![T::zero(); self.n * self.picture()];
+        let mut dx = vec![T::zero(); self.n * self.image()];
         let weights = (w, View::transposed(o));
         if self.is_one_patch() {
             matmul((self.n, patch, o), &mut dx, (dy, View::rows(o)), weights, false, Threads::All);
@@ -250,7 +250,7 @@ impl Shape {
             return dx;
         }
         let tile = self.tile();
-        dx.par_chunks_mut(tile * self.picture())
+        dx.par_chunks_mut(tile * self.image())
             .zip(dy.par_chunks(tile * self.patches() * o))
             .for_each(|(dx, dy)| {
                 let m = dy.len() / o;
@@ -261,7 +261,7 @@ impl Shape {
                         let dy = (dy, View::rows(o));
                         matmul((m, patch, o), rows, dy, weights, false, self.threads());
                     }
-                    self.add_rows_to_pictures(rows, dx);
+                    self.add_rows_to_images(rows, dx);
                     apply(fold, dx);
                 });
             });
@@ -282,16 +282,15 @@ impl Shape {
         let tile = self.tile();
         let piece = self.n.div_ceil(PARTIAL_SUMS).max(1);
         let sums: Vec<Vec<T>> = x
-            .par_chunks(piece * self.picture())
+            .par_chunks(piece * self.image())
             .zip(dy.par_chunks(piece * self.patches() * o))
             .map(|(x, dy)| {
                 let mut sum = vec![T::zero(); patch * o];
-                let tiles =
-                    x.chunks(tile * self.picture()).zip(dy.chunks(tile * self.patches() * o));
+                let tiles = x.chunks(tile * self.image()).zip(dy.chunks(tile * self.patches() * o));
                 for (index, (x, dy)) in tiles.enumerate() {
                     let m = dy.len() / o;
                     with_buffer(m * patch, |rows| {
-                        self.rows_from_pictures(x, rows);
+                        self.rows_from_images(x, rows);
                         let (a, b) = ((&*rows, View::transposed(patch)), (dy, View::rows(o)));
                         matmul((patch, o, m), &mut sum, a, b, index > 0, Threads::One);
                     });
@@ -303,14 +302,14 @@ impl Shape {
     }
 
     /// Lays out each patch as a row: `rows[(n, y, x), (ky, kx, i)]`, with zeros outside the image.
-    fn rows_from_pictures<T: Real>(self, pictures: &[T], rows: &mut [T]) {
+    fn rows_from_images<T: Real>(self, images: &[T], rows: &mut [T]) {
         let segment = self.conv.kernel * self.i;
         self.for_each_segment(rows.len() / self.patch(), |at, source, (low, high)| {
             let row = &mut rows[at..at + segment];
             match source {
                 Some(start) => {
                     row[..low].fill(T::zero());
-                    row[low..high].copy_from_slice(&pictures[start..start + high - low]);
+                    row[low..high].copy_from_slice(&images[start..start + high - low]);
                     row[high..].fill(T::zero());
                 }
                 None => row.fill(T::zero()),
@@ -318,11 +317,11 @@ impl Shape {
         });
     }
 
-    /// The transpose of [`Self::rows_from_pictures`]: adds each row to its patch.
-    fn add_rows_to_pictures<T: Real>(self, rows: &[T], pictures: &mut [T]) {
+    /// The transpose of [`Self::rows_from_images`]: adds each row to its patch.
+    fn add_rows_to_images<T: Real>(self, rows: &[T], images: &mut [T]) {
         self.for_each_segment(rows.len() / self.patch(), |at, target, (low, high)| {
             if let Some(start) = target {
-                let target = &mut pictures[start..start + high - low];
+                let target = &mut images[start..start + high - low];
                 for (p, &r) in target.iter_mut().zip(&rows[at + low..at + high]) {
                     *p += r;
                 }
@@ -343,7 +342,7 @@ impl Shape {
         let Conv2d { kernel: k, stride, padding } = self.conv;
         let (i, segment) = (self.i, k * self.i);
         let mut at = 0;
-        for picture in 0..patches / self.patches() {
+        for image in 0..patches / self.patches() {
             for oy in 0..self.oh {
                 for ox in 0..self.ow {
                     let left = ox * stride;
@@ -352,9 +351,8 @@ impl Shape {
                     for ky in 0..k {
                         let row = (oy * stride + ky).wrapping_sub(padding);
                         let inside = row < self.h && low < high;
-                        let start = inside.then(|| {
-                            ((picture * self.h + row) * self.w + left + low - padding) * i
-                        });
+                        let start = inside
+                            .then(|| ((image * self.h + row) * self.w + left + low - padding) * i);
                         visit(at, start, (low * i, high * i));
                         at += segment;
                     }

@@ -67,9 +67,9 @@ pub fn binary_cross_entropy_grad(prediction: &Tensor, target: bool, weight: f64)
 }
 
 /// For each image (first axis), the means of |a − b| and of (a − b)² over its elements.
-pub fn picture_errors(a: &Tensor, b: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
-    let pictures = a.dim(0)?;
-    let each = count(a, b)? / pictures.max(1);
+pub fn image_errors(a: &Tensor, b: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
+    let images = a.dim(0)?;
+    let each = count(a, b)? / images.max(1);
     dispatch!(a, T => read(a, |a: &[T]| read(b, |b: &[T]| {
         a.chunks(each)
             .zip(b.chunks(each))
@@ -95,7 +95,7 @@ fn count(a: &Tensor, b: &Tensor) -> Result<usize> {
         bail!("the shapes {:?} and {:?} differ", a.shape(), b.shape());
     }
     match a.elem_count() {
-        0 => bail!("a loss over no numbers is undefined"),
+        0 => bail!("a loss over no values is undefined"),
         n => Ok(n),
     }
 }

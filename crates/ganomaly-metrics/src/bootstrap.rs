@@ -11,7 +11,7 @@
 //! quantile over the normal one, times a correction for the missing variance. That is 6 % with 40
 //! images and 0.2 % with 1,000.
 
-use crate::ranking::{Group, Ranking, check_finite};
+use crate::ranking::{Ranking, Tie, check_finite};
 use crate::{Error, Result, roc};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
@@ -87,7 +87,7 @@ pub fn resampled_aurocs(
     let aurocs: Vec<f64> = rankings.iter().map(|r| roc::area(r.groups.iter().copied())).collect();
     let mut resampled = vec![Vec::with_capacity(options.resamples); lists.len()];
     let mut weights = vec![0; images.len()];
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<Tie> = Vec::new();
     for resample in 0..options.resamples {
         let key = mix(options.seed ^ mix(resample as u64));
         for (weight, &image) in weights.iter_mut().zip(images) {
@@ -95,7 +95,7 @@ pub fn resampled_aurocs(
         }
         for (at, (ranking, places)) in rankings.iter().zip(&places).enumerate() {
             groups.clear();
-            groups.extend(ranking.groups.iter().map(|g| Group { normal: 0, anomalous: 0, ..*g }));
+            groups.extend(ranking.groups.iter().map(|g| Tie { normal: 0, anomalous: 0, ..*g }));
             for ((&place, &weight), &anomalous) in places.iter().zip(&weights).zip(anomalous) {
                 let group = &mut groups[place as usize];
                 if anomalous {

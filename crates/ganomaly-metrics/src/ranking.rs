@@ -4,7 +4,7 @@ use crate::{Error, Result};
 
 /// The numbers of normal and anomalous scores that share one value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Group {
+pub(crate) struct Tie {
     pub score: f64,
     pub normal: usize,
     pub anomalous: usize,
@@ -13,7 +13,7 @@ pub(crate) struct Group {
 /// Groups of equal scores, highest first, with their totals.
 #[derive(Clone, Debug)]
 pub(crate) struct Ranking {
-    pub groups: Vec<Group>,
+    pub groups: Vec<Tie>,
     pub normal: usize,
     pub anomalous: usize,
 }
@@ -30,11 +30,11 @@ impl Ranking {
         }
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<Tie> = Vec::new();
         for i in order {
             // Compared by value: 0 and −0 are the same score.
             if groups.last().is_none_or(|g| g.score != scores[i]) {
-                groups.push(Group { score: scores[i], normal: 0, anomalous: 0 });
+                groups.push(Tie { score: scores[i], normal: 0, anomalous: 0 });
             }
             if let Some(group) = groups.last_mut() {
                 if anomalous[i] {

@@ -1,7 +1,7 @@
 //! The receiver operating characteristic.
 
 use crate::Result;
-use crate::ranking::{Group, Ranking};
+use crate::ranking::{Ranking, Tie};
 use serde::Serialize;
 
 /// A ROC curve from (0, 0) to (1, 1) with one point per distinct score, as in scikit-learn's
@@ -40,7 +40,7 @@ pub fn auroc(scores: &[f64], anomalous: &[bool]) -> Result<f64> {
 
 /// The area from groups, highest scores first. Counts are integers below 2⁵³ / 2, so the sum is
 /// exact.
-pub(crate) fn area(groups: impl Iterator<Item = Group>) -> f64 {
+pub(crate) fn area(groups: impl Iterator<Item = Tie>) -> f64 {
     let (mut above, mut normal, mut twice_wins) = (0u64, 0u64, 0u128);
     for g in groups {
         let (n, a) = (g.normal as u64, g.anomalous as u64);

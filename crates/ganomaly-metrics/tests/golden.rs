@@ -91,7 +91,7 @@ fn auroc_keeps_its_laws() {
         let (mut s, mut a) = (scores.clone(), anomalous.clone());
         s.reverse();
         a.reverse();
-        assert_eq!(evaluate(&scores, &anomalous), evaluate(&s, &a), "the order of pictures");
+        assert_eq!(evaluate(&scores, &anomalous), evaluate(&s, &a), "the order of images");
         let best = best_f1(&scores, &anomalous).unwrap();
         assert!((best.f1 - f1_at(&scores, &anomalous, best.threshold).unwrap()).abs() < 1e-12);
         for &t in &scores {
@@ -101,7 +101,7 @@ fn auroc_keeps_its_laws() {
 }
 
 #[test]
-fn bootstrap_is_seeded_holds_the_value_and_narrows_with_more_pictures() {
+fn bootstrap_is_seeded_holds_the_value_and_narrows_with_more_images() {
     let case = |copies: usize| {
         let (scores, anomalous) = random_case(7);
         (scores.repeat(copies), anomalous.repeat(copies))

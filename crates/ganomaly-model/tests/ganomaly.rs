@@ -78,7 +78,7 @@ fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
 }
 
 #[test]
-fn running_scores_are_a_pictures_own_and_scoring_learns_nothing() {
+fn running_scores_are_a_images_own_and_scoring_learns_nothing() {
     let mut model = Ganomaly::new(tiny(), 0).unwrap();
     model.step(&batch(&tiny(), 8, 0)).unwrap();
     let before = weights::to_safetensors(&model.state().unwrap(), None).unwrap();
@@ -118,7 +118,7 @@ fn training_reduces_the_generators_loss() {
 }
 
 #[test]
-fn a_vanished_discriminator_loss_starts_it_anew() {
+fn a_vanished_discriminator_loss_reinitialises_it() {
     let config = tiny();
     let mut model = Ganomaly::new(config.clone(), 0).unwrap();
     let forward = model.forward(&batch(&config, 4, 0)).unwrap();

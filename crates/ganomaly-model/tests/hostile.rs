@@ -2,7 +2,7 @@
 
 use ganomaly_model::NamedTensors;
 use ganomaly_model::weights::{
-    Limits, read_pth_file, read_pth_file_within, read_safetensors, read_safetensors_within,
+    ReadLimits, read_pth_file, read_pth_file_within, read_safetensors, read_safetensors_within,
 };
 use std::fs;
 use std::io::{Cursor, Write};
@@ -162,7 +162,7 @@ fn pickles_that_grow_nest_or_break_are_refused() {
         (start().raw("N").0, "middle of an operation"),
         (start().raw("N.").0, "holds no dictionary"),
         (start().raw("}.").0, "no tensors in it"),
-        (Pickle::dict("state_dict", |p| p.raw("N")), "\"state_dict\" is no dictionary"),
+        (Pickle::dict("state_dict", |p| p.raw("N")), "\"state_dict\" is not a dictionary"),
     ] {
         refused(read(dir.path(), &pickle), Path::new("w.pth"), word);
     }
@@ -172,11 +172,11 @@ fn pickles_that_grow_nest_or_break_are_refused() {
 fn zip_files_that_lie_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.pth");
-    let check = |bytes: &[u8], limits: &Limits, word: &str| {
+    let check = |bytes: &[u8], limits: &ReadLimits, word: &str| {
         fs::write(&path, bytes).unwrap();
         refused(read_pth_file_within(&path, "", limits), &path, word);
     };
-    let all = Limits::default();
+    let all = ReadLimits::default();
     let pickle = Pickle::dict("w", |p| p.tensor("FloatStorage", 4, 0, &[4], &[1]));
     let whole = zip(&[("w/data.pkl", &pickle), ("w/data/0", &[0; 16])]);
     check(b"", &all, "not a zip file");
@@ -197,9 +197,9 @@ fn zip_files_that_lie_are_refused() {
     let entry = packed.windows(4).rposition(|w| w == b"PK\x01\x02").unwrap();
     packed[entry + 10] = 8;
     check(&packed, &all, "w/data/0");
-    let small = Limits { bytes: 100, ..all };
+    let small = ReadLimits { bytes: 100, ..all };
     check(&whole, &small, "GANOMALY_MAX_WEIGHT_BYTES");
-    let short = Limits { header_bytes: 300, ..all };
+    let short = ReadLimits { header_bytes: 300, ..all };
     let long: Vec<(String, &[u8])> = (0..50).map(|i| (format!("w/{i}"), &b""[..])).collect();
     let long: Vec<(&str, &[u8])> = long.iter().map(|(n, b)| (n.as_str(), *b)).collect();
     check(&zip(&long), &short, "not a zip file");
@@ -208,7 +208,7 @@ fn zip_files_that_lie_are_refused() {
         p.text(&format!("w{i}")).tensor("FloatStorage", 1000, 0, &[1000], &[1])
     });
     let many = zip(&[("w/data.pkl", &many.raw("u.").0), ("w/data/0", &[0; 4000])]);
-    check(&many, &Limits { bytes: 60_000, ..all }, "more bytes than the file may");
+    check(&many, &ReadLimits { bytes: 60_000, ..all }, "more bytes than the file may");
 }
 
 fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
@@ -255,9 +255,9 @@ fn safetensors_that_lie_are_refused() {
             "tensor \"w\": number 1 is infinite or not a number",
         );
     }
-    let limits = Limits { header_bytes: 10, ..Limits::default() };
+    let limits = ReadLimits { header_bytes: 10, ..ReadLimits::default() };
     refused(read_safetensors_within(&path, &limits), &path, "10 are read at most");
-    let limits = Limits { bytes: 10, ..Limits::default() };
+    let limits = ReadLimits { bytes: 10, ..ReadLimits::default() };
     refused(read_safetensors_within(&path, &limits), &path, "GANOMALY_MAX_WEIGHT_BYTES");
     refused(read_safetensors(dir.path()), dir.path(), "name a regular file");
     #[cfg(unix)]

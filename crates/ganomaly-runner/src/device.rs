@@ -4,7 +4,7 @@ use crate::terminal::note;
 use ganomaly_experiment::config::DeviceName;
 use ganomaly_experiment::config::Precision;
 use ganomaly_gpu::Error;
-use ganomaly_gpu::Limits;
+use ganomaly_gpu::Peak;
 use ganomaly_gpu::twin::Twin;
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 /// use a GPU.
 pub fn auto() -> DeviceName {
     static FIRST: OnceLock<DeviceName> = OnceLock::new();
-    *FIRST.get_or_init(|| match cards() {
+    *FIRST.get_or_init(|| match gpus() {
         Ok(n) if n > 0 => DeviceName::Cuda(0),
         Ok(_) => DeviceName::Cpu,
         Err(reason) => {
@@ -25,31 +25,31 @@ pub fn auto() -> DeviceName {
 /// Number of GPUs that this program can use; 0 if it was built without. An error gives the reason
 /// why there is none.
 #[cfg(feature = "cuda")]
-fn cards() -> ganomaly_gpu::Result<usize> {
-    match ganomaly_gpu::cuda::cards()? {
-        0 => Err(Error::NoCard { wanted: 0, there: 0 }),
+fn gpus() -> ganomaly_gpu::Result<usize> {
+    match ganomaly_gpu::cuda::gpus()? {
+        0 => Err(Error::NoGpu { wanted: 0, there: 0 }),
         there => Ok(there),
     }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cards() -> ganomaly_gpu::Result<usize> {
+fn gpus() -> ganomaly_gpu::Result<usize> {
     Ok(0)
 }
 
 /// A GPU with room for buffers of these lengths.
 #[cfg(feature = "cuda")]
-pub fn card(
+pub fn gpu(
     ordinal: usize,
     buffers: &[usize],
     precision: Precision,
-) -> ganomaly_gpu::Result<ganomaly_gpu::cuda::Card> {
-    ganomaly_gpu::cuda::Card::new(ordinal, buffers, rounding(precision))
+) -> ganomaly_gpu::Result<ganomaly_gpu::cuda::Gpu> {
+    ganomaly_gpu::cuda::Gpu::new(ordinal, buffers, rounding(precision))
 }
 
 /// Without CUDA there is none; the type only exists for shared code.
 #[cfg(not(feature = "cuda"))]
-pub fn card(ordinal: usize, _: &[usize], _: Precision) -> ganomaly_gpu::Result<Twin> {
+pub fn gpu(ordinal: usize, _: &[usize], _: Precision) -> ganomaly_gpu::Result<Twin> {
     Err(Error::NotBuilt(format!("cuda:{ordinal}")))
 }
 
@@ -61,15 +61,15 @@ pub fn twin(buffers: &[usize], precision: Precision) -> ganomaly_gpu::Result<Twi
 /// As reported by the GPU.
 #[cfg(feature = "cuda")]
 pub fn limits(
-    card: &ganomaly_gpu::cuda::Card,
+    gpu: &ganomaly_gpu::cuda::Gpu,
     precision: Precision,
-) -> ganomaly_gpu::Result<Option<Limits>> {
-    card.limits(rounding(precision)).map(Some)
+) -> ganomaly_gpu::Result<Option<Peak>> {
+    gpu.limits(rounding(precision)).map(Some)
 }
 
 /// Without CUDA there is no GPU to ask.
 #[cfg(not(feature = "cuda"))]
-pub fn limits(_: &Twin, _: Precision) -> ganomaly_gpu::Result<Option<Limits>> {
+pub fn limits(_: &Twin, _: Precision) -> ganomaly_gpu::Result<Option<Peak>> {
     Ok(None)
 }
 

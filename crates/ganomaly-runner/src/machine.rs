@@ -56,7 +56,7 @@ fn processor() -> &'static str {
 #[cfg(feature = "cuda")]
 fn gpu(device: DeviceName) -> Option<String> {
     let DeviceName::Cuda(ordinal) = device else { return None };
-    ganomaly_gpu::cuda::describe(ordinal).ok().map(|card| card.name)
+    ganomaly_gpu::cuda::describe(ordinal).ok().map(|gpu| gpu.name)
 }
 
 /// Without CUDA there is none.

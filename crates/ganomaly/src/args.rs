@@ -8,7 +8,7 @@ use ganomaly_experiment::plan::Plan;
 use ganomaly_experiment::run_data::{DataStore, is_partial};
 use ganomaly_report::plot;
 use ganomaly_report::tables::write_tables;
-use ganomaly_runner::checkpoint::Every;
+use ganomaly_runner::checkpoint::CheckpointInterval;
 use ganomaly_runner::interrupt::Cancel;
 use ganomaly_runner::progress::for_people;
 use ganomaly_runner::sweep::jobs::Jobs;
@@ -142,13 +142,13 @@ pub struct CheckpointArgs {
 }
 
 impl CheckpointArgs {
-    pub fn every(self) -> Result<Every> {
+    pub fn every(self) -> Result<CheckpointInterval> {
         let minutes = self.checkpoint_minutes;
         if !(0.0..=1e6).contains(&minutes) {
             bail!("--checkpoint-minutes {minutes}: use 0 to 1000000");
         }
         let time = Duration::from_secs_f64(60.0 * minutes);
-        Ok(Every { steps: self.checkpoint_steps, time })
+        Ok(CheckpointInterval { steps: self.checkpoint_steps, time })
     }
 }
 

@@ -13,7 +13,7 @@ use ganomaly_experiment::registry::Registry;
 use ganomaly_experiment::run_data::DataStore;
 use ganomaly_model::kernels::cpu::{Level, best, set_level};
 use ganomaly_report::verify::verify;
-use ganomaly_runner::checkpoint::{Checkpoints, Every};
+use ganomaly_runner::checkpoint::{CheckpointInterval, Checkpoints};
 use ganomaly_runner::interrupt::{Cancel, Interrupted};
 use ganomaly_runner::progress::{Progress, RunProgress, Silent};
 use ganomaly_runner::sweep::run_one;
@@ -80,7 +80,7 @@ fn config(text: &str, device: &str) -> RunConfig {
 
 fn outcome(config: &RunConfig, folder: &Path) -> Outcome {
     let name = config.run_name().unwrap();
-    let checkpoints = Checkpoints::new(folder, &name, config, Every::NEVER).unwrap();
+    let checkpoints = Checkpoints::new(folder, &name, config, CheckpointInterval::NEVER).unwrap();
     let (store, cancel) = (DataStore::new(Registry::builtin(), Some(folder)), Cancel::default());
     if config.device.0 == DeviceName::Cpu {
         return train(config, &name, &store, &Silent, &cancel, &checkpoints).unwrap();
@@ -154,7 +154,7 @@ fn resumed_with_other_kernels() {
     let config = config(RUNS[0], "cpu");
     let store = DataStore::new(Registry::builtin(), Some(folder.path()));
     let run = |cancel: &Cancel, progress: &Lines| {
-        let every = Every { steps: 1, time: Duration::ZERO };
+        let every = CheckpointInterval { steps: 1, time: Duration::ZERO };
         run_one(&config, folder.path(), &store, progress, cancel, every)
     };
     set_level(best());

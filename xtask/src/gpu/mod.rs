@@ -63,7 +63,7 @@ fn build() -> Result<ExitCode> {
     print::out(format!("built {}", binary.display()));
     let look = |library: Option<&Path>| {
         let mut command = Command::new(&binary);
-        command.arg("cards");
+        command.arg("gpus");
         if let Some(library) = library {
             command.env("LD_LIBRARY_PATH", library);
         }

@@ -36,21 +36,21 @@ find_torch() {
     return 1
 }
 
-card=${CARD:-cuda:0}
+gpu=${GPU:-cuda:0}
 ganomaly() { "$here/ganomaly" "$@"; }
-sweep() { ganomaly sweep "$here/experiments/$1.toml" --data-dir "$here/data" --set "device=$card" "${@:2}"; }
+sweep() { ganomaly sweep "$here/experiments/$1.toml" --data-dir "$here/data" --set "device=$gpu" "${@:2}"; }
 scores() { (cd "$1" && find . -name 'scores*.csv' -exec sha256sum {} + | sort -k 2); }
 
-check() { ganomaly cards; }
+check() { ganomaly gpus; }
 tests() {
     # The tests use the first GPU, and without it they are skipped. The CPU's side is skipped if
     # there is no C compiler.
-    { ganomaly cards || true; } | grep -E '^ok +cuda:0:' || { echo "there is no card cuda:0 to test" >&2; return 1; }
+    { ganomaly gpus || true; } | grep -E '^ok +cuda:0:' || { echo "there is no GPU cuda:0 to test" >&2; return 1; }
     for test in layers program group; do "$here/tests/$test" --nocapture | tail -n 60; done
 }
 parity() {
     local traces=("$here"/golden/*.json)
-    ganomaly parity --device "$card" "${traces[@]%.json}" | tee "$out/parity.txt"
+    ganomaly parity --device "$gpu" "${traces[@]%.json}" | tee "$out/parity.txt"
 }
 repeat() {
     for time in 1 2; do
@@ -61,20 +61,20 @@ repeat() {
 }
 sanitize() {
     for tool in memcheck racecheck; do
-        compute-sanitizer --tool "$tool" --error-exitcode 1 "$here/ganomaly" bench --device "$card" --isize 32 --ngf 16 --nz 20 --batch 8 --runs 2 --steps 1 | tee "$out/sanitizer-$tool.txt"
+        compute-sanitizer --tool "$tool" --error-exitcode 1 "$here/ganomaly" bench --device "$gpu" --isize 32 --ngf 16 --nz 20 --batch 8 --runs 2 --steps 1 | tee "$out/sanitizer-$tool.txt"
     done
 }
 bench() {
     find_torch
     for precision in f32 tf32 bf16; do
-        "$here/xtask" bench --device "$card" --precision "$precision" --binary "$here/ganomaly" --torch-step "$here/torch_step.py" \
+        "$here/xtask" bench --device "$gpu" --precision "$precision" --binary "$here/ganomaly" --torch-step "$here/torch_step.py" \
             --against-torch "$python" --shapes "${SHAPES:-1x32,3x32}" --out "$out/bench-$precision.json" | tee "$out/bench-$precision.md"
     done
 }
 profile() {
     for precision in f32 tf32 bf16; do
         for runs in 1 30; do
-            ganomaly bench --device "$card" --precision "$precision" --runs "$runs" --profile
+            ganomaly bench --device "$gpu" --precision "$precision" --runs "$runs" --profile
         done
     done | tee "$out/profile.md"
 }
@@ -90,7 +90,7 @@ job=${1:-}
 if ! grep -qw -- "${job:-none}" <<<"$jobs"; then
     cat >&2 <<'TEXT'
 run.sh JOB
-  check        the driver, the card, the run-time compiler, one by one
+  check        the driver, the GPU, the run-time compiler, one by one
   tests        every layer and the whole step against the processor
   parity       against traces of the published code
   repeat       the quick experiment twice: the same bytes

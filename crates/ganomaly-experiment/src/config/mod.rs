@@ -215,7 +215,7 @@ impl RunConfig {
         self.device = Name(registry.device(self.device.0));
         ensure!(
             self.precision.0 == Precision::F32 || self.device.0 != DeviceName::Cpu,
-            "precision = \"{}\": the processor computes in f32; use a card, or leave it out",
+            "precision = \"{}\": the processor computes in f32; use a GPU, or leave it out",
             self.precision.0
         );
         ensure!(
@@ -226,7 +226,7 @@ impl RunConfig {
         );
         ensure!(
             self.on_nan.0 == OnNan::Stop || self.device.0 == DeviceName::Cpu,
-            "on_nan = \"{}\": a card's learning rate cannot change; use device = \"cpu\", or leave it out",
+            "on_nan = \"{}\": a GPU's learning rate cannot change; use device = \"cpu\", or leave it out",
             self.on_nan.0
         );
         Ok(self)

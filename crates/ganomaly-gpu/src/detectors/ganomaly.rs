@@ -3,7 +3,7 @@
 
 use crate::group::ports::{Chains, ERR_D, LOSS_PARTS, Optimiser, Pass, Ports};
 use crate::layers::chain::Chain;
-use crate::layers::tensors::{Arena, Extent, Numbers, Target};
+use crate::layers::tensors::{Activations, Arena, Extent, Target};
 use crate::machine::launch::{Buffer, Builder, THREADS};
 use ganomaly_kernels::AdamConfig;
 use ganomaly_model::ganomaly::{Adversarial, GanomalyConfig, REINIT_BELOW};
@@ -13,7 +13,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) config: &'a GanomalyConfig,
     pub(crate) chains: &'a Chains,
     pub(crate) ports: Ports,
-    pub(crate) x: Numbers,
+    pub(crate) x: Activations,
     pub(crate) netg: Arena,
     pub(crate) netd: Arena,
     pub(crate) netg_running: Arena,
@@ -106,7 +106,7 @@ impl Planner<'_> {
     /// Steps both optimisers, and re-initialises the discriminator if its loss has vanished.
     fn update(&self, b: &mut Builder) -> [Optimiser; 2] {
         let (config, runs) = (self.config, self.x.extent.runs);
-        let Ports { netd_fresh, losses, started_anew, active, .. } = self.ports;
+        let Ports { netd_fresh, losses, reinitialised, active, .. } = self.ports;
         let optimisers = [(self.netg, self.netg_gradients), (self.netd, self.netd_gradients)].map(
             |(weights, gradients)| {
                 let len = runs * weights.distance;
@@ -126,9 +126,9 @@ impl Planner<'_> {
             },
         );
         b.launch(
-            "start_anew",
+            "reinitialise",
             [self.netd.distance.div_ceil(THREADS), runs, 1],
-            &[self.netd.buffer, netd_fresh, losses, started_anew, active],
+            &[self.netd.buffer, netd_fresh, losses, reinitialised, active],
             &[self.netd.distance, ERR_D],
             &[REINIT_BELOW],
         );
@@ -142,7 +142,7 @@ impl Planner<'_> {
         b.launch(
             "gather",
             [extent.run_len().div_ceil(THREADS), extent.runs, 1],
-            &[ports.pictures, ports.order, ports.batch, ports.position, ports.table],
+            &[ports.images, ports.order, ports.batch, ports.position, ports.table],
             &[extent.run_len() / n, n, order, extent.c],
             &[],
         );
@@ -154,15 +154,15 @@ impl Planner<'_> {
     pub(crate) fn pass(&self, b: &mut Builder, n: usize, order: usize) -> Pass {
         let extent = self.load(b, n, order);
         let load = b.take_launches();
-        let x = Numbers { extent, ..self.x };
+        let x = Activations { extent, ..self.x };
         self.score(b, x, Some(self.netg_running), order);
         let score_running = b.take_launches();
         self.score(b, x, None, order);
-        Pass { pictures: n, load, score_running, score_batch: b.take_launches() }
+        Pass { images: n, load, score_running, score_batch: b.take_launches() }
     }
 
     /// x → z → x̂ → ẑ, and the three scores.
-    fn score(&self, b: &mut Builder, x: Numbers, running: Option<Arena>, order: usize) {
+    fn score(&self, b: &mut Builder, x: Activations, running: Option<Arena>, order: usize) {
         let c = self.chains;
         let latent_i = c.encoder1.infer(b, self.netg, running, x);
         let fake = c.decoder.infer(b, self.netg, running, latent_i);
@@ -173,7 +173,7 @@ impl Planner<'_> {
         {
             let Extent { runs, n, .. } = one.extent;
             b.launch(
-                "picture_error",
+                "image_error",
                 [n, runs, 1],
                 &[one.buffer, other.buffer, to, self.ports.position],
                 &[one.extent.run_len() / n, kind, n, order],
@@ -189,11 +189,11 @@ impl Planner<'_> {
     fn squared(
         &self,
         b: &mut Builder,
-        (one, other): (Numbers, Numbers),
+        (one, other): (Activations, Activations),
         which: usize,
         weight: f64,
-    ) -> Numbers {
-        let to = Numbers { buffer: b.borrow(one.extent.len()), ..one };
+    ) -> Activations {
+        let to = Activations { buffer: b.borrow(one.extent.len()), ..one };
         let buffers = [one.buffer, other.buffer, to.buffer, self.ports.loss_parts];
         self.loss(b, "squared_loss", (one, 3), &buffers, which, &[weight]);
         to
@@ -204,8 +204,8 @@ impl Planner<'_> {
     fn absolute(
         &self,
         b: &mut Builder,
-        (one, other): (Numbers, Numbers),
-        sum: (Numbers, Numbers),
+        (one, other): (Activations, Activations),
+        sum: (Activations, Activations),
         which: usize,
         weight: f64,
     ) {
@@ -218,11 +218,11 @@ impl Planner<'_> {
     fn cross_entropy(
         &self,
         b: &mut Builder,
-        logit: Numbers,
+        logit: Activations,
         (which, target): (usize, bool),
         weight: f64,
-    ) -> Numbers {
-        let to = Numbers { buffer: b.borrow(logit.extent.len()), ..logit };
+    ) -> Activations {
+        let to = Activations { buffer: b.borrow(logit.extent.len()), ..logit };
         let buffers = [logit.buffer, logit.buffer, to.buffer, self.ports.loss_parts];
         let factors = [weight, f64::from(u8::from(target))];
         self.loss(b, "cross_entropy_loss", (logit, 2), &buffers, which, &factors);
@@ -234,7 +234,7 @@ impl Planner<'_> {
         &self,
         b: &mut Builder,
         kernel: &'static str,
-        (of, touched): (Numbers, usize),
+        (of, touched): (Activations, usize),
         buffers: &[Buffer],
         which: usize,
         factors: &[f64],

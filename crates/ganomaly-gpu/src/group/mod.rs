@@ -28,7 +28,7 @@ pub struct Group<M: Machine> {
     /// Steps of each run that its model has not counted yet.
     pub(crate) steps: Vec<usize>,
     /// How often each run's discriminator has been re-initialised.
-    started_anew: Vec<u32>,
+    reinitialised: Vec<u32>,
     /// The position of each model's random stream before it drew the weights for the next
     /// re-initialisation of its discriminator.
     pub(crate) drawn_from: Vec<u128>,
@@ -36,7 +36,7 @@ pub struct Group<M: Machine> {
 
 /// The data set that all runs draw from.
 #[derive(Clone, Copy, Debug)]
-pub struct Pictures<'a> {
+pub struct Images<'a> {
     /// u8 `[P, S, S, C]`, in the network's input size.
     pub bytes: &'a [u8],
     /// `[C, 256]`: the network's input value for each byte of a channel.
@@ -45,7 +45,7 @@ pub struct Pictures<'a> {
 
 /// A [`Pass`], recorded.
 struct Recorded<R> {
-    pictures: usize,
+    images: usize,
     load: R,
     score_running: R,
     score_batch: R,
@@ -60,7 +60,7 @@ impl<M: Machine> Group<M> {
     /// and random streams.
     pub fn new(
         models: &mut [Ganomaly],
-        pictures: Pictures<'_>,
+        images: Images<'_>,
         size: Size,
         make: impl FnOnce(&[usize]) -> Result<M>,
     ) -> Result<Self> {
@@ -74,14 +74,14 @@ impl<M: Machine> Group<M> {
         let step = machine.record(&program.step)?;
         let mut record = |pass: &Pass| {
             Ok(Recorded {
-                pictures: pass.pictures,
+                images: pass.images,
                 load: machine.record(&pass.load)?,
                 score_running: machine.record(&pass.score_running)?,
                 score_batch: machine.record(&pass.score_batch)?,
             })
         };
         let passes = program.passes.iter().map(&mut record).collect::<Result<Vec<_>>>()?;
-        let (steps, started_anew) = (vec![0; size.runs], vec![0; size.runs]);
+        let (steps, reinitialised) = (vec![0; size.runs], vec![0; size.runs]);
         let drawn_from = vec![0; size.runs];
         let mut group = Self {
             machine,
@@ -92,19 +92,19 @@ impl<M: Machine> Group<M> {
             step,
             passes,
             steps,
-            started_anew,
+            reinitialised,
             drawn_from,
         };
-        group.upload(models, pictures)?;
+        group.upload(models, images)?;
         Ok(group)
     }
 
-    fn upload(&mut self, models: &mut [Ganomaly], pictures: Pictures<'_>) -> Result<()> {
+    fn upload(&mut self, models: &mut [Ganomaly], images: Images<'_>) -> Result<()> {
         let ports = self.program.ports;
-        let Size { runs, pictures: there, .. } = self.size;
+        let Size { runs, images: there, .. } = self.size;
         let bytes = there * self.config.isize.pow(2) * self.config.nc;
-        if pictures.bytes.len() != bytes || pictures.table.len() != self.config.nc * 256 {
-            return Err(Error::Pictures { got: pictures.bytes.len(), expected: bytes });
+        if images.bytes.len() != bytes || images.table.len() != self.config.nc * 256 {
+            return Err(Error::Images { got: images.bytes.len(), expected: bytes });
         }
         for (buffer, tensors) in arenas(&self.program).into_iter().chain(moments(&self.program)) {
             let mut numbers = Vec::new();
@@ -119,15 +119,14 @@ impl<M: Machine> Group<M> {
             self.machine.set(optimiser.clock, &words(&clocks.collect::<Vec<_>>()))?;
         }
         self.renew(models, &vec![true; runs])?;
-        self.zero(ports.started_anew)?;
+        self.zero(ports.reinitialised)?;
         let word = |bytes: &[u8]| {
             let mut word = [0; 4];
             word[..bytes.len()].copy_from_slice(bytes);
             f32::from_ne_bytes(word)
         };
-        self.machine
-            .set(ports.pictures, &pictures.bytes.chunks(4).map(word).collect::<Vec<f32>>())?;
-        self.machine.set(ports.table, pictures.table)
+        self.machine.set(ports.images, &images.bytes.chunks(4).map(word).collect::<Vec<f32>>())?;
+        self.machine.set(ports.table, images.table)
     }
 
     /// Draws the weights for the next re-initialisation of some runs' discriminators.
@@ -150,17 +149,17 @@ impl<M: Machine> Group<M> {
 
     /// Sets each run's images, and its position to the first of them.
     fn set_orders(&mut self, orders: &[Vec<u32>]) -> Result<()> {
-        let Size { runs, order: room, pictures: there, .. } = self.size;
+        let Size { runs, order: room, images: there, .. } = self.size;
         if orders.len() != runs || orders.iter().any(|o| o.len() > room) {
             return Err(Error::Orders { room, runs });
         }
         let mut numbers = vec![0.0; runs * room];
         for (to, order) in numbers.chunks_mut(room.max(1)).zip(orders) {
-            for (to, &picture) in to.iter_mut().zip(order) {
-                if picture as usize >= there {
-                    return Err(Error::Picture { picture, there });
+            for (to, &image) in to.iter_mut().zip(order) {
+                if image as usize >= there {
+                    return Err(Error::Image { image, there });
                 }
-                *to = f32::from_bits(picture);
+                *to = f32::from_bits(image);
             }
         }
         let ports = self.program.ports;
@@ -187,12 +186,13 @@ impl<M: Machine> Group<M> {
         for (counted, steps) in self.steps.iter_mut().zip(&steps) {
             *counted += steps;
         }
-        let counts = self.machine.get(ports.started_anew)?;
+        let counts = self.machine.get(ports.reinitialised)?;
         let counts: Vec<u32> = counts.into_iter().map(f32::to_bits).collect();
-        let which: Vec<bool> = counts.iter().zip(&self.started_anew).map(|(n, o)| n != o).collect();
+        let which: Vec<bool> =
+            counts.iter().zip(&self.reinitialised).map(|(n, o)| n != o).collect();
         if which.contains(&true) {
             self.renew(models, &which)?;
-            self.started_anew = counts;
+            self.reinitialised = counts;
         }
         let mean = |(sums, &steps): (&[f32], &usize)| self.named(sums, steps);
         Ok(sums.chunks(LOSS_STRIDE).zip(&steps).map(mean).collect())
@@ -230,7 +230,7 @@ impl<M: Machine> Group<M> {
         // scores beyond its order, where nothing is kept.
         let starts: Vec<usize> = lengths.iter().map(|len| len / batch * batch).collect();
         for which in 1..self.passes.len() {
-            let n = self.passes[which].pictures;
+            let n = self.passes[which].images;
             let own = |(start, len): (&usize, &usize)| if len % batch == n { *start } else { room };
             let starts: Vec<usize> = starts.iter().zip(&lengths).map(own).collect();
             self.machine.set(self.program.ports.position, &words(&starts))?;
@@ -306,9 +306,9 @@ impl<M: Machine> Group<M> {
         self.machine.set(self.program.ports.position, &positions)
     }
 
-    fn set_batch(&mut self, batches: &[f32], pictures: usize) -> Result<()> {
+    fn set_batch(&mut self, batches: &[f32], images: usize) -> Result<()> {
         let GanomalyConfig { isize, nc, .. } = self.config;
-        let expected = self.size.runs * pictures * isize * isize * nc;
+        let expected = self.size.runs * images * isize * isize * nc;
         if batches.len() != expected {
             return Err(Error::Batch { got: batches.len(), expected });
         }

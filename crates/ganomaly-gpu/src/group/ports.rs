@@ -18,7 +18,7 @@ pub(crate) const LOSS_PARTS: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     /// The data set's images, u8 [P, S, S, C], four bytes per number.
-    pub pictures: Buffer,
+    pub images: Buffer,
     /// i32 [G, P']: the images that each run takes, in order.
     pub order: Buffer,
     /// i32 [G]: how many images of its order each run has taken.
@@ -49,7 +49,7 @@ pub struct Ports {
     /// The weights for a re-initialisation of the discriminator.
     pub netd_fresh: Buffer,
     /// i32 [G]: how often each discriminator has been re-initialised.
-    pub started_anew: Buffer,
+    pub reinitialised: Buffer,
     /// The generator's gradients, [G, P].
     pub netg_gradients: Buffer,
     /// The discriminator's.
@@ -73,7 +73,7 @@ pub struct Optimiser {
 #[derive(Debug)]
 pub struct Pass {
     /// Images per run.
-    pub pictures: usize,
+    pub images: usize,
     /// Fills the batch from the data set and advances the positions.
     pub load: Vec<Launch>,
     /// Scores the batch, with batch normalisation by running statistics.
@@ -92,7 +92,7 @@ pub struct Size {
     /// Images in a scoring batch.
     pub score_batch: usize,
     /// Images in the data set.
-    pub pictures: usize,
+    pub images: usize,
     /// Maximum number of images in a run's order.
     pub order: usize,
     /// Sizes of the remainders of the runs' test sets after their last whole batches, each once.

@@ -3,7 +3,7 @@
 use super::ports::{Chains, LOSS_PARTS, LOSS_STRIDE, LOSSES, Optimiser, Pass, Ports, Size};
 use crate::detectors::ganomaly::Planner;
 use crate::error::Result;
-use crate::layers::tensors::{Arena, Extent, Numbers};
+use crate::layers::tensors::{Activations, Arena, Extent};
 use crate::machine::launch::{Builder, Launch};
 use ganomaly_model::ganomaly::Ganomaly;
 
@@ -38,7 +38,7 @@ impl Program {
         let mut b = Builder::default();
         let runs = size.runs;
         let side = config.isize;
-        let picture = side * side * config.nc;
+        let image = side * side * config.nc;
         let most = size.batch.max(size.score_batch);
         let netg =
             chains.encoder1.parameters + chains.decoder.parameters + chains.encoder2.parameters;
@@ -47,13 +47,13 @@ impl Program {
             chains.encoder1.running + chains.decoder.running + chains.encoder2.running;
         let netd_running = chains.features.running;
         let ports = Ports {
-            pictures: b.keep((size.pictures * picture).div_ceil(4)),
+            images: b.keep((size.images * image).div_ceil(4)),
             order: b.keep(runs * size.order),
             position: b.keep(runs),
             length: b.keep(runs),
             active: b.keep(runs),
             table: b.keep(config.nc * 256),
-            batch: b.keep(runs * most * picture),
+            batch: b.keep(runs * most * image),
             losses: b.keep(runs * LOSS_STRIDE),
             loss_parts: b.keep(2 * runs * LOSSES.len() * LOSS_PARTS),
             loss_sums: b.keep(runs * LOSS_STRIDE),
@@ -62,13 +62,13 @@ impl Program {
             netg_running: b.keep(runs * netg_running),
             netd_running: b.keep((runs * netd_running).max(1)),
             netd_fresh: b.keep(runs * netd),
-            started_anew: b.keep(runs),
+            reinitialised: b.keep(runs),
             netg_gradients: b.keep(runs * netg),
             netd_gradients: b.keep(runs * netd),
             scores: [0; 3].map(|_| b.keep(runs * size.order)),
         };
         let extent = Extent { runs, n: size.batch, h: side, w: side, c: config.nc };
-        let x = Numbers { buffer: ports.batch, extent };
+        let x = Activations { buffer: ports.batch, extent };
         let arena = |buffer, distance| Arena { buffer, distance };
         let planner = Planner {
             config,

@@ -152,7 +152,7 @@ KERNEL(losses_merge) {
 // Score of each image: mean of (a - b)² or |a - b|, written to its place in the run's order. Grid:
 // images of a batch, runs. p: a, b, scores [G, P'], positions i32 [G] after the batch. n: elements
 // of an image, kind (0: squared, 1: absolute), images of the batch, P'.
-KERNEL(picture_error) {
+KERNEL(image_error) {
     SHARED double sums[THREADS];
     const Size start = ((Size)BLOCK_Y * a.n[2] + BLOCK_X) * a.n[0];
     const int place = ((const int *)a.p[3])[BLOCK_Y] - a.n[2] + BLOCK_X;

@@ -37,17 +37,17 @@ INLINE void advance_place(int *at, int wide, int across) {
 }
 
 // Four values of a pixel, starting at `channel`; zeros if the pixel is outside the image.
-INLINE void fetch_pixel(float *to, const float *x, int picture, int row, int column, int h, int w, int channels, int channel) {
-    if (picture >= 0 && row >= 0 && row < h && column >= 0 && column < w)
-        copy4(to, x + (((Size)picture * h + row) * w + column) * channels + channel);
+INLINE void fetch_pixel(float *to, const float *x, int image, int row, int column, int h, int w, int channels, int channel) {
+    if (image >= 0 && row >= 0 && row < h && column >= 0 && column < w)
+        copy4(to, x + (((Size)image * h + row) * w + column) * channels + channel);
     else
         zero4(to);
 }
 
 // One value of a pixel; zero if the pixel is outside the image.
-INLINE float pixel_or_zero(const float *x, int picture, int row, int column, int h, int w, int channels, int channel) {
-    const int inside = picture >= 0 && row >= 0 && row < h && column >= 0 && column < w;
-    return inside ? x[(((Size)picture * h + row) * w + column) * channels + channel] : 0.0f;
+INLINE float pixel_or_zero(const float *x, int image, int row, int column, int h, int w, int channels, int channel) {
+    const int inside = image >= 0 && row >= 0 && row < h && column >= 0 && column < w;
+    return inside ? x[(((Size)image * h + row) * w + column) * channels + channel] : 0.0f;
 }
 
 // y = x * w. Grid: tiles of pixels, tiles of output channels, runs times shares. p: x, w, y
@@ -79,8 +79,8 @@ KERNEL(conv_forward) {
     UNROLL for (int j = 0; j < 2; j++) {                                                                                       \
         const int *p = MINE(pixel) + 3 * j;                                                                                    \
         if (a.n[13]) {                                                                                                         \
-            const int picture = MINE(at)[2] < c.kernel ? p[0] : -1;                                                            \
-            fetch_pixel(MINE(staged) + 4 * j, x, picture, p[1] + MINE(at)[2], p[2] + MINE(at)[1], c.h, c.w, c.i, MINE(at)[0]); \
+            const int image = MINE(at)[2] < c.kernel ? p[0] : -1;                                                            \
+            fetch_pixel(MINE(staged) + 4 * j, x, image, p[1] + MINE(at)[2], p[2] + MINE(at)[1], c.h, c.w, c.i, MINE(at)[0]); \
         } else {                                                                                                               \
             UNROLL for (int e = 0; e < 4; e++) {                                                                               \
                 const int k = (k0) + t % 4 * 4 + e, tap = k / c.i;                                                             \
@@ -140,8 +140,8 @@ KERNEL(conv_backward_input) {
     UNROLL for (int j = 0; j < 2; j++) {                                                                                       \
         const int *p = MINE(pixel) + 3 * j;                                                                                    \
         if (a.n[13]) {                                                                                                         \
-            const int picture = MINE(at)[2] < taps_y ? p[0] : -1;                                                              \
-            fetch_pixel(MINE(staged) + 4 * j, dy, picture, p[1] - MINE(at)[2], p[2] - MINE(at)[1], c.oh, c.ow, c.o, MINE(at)[0]); \
+            const int image = MINE(at)[2] < taps_y ? p[0] : -1;                                                              \
+            fetch_pixel(MINE(staged) + 4 * j, dy, image, p[1] - MINE(at)[2], p[2] - MINE(at)[1], c.oh, c.ow, c.o, MINE(at)[0]); \
         } else {                                                                                                               \
             UNROLL for (int e = 0; e < 4; e++) {                                                                               \
                 const int k = (k0) + t % 4 * 4 + e, tap = k / c.o;                                                             \
@@ -175,9 +175,9 @@ KERNEL(conv_backward_input) {
         UNROLL for (int j = 0; j < SUMS; j += BESIDE(COLS_ALONG_K)) {
             const int m = m0 + ROW_OF(ROWS_ALONG_K, t, j), n = n0 + COL_OF(COLS_ALONG_K, t, j);
             if (m < pixels) {
-                const int picture = m / (us * vs), row = (u0 + m / vs % us) * c.stride + py - c.padding;
+                const int image = m / (us * vs), row = (u0 + m / vs % us) * c.stride + py - c.padding;
                 const int column = (v0 + m % vs) * c.stride + px - c.padding;
-                float *to = dx + (((Size)picture * c.h + row) * c.w + column) * c.i;
+                float *to = dx + (((Size)image * c.h + row) * c.w + column) * c.i;
                 store_sums(to, MINE(sums) + j, n, c.i, BESIDE(COLS_ALONG_K));
             }
         }
@@ -206,15 +206,15 @@ KERNEL(conv_backward_weight) {
 #define FETCH(k0)                                                                                                              \
     UNROLL for (int j = 0; j < 2; j++) {                                                                                       \
         int *p = MINE(at) + 3 * j;                                                                                             \
-        const int picture = (k0) + t / 32 + 8 * j < end ? p[2] : -1;                                                           \
+        const int image = (k0) + t / 32 + 8 * j < end ? p[2] : -1;                                                           \
         const int row = p[1] * c.stride - c.padding, column = p[0] * c.stride - c.padding;                                     \
         if (a.n[13]) {                                                                                                         \
-            fetch_pixel(MINE(staged) + 4 * j, x, MINE(tap)[2] < c.kernel ? picture : -1, row + MINE(tap)[2],                   \
+            fetch_pixel(MINE(staged) + 4 * j, x, MINE(tap)[2] < c.kernel ? image : -1, row + MINE(tap)[2],                   \
                         column + MINE(tap)[1], c.h, c.w, c.i, MINE(tap)[0]);                                                   \
         } else {                                                                                                               \
             UNROLL for (int e = 0; e < 4; e++) {                                                                               \
                 const int m = m0 + t % 32 * 4 + e, of = m / c.i;                                                               \
-                MINE(staged)[4 * j + e] = pixel_or_zero(x, m < height ? picture : -1, row + of / c.kernel,                     \
+                MINE(staged)[4 * j + e] = pixel_or_zero(x, m < height ? image : -1, row + of / c.kernel,                     \
                                                         column + of % c.kernel, c.h, c.w, c.i, m % c.i);                       \
             }                                                                                                                  \
         }                                                                                                                      \

@@ -38,7 +38,7 @@ KERNEL(adam) {
 // weights kept for this. Grid: blocks of a run's parameters, runs. p: parameters, fresh, losses
 // [G, 8], counts of re-initialisations [G], active. n: parameters of a run, index of the loss.
 // f: threshold.
-KERNEL(start_anew) {
+KERNEL(reinitialise) {
     const int vanished = ((const int *)a.p[4])[BLOCK_Y] && FLOATS(2)[BLOCK_Y * 8 + a.n[1]] < FACTOR(0);
     EACH_THREAD {
         const int at = BLOCK_X * THREADS + t;
@@ -65,15 +65,15 @@ KERNEL(advance) {
 // table [C, 256] (the value for each byte of a channel). n: elements of an image, images of a
 // batch, P', C.
 KERNEL(gather) {
-    const int picture = a.n[0], pictures = a.n[1];
+    const int image = a.n[0], images = a.n[1];
     EACH_THREAD {
         const int at = BLOCK_X * THREADS + t;
-        if (at < picture * pictures) {
-            const int position = ((const int *)a.p[3])[BLOCK_Y] + at / picture;
+        if (at < image * images) {
+            const int position = ((const int *)a.p[3])[BLOCK_Y] + at / image;
             // After a run's end, its batch holds an arbitrary image, which is not used.
             const int from = position < a.n[2] ? ((const int *)a.p[1])[(Size)BLOCK_Y * a.n[2] + position] : 0;
-            const int byte = ((const unsigned char *)a.p[0])[(Size)from * picture + at % picture];
-            FLOATS(2)[(Size)BLOCK_Y * picture * pictures + at] = FLOATS(4)[at % picture % a.n[3] * 256 + byte];
+            const int byte = ((const unsigned char *)a.p[0])[(Size)from * image + at % image];
+            FLOATS(2)[(Size)BLOCK_Y * image * images + at] = FLOATS(4)[at % image % a.n[3] * 256 + byte];
         }
     }
 }

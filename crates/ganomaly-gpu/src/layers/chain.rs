@@ -1,6 +1,6 @@
 //! A chain of layers as launches: the forward pass and the requested gradients.
 
-use super::tensors::{Arena, Numbers, Target};
+use super::tensors::{Activations, Arena, Target};
 use super::{
     activate, activate_backward, after, batch_statistics, convolution_weight, convolve, normalise,
     normalise_backward,
@@ -32,9 +32,9 @@ pub struct Tape(Vec<Saved>);
 #[derive(Clone, Copy, Debug)]
 struct Saved {
     /// The layer's input.
-    x: Numbers,
+    x: Activations,
     /// The layer's output.
-    y: Numbers,
+    y: Activations,
     /// A normalisation's statistics, [G, 2, C].
     statistics: Option<Buffer>,
 }
@@ -63,7 +63,7 @@ impl Chain {
     }
 
     /// The forward pass of training: batch normalisation with each run's own batch.
-    pub fn forward(&self, b: &mut Builder, weights: Arena, x: Numbers) -> (Numbers, Tape) {
+    pub fn forward(&self, b: &mut Builder, weights: Arena, x: Activations) -> (Activations, Tape) {
         let mut tape = Vec::with_capacity(self.layers.len());
         let mut x = x;
         for &layer in &self.layers {
@@ -81,8 +81,8 @@ impl Chain {
         b: &mut Builder,
         weights: Arena,
         running: Option<Arena>,
-        x: Numbers,
-    ) -> Numbers {
+        x: Activations,
+    ) -> Activations {
         let input = x.buffer;
         let mut x = x;
         for &layer in &self.layers {
@@ -120,9 +120,9 @@ impl Chain {
         b: &mut Builder,
         weights: Arena,
         tape: &Tape,
-        dy: Numbers,
+        dy: Activations,
         target: Option<Target>,
-    ) -> Numbers {
+    ) -> Activations {
         let mut dy = dy;
         for (layer, saved) in self.layers.iter().zip(&tape.0).rev() {
             parameters_backward(b, *layer, *saved, dy, target);
@@ -137,7 +137,7 @@ impl Chain {
         b: &mut Builder,
         weights: Arena,
         tape: &Tape,
-        dy: Numbers,
+        dy: Activations,
         target: Target,
     ) {
         let mut dy = dy;
@@ -169,10 +169,10 @@ fn layer_forward(
     weights: Arena,
     running: Option<Arena>,
     (kind, place): (LayerKind, Place),
-    x: Numbers,
+    x: Activations,
 ) -> Saved {
     let extent = after(kind, x.extent);
-    let y = Numbers { buffer: b.borrow(extent.len()), extent };
+    let y = Activations { buffer: b.borrow(extent.len()), extent };
     let learnt = (weights, place.parameters);
     let mut statistics = None;
     match (kind, running) {
@@ -199,7 +199,7 @@ fn parameters_backward(
     b: &mut Builder,
     (kind, place): (LayerKind, Place),
     saved: Saved,
-    dy: Numbers,
+    dy: Activations,
     target: Option<Target>,
 ) {
     if let (LayerKind::Conv { conv, transposed, .. }, Some(target)) = (kind, target) {
@@ -214,11 +214,11 @@ fn input_backward(
     weights: Arena,
     (kind, place): (LayerKind, Place),
     saved: Saved,
-    dy: Numbers,
+    dy: Activations,
     target: Option<Target>,
-) -> Numbers {
+) -> Activations {
     let extent = saved.x.extent;
-    let dx = Numbers { buffer: b.borrow(extent.len()), extent };
+    let dx = Activations { buffer: b.borrow(extent.len()), extent };
     match kind {
         LayerKind::Conv { conv, transposed, .. } => {
             convolve(b, conv, !transposed, (dy, dx), (weights, place.parameters));

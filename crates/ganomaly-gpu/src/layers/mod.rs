@@ -7,7 +7,7 @@ pub(crate) mod tensors;
 use crate::machine::launch::{Buffer, Builder, THREADS};
 use ganomaly_kernels::{Activation, Conv2d};
 use ganomaly_model::layers::LayerKind;
-use tensors::{Arena, Extent, Numbers, Target};
+use tensors::{Activations, Arena, Extent, Target};
 
 /// Channels that one block of a normalisation sums.
 const CHANNELS: usize = 32;
@@ -57,7 +57,7 @@ pub(crate) fn convolve(
     b: &mut Builder,
     conv: Conv2d,
     transposed: bool,
-    (from, to): (Numbers, Numbers),
+    (from, to): (Activations, Activations),
     (weights, start): (Arena, usize),
 ) {
     let (x, y) = if transposed { (to.extent, from.extent) } else { (from.extent, to.extent) };
@@ -123,7 +123,7 @@ fn add_shares(
 pub(crate) fn convolution_weight(
     b: &mut Builder,
     conv: Conv2d,
-    (x, dy): (Numbers, Numbers),
+    (x, dy): (Activations, Activations),
     target: Target,
     start: usize,
 ) {
@@ -144,7 +144,7 @@ pub(crate) fn convolution_weight(
 }
 
 /// Mean and variance of each run's batch: [G, 2, C], borrowed.
-pub(crate) fn batch_statistics(b: &mut Builder, x: Numbers) -> Buffer {
+pub(crate) fn batch_statistics(b: &mut Builder, x: Activations) -> Buffer {
     let e = x.extent;
     let chunks = b.borrow(e.runs * e.chunks() * 2 * e.c);
     let stats = b.borrow(e.runs * 2 * e.c);
@@ -165,7 +165,7 @@ fn slope(f: Activation) -> f64 {
 
 pub(crate) fn normalise(
     b: &mut Builder,
-    (x, y): (Numbers, Numbers),
+    (x, y): (Activations, Activations),
     (stats, stats_start, stats_distance): (Buffer, usize, usize),
     (weights, start): (Arena, usize),
     f: Activation,
@@ -183,7 +183,7 @@ pub(crate) fn normalise(
 
 pub(crate) fn normalise_backward(
     b: &mut Builder,
-    (x, dy, dx): (Numbers, Numbers, Numbers),
+    (x, dy, dx): (Activations, Activations, Activations),
     (stats, (weights, start)): (Buffer, (Arena, usize)),
     target: Option<Target>,
     f: Activation,
@@ -221,7 +221,7 @@ pub(crate) fn normalise_backward(
     b.release(terms);
 }
 
-pub(crate) fn activate(b: &mut Builder, f: Activation, x: Numbers, y: Numbers) {
+pub(crate) fn activate(b: &mut Builder, f: Activation, x: Activations, y: Activations) {
     let (len, buffers) = (x.extent.len(), [x.buffer, y.buffer]);
     match f {
         Activation::Tanh => b.each("tanh_forward", len, &buffers, &[], &[]),
@@ -233,9 +233,9 @@ pub(crate) fn activate(b: &mut Builder, f: Activation, x: Numbers, y: Numbers) {
 pub(crate) fn activate_backward(
     b: &mut Builder,
     f: Activation,
-    y: Numbers,
-    dy: Numbers,
-    dx: Numbers,
+    y: Activations,
+    dy: Activations,
+    dx: Activations,
 ) {
     let (len, buffers) = (y.extent.len(), [y.buffer, dy.buffer, dx.buffer]);
     match f {

@@ -1,7 +1,7 @@
 //! A single layer, for tests against an oracle.
 
 use super::chain::Chain;
-use super::tensors::{Arena, Extent, Numbers, Target};
+use super::tensors::{Activations, Arena, Extent, Target};
 use crate::machine::launch::{Buffer, Builder, Launch};
 use ganomaly_model::layers::LayerKind;
 
@@ -38,12 +38,12 @@ impl LayerProgram {
         let mut b = Builder::default();
         let chain = Chain::new(&[kind], 0, 0);
         let len = chain.parameters;
-        let x = Numbers { buffer: b.keep(input.len()), extent: input };
+        let x = Activations { buffer: b.keep(input.len()), extent: input };
         let parameters = Arena { buffer: b.keep((input.runs * len).max(1)), distance: len };
         let gradients = Arena { buffer: b.keep((input.runs * len).max(1)), distance: len };
         let (y, tape) = chain.forward(&mut b, parameters, x);
         let forward = b.take_launches();
-        let dy = Numbers { buffer: b.keep(y.extent.len()), ..y };
+        let dy = Activations { buffer: b.keep(y.extent.len()), ..y };
         let target = Target { gradients, add: false };
         let dx = chain.backward(&mut b, parameters, &tape, dy, Some(target));
         let backward = b.take_launches();

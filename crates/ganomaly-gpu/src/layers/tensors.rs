@@ -43,7 +43,7 @@ impl Extent {
 
 /// Activations: their buffer and size.
 #[derive(Clone, Copy, Debug)]
-pub struct Numbers {
+pub struct Activations {
     pub buffer: Buffer,
     pub extent: Extent,
 }

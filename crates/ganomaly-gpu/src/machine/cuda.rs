@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::machine::launch::{Args, Buffer, Launch, THREADS};
 use crate::machine::once::Once;
 use crate::machine::precision::Precision;
-use crate::machine::{Limits, Machine};
+use crate::machine::{Machine, Peak};
 use cudarc::driver::sys::{
     CUdevice_attribute, CUevent_flags, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode,
 };
@@ -67,7 +67,7 @@ fn check_compiler() -> Result<()> {
 
 /// The number of GPUs that the driver knows, 0 if it has none. An error if there is no driver, or
 /// it is too old. Everything that calls the driver checks this first.
-pub fn cards() -> Result<usize> {
+pub fn gpus() -> Result<usize> {
     // SAFETY: only opens the driver's library.
     if !unsafe { cudarc::driver::sys::is_culib_present() } {
         return Err(Error::NoDriver("libcuda.so"));
@@ -79,17 +79,17 @@ pub fn cards() -> Result<usize> {
     match CudaContext::device_count() {
         Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
         Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => Ok(0),
-        Err(e) => Err(failed("counting cards")(e)),
+        Err(e) => Err(failed("counting GPUs")(e)),
     }
 }
 
 /// Opens a GPU, or returns why that is impossible.
 fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
-    let there = cards()?;
+    let there = gpus()?;
     if ordinal >= there {
-        return Err(Error::NoCard { wanted: ordinal, there });
+        return Err(Error::NoGpu { wanted: ordinal, there });
     }
-    CudaContext::new(ordinal).map_err(failed("opening the card"))
+    CudaContext::new(ordinal).map_err(failed("opening the GPU"))
 }
 
 /// A GPU's memory in bytes, free and total.
@@ -116,7 +116,7 @@ pub struct Description {
 /// Describes a GPU.
 pub fn describe(ordinal: usize) -> Result<Description> {
     let context = open(ordinal)?;
-    let ask = failed("describing the card");
+    let ask = failed("describing the GPU");
     let (free, all) = memory(&context)?;
     Ok(Description {
         name: context.name().map_err(&ask)?,
@@ -158,7 +158,7 @@ fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
 }
 
 /// A program's buffers and kernels on a GPU.
-pub struct Card {
+pub struct Gpu {
     stream: Arc<CudaStream>,
     module: Arc<CudaModule>,
     functions: HashMap<&'static str, CudaFunction>,
@@ -169,7 +169,7 @@ pub struct Card {
 /// Launches recorded as one graph.
 pub struct Recording(CudaGraph);
 
-impl Card {
+impl Gpu {
     /// Compiles the kernels for GPU `ordinal`, and allocates buffers of these sizes there, in
     /// four-byte numbers. Every buffer starts as zeros.
     pub fn new(ordinal: usize, buffers: &[usize], precision: Precision) -> Result<Self> {
@@ -206,7 +206,7 @@ impl Card {
     }
 
     /// The GPU's name, and its limits as it reports them.
-    pub fn limits(&self, precision: Precision) -> Result<Limits> {
+    pub fn limits(&self, precision: Precision) -> Result<Peak> {
         let context = self.stream.context();
         let ask = |what| {
             let number = context.attribute(what).map_err(failed("asking for its limits"))?;
@@ -228,7 +228,7 @@ impl Card {
         };
         let memory_clock = 1e3 * ask(Ask::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?;
         let bus = ask(Ask::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)? / 8.0;
-        Ok(Limits {
+        Ok(Peak {
             name: context.name().map_err(failed("asking for its name"))?,
             flops_per_s: per_clock.map(|n| 2.0 * n * processors * clock),
             // Two transfers per clock.
@@ -261,23 +261,23 @@ impl Card {
         let mut builder = self.stream.launch_builder(&function);
         builder.arg(&args);
         // SAFETY: the program's sizes bound what the kernels access, as the tests on the host show;
-        // the buffers live as long as the `Card`.
+        // the buffers live as long as the `Gpu`.
         unsafe { builder.launch(config) }.map_err(failed("launching"))?;
         Ok(())
     }
 }
 
-impl Machine for Card {
+impl Machine for Gpu {
     type Recording = Recording;
 
     fn set(&mut self, buffer: Buffer, numbers: &[f32]) -> Result<()> {
         let mut part = self.buffers[buffer.0].slice_mut(..numbers.len());
-        self.stream.memcpy_htod(numbers, &mut part).map_err(failed("copying to the card"))
+        self.stream.memcpy_htod(numbers, &mut part).map_err(failed("copying to the GPU"))
     }
 
     fn get(&mut self, buffer: Buffer) -> Result<Vec<f32>> {
         let numbers = self.stream.clone_dtoh(&self.buffers[buffer.0]);
-        let numbers = numbers.map_err(failed("copying from the card"))?;
+        let numbers = numbers.map_err(failed("copying from the GPU"))?;
         self.stream.synchronize().map_err(failed("a kernel"))?;
         Ok(numbers)
     }

@@ -37,7 +37,7 @@ pub trait Machine {
 
 /// A GPU's limits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
+pub struct Peak {
     /// The GPU's name.
     pub name: String,
     /// Additions and multiplications in products per second, if known.

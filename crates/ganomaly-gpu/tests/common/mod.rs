@@ -13,7 +13,7 @@ use ganomaly_gpu::{Buffer, Error, Launch, Machine, Precision, Result};
 pub enum Anywhere {
     Host(Twin),
     #[cfg(feature = "cuda")]
-    Card(Box<ganomaly_gpu::cuda::Card>),
+    Gpu(Box<ganomaly_gpu::cuda::Gpu>),
 }
 
 /// Every available machine, with room for `buffers`.
@@ -26,11 +26,11 @@ pub fn machines(buffers: &[usize], precision: Precision) -> Vec<Anywhere> {
         twin => all.push(Anywhere::Host(twin.unwrap())),
     }
     #[cfg(feature = "cuda")]
-    match ganomaly_gpu::cuda::Card::new(0, buffers, precision) {
-        Err(e @ (Error::NoDriver(_) | Error::NoCard { .. })) => {
-            skip::allowed(&format!("{e} (the card)"));
+    match ganomaly_gpu::cuda::Gpu::new(0, buffers, precision) {
+        Err(e @ (Error::NoDriver(_) | Error::NoGpu { .. })) => {
+            skip::allowed(&format!("{e} (the GPU)"));
         }
-        card => all.push(Anywhere::Card(Box::new(card.unwrap()))),
+        gpu => all.push(Anywhere::Gpu(Box::new(gpu.unwrap()))),
     }
     all
 }
@@ -40,7 +40,7 @@ macro_rules! either {
         match $machine {
             Anywhere::Host($inner) => $body,
             #[cfg(feature = "cuda")]
-            Anywhere::Card($inner) => $body,
+            Anywhere::Gpu($inner) => $body,
         }
     };
 }
@@ -78,7 +78,7 @@ impl Machine for Anywhere {
 }
 
 /// How far a machine's results may be from those of the CPU in float64.
-pub struct Limits {
+pub struct Tolerance {
     /// One layer in tf32 or bf16, given its rounded operands.
     pub tensor_cores: f64,
     /// A whole step's gradients.
@@ -90,7 +90,8 @@ pub struct Limits {
 }
 
 /// The twin rounds each addition and multiplication to nearest, as the kernels are written.
-const HOST: Limits = Limits { tensor_cores: 2e-6, gradients: 1e-5, learnt: 1e-5, scores: 1e-4 };
+const HOST: Tolerance =
+    Tolerance { tensor_cores: 2e-6, gradients: 1e-5, learnt: 1e-5, scores: 1e-4 };
 
 /// A GPU's arithmetic differs, although no fast intrinsics are requested.
 ///
@@ -103,14 +104,15 @@ const HOST: Limits = Limits { tensor_cores: 2e-6, gradients: 1e-5, learnt: 1e-5,
 ///   rounding error of its kink may then fall on the other side than in float64, and so does its
 ///   gradient. Adam divides a gradient by its size, so if one is near 0, the whole step of the
 ///   weight (1e-2 of a weight) depends on it.
-const CARD: Limits = Limits { tensor_cores: 1e-5, gradients: 1e-3, learnt: 1e-3, scores: 1e-2 };
+const GPU: Tolerance =
+    Tolerance { tensor_cores: 1e-5, gradients: 1e-3, learnt: 1e-3, scores: 1e-2 };
 
 impl Anywhere {
-    pub fn limits(&self) -> &'static Limits {
+    pub fn limits(&self) -> &'static Tolerance {
         match self {
             Self::Host(_) => &HOST,
             #[cfg(feature = "cuda")]
-            Self::Card(_) => &CARD,
+            Self::Gpu(_) => &GPU,
         }
     }
 

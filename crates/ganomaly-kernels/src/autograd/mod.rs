@@ -12,7 +12,7 @@
 //! # Layout
 //!
 //! A layer's output is a channels-last tensor, seen as `[N, C, H, W]` through a permuted view. The
-//! next layer goes on from the channels-last tensor itself, so between layers neither values nor
+//! next layer takes the channels-last tensor itself, so between layers neither values nor
 //! gradients are copied. Other operations of candle work on the view, but faster on
 //! [`channels_last`] of it.
 

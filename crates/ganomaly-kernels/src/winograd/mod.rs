@@ -153,7 +153,7 @@ enum Way {
 #[derive(Clone, Copy)]
 struct End {
     /// Elements of an image.
-    picture: usize,
+    image: usize,
     /// Elements of a tile at each point.
     columns: usize,
 }
@@ -166,15 +166,15 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     }
 
     /// Tiles in a number of images.
-    fn rows(&self, pictures: usize) -> usize {
-        pictures * self.tiles.0 * self.tiles.1
+    fn rows(&self, images: usize) -> usize {
+        images * self.tiles.0 * self.tiles.1
     }
 
     /// The input's and the output's end.
     fn input_and_output(&self) -> (End, End) {
         let Shape { i, o, .. } = self.s;
-        let input = End { picture: self.s.picture(), columns: 4 * i };
-        (input, End { picture: self.s.patches() * o, columns: o })
+        let input = End { image: self.s.image(), columns: 4 * i };
+        (input, End { image: self.s.patches() * o, columns: o })
     }
 
     /// Where a pass starts and where it ends.

@@ -37,17 +37,17 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         let (source, target) = self.ends(way);
         let fill = |to: &mut [MaybeUninit<T>]| {
             let weights = source.columns * target.columns;
-            let pictures = self.rows(self.s.n) * (source.columns + target.columns);
+            let images = self.rows(self.s.n) * (source.columns + target.columns);
             // SAFETY: tasks differ in their images or in their panels.
             let to = unsafe { Shared::new(to) };
-            if 2 * weights > 3 * pictures {
+            if 2 * weights > 3 * images {
                 self.by_panels::<I, T>(way, from, w, fold, to);
             } else {
                 self.by_blocks::<I, T>(way, from, w, fold, to);
             }
         };
         // SAFETY: both methods write every element of every image.
-        unsafe { filled(self.s.n * target.picture, fill) }
+        unsafe { filled(self.s.n * target.image, fill) }
     }
 
     /// Transforms all weights first, then takes each block of images through the three stages.
@@ -69,10 +69,10 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                     self.transform_weights::<I, T>(way, w, part, weights);
                 }
             });
-            let blocks = from.par_chunks(self.block * source.picture).enumerate();
+            let blocks = from.par_chunks(self.block * source.image).enumerate();
             blocks.for_each(|(block, from)| {
-                let pictures = self.pictures(block);
-                let rows = self.rows(pictures.1 - pictures.0);
+                let images = self.images(block);
+                let rows = self.rows(images.1 - images.0);
                 let strides = [source, target].map(|end| point_stride(rows * end.columns));
                 with_buffer(S * S * (strides[0] + strides[1]), |buffer| {
                     let (start, end) = buffer.split_at_mut(S * S * strides[0]);
@@ -93,7 +93,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                         });
                     }
                     let columns = (0, target.columns);
-                    let finished = Finished { from: end, columns, tile: columns.1, pictures };
+                    let finished = Finished { from: end, columns, tile: columns.1, images };
                     let part = self.numbers(block, target);
                     self.prepare(way, to.part(part.clone()));
                     self.leave::<I, T>(way, finished, to);
@@ -123,7 +123,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         with_buffer(blocks * S * S * from_stride, |entered| {
             entered
                 .par_chunks_mut(S * S * from_stride)
-                .zip(from.par_chunks(self.block * source.picture))
+                .zip(from.par_chunks(self.block * source.image))
                 .enumerate()
                 .for_each(|(block, (to_points, from))| {
                     self.enter::<I, T>(way, from, to_points);
@@ -139,7 +139,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                         self.transform_weights::<I, T>(way, w, part, weights);
                         for point in 0..S * S {
                             for block in 0..blocks {
-                                let (start, end) = self.pictures(block);
+                                let (start, end) = self.images(block);
                                 let piece = Piece {
                                     a: (block * S * S + point) * from_stride + first,
                                     b: point * part_stride,
@@ -161,8 +161,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                         }
                     }
                     for (block, from) in results.chunks(S * S * to_stride).enumerate() {
-                        let pictures = self.pictures(block);
-                        let finished = Finished { from, columns, tile: width, pictures };
+                        let images = self.images(block);
+                        let finished = Finished { from, columns, tile: width, images };
                         self.leave::<I, T>(way, finished, to);
                     }
                 });
@@ -178,14 +178,14 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     }
 
     /// A block's first image, and the one after its last.
-    fn pictures(&self, block: usize) -> (usize, usize) {
+    fn images(&self, block: usize) -> (usize, usize) {
         (block * self.block, self.s.n.min((block + 1) * self.block))
     }
 
     /// The range of a block's images at one end.
     fn numbers(&self, block: usize, end: End) -> Range<usize> {
-        let (first, last) = self.pictures(block);
-        first * end.picture..last * end.picture
+        let (first, last) = self.images(block);
+        first * end.image..last * end.image
     }
 
     /// Transforms a block's images.
@@ -197,9 +197,9 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     }
 
     /// Zeroes the images that [`Self::leave`] adds to.
-    fn prepare<T: Real>(&self, way: Way, pictures: &mut [MaybeUninit<T>]) {
+    fn prepare<T: Real>(&self, way: Way, images: &mut [MaybeUninit<T>]) {
         if way == Way::Backward {
-            pictures.fill(MaybeUninit::new(T::zero()));
+            images.fill(MaybeUninit::new(T::zero()));
         }
     }
 
@@ -222,13 +222,12 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         let rows = self.rows(self.block);
         let strides = [input, output].map(|end| point_stride(rows * end.columns));
         let blocks = (HELD / (S * S * (strides[0] + strides[1]))).max(HELD_TILES.div_ceil(rows));
-        let pictures = blocks * self.block;
+        let images = blocks * self.block;
         let fill = |dw: &mut [MaybeUninit<T>]| {
             // SAFETY: tasks write different squares, and the first chunk writes what later ones add
             // to.
             let dw = unsafe { Shared::new(dw) };
-            let chunks =
-                x.chunks(pictures * input.picture).zip(dy.chunks(pictures * output.picture));
+            let chunks = x.chunks(images * input.image).zip(dy.chunks(images * output.image));
             for (chunk, (x, dy)) in chunks.enumerate() {
                 self.add_products::<I, T>(x, dy, strides, (dw, chunk > 0));
             }
@@ -247,18 +246,17 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         (dw, add): (Shared<'_, T>, bool),
     ) {
         let (input, output) = self.input_and_output();
-        let (x_block, dy_block) = (self.block * input.picture, self.block * output.picture);
+        let (x_block, dy_block) = (self.block * input.image, self.block * output.image);
         let blocks = x.len().div_ceil(x_block);
         with_buffer(blocks * S * S * (xs + ys), |buffer| {
             let (xt, yt) = buffer.split_at_mut(blocks * S * S * xs);
-            let pictures = x.par_chunks(x_block).zip(dy.par_chunks(dy_block));
-            xt.par_chunks_mut(S * S * xs)
-                .zip(yt.par_chunks_mut(S * S * ys))
-                .zip(pictures)
-                .for_each(|((xt, yt), (x, dy))| {
+            let images = x.par_chunks(x_block).zip(dy.par_chunks(dy_block));
+            xt.par_chunks_mut(S * S * xs).zip(yt.par_chunks_mut(S * S * ys)).zip(images).for_each(
+                |((xt, yt), (x, dy))| {
                     self.enter::<I, T>(Way::Forward, x, xt);
                     self.enter::<I, T>(Way::Backward, dy, yt);
-                });
+                },
+            );
             let stride = point_stride(SIDE * SIDE);
             self.squares().into_par_iter().for_each(|square| {
                 with_buffer(S * S * stride, |products| {
@@ -268,7 +266,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
                         let piece = |(block, x): (usize, &[T])| Piece {
                             a: (block * S * S + point) * xs + first,
                             b: (block * S * S + point) * ys + square.columns.start,
-                            len: self.rows(x.len() / input.picture),
+                            len: self.rows(x.len() / input.image),
                         };
                         let pieces: Vec<Piece> = x.chunks(x_block).enumerate().map(piece).collect();
                         I::multiply(Product {

@@ -21,7 +21,7 @@ pub(super) struct Finished<'a, T> {
     /// Distance between tiles.
     pub tile: usize,
     /// The images that the tiles belong to.
-    pub pictures: (usize, usize),
+    pub images: (usize, usize),
 }
 
 kernels! {
@@ -40,15 +40,15 @@ fn slice_or<'a, T>(zeros: &'a [T], numbers: &'a [T], at: usize) -> &'a [T] {
 impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     /// Each tile of a block: its index, its image, and its row and column among the image's tiles.
     #[inline(always)]
-    fn each_tile(&self, pictures: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    fn each_tile(&self, images: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
         let (down, across) = self.tiles;
-        (0..pictures * down * across)
+        (0..images * down * across)
             .map(move |t| (t, t / (down * across), t / across % down, t % across))
     }
 
     /// The index in a block's images of each point of a tile's phase; [`OUTSIDE`] for padding.
     #[inline(always)]
-    fn places(&self, picture: usize, ty: usize, tx: usize, phase: usize) -> [[usize; S]; S] {
+    fn places(&self, image: usize, ty: usize, tx: usize, phase: usize) -> [[usize; S]; S] {
         let s = &self.s;
         let mut places = [[OUTSIDE; S]; S];
         for (u, row) in places.iter_mut().enumerate() {
@@ -56,7 +56,7 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
             for (v, place) in row.iter_mut().enumerate() {
                 let x = (2 * (M * tx + v) + phase % 2).wrapping_sub(s.conv.padding);
                 if y < s.h && x < s.w {
-                    *place = ((picture * s.h + y) * s.w + x) * s.i;
+                    *place = ((image * s.h + y) * s.w + x) * s.i;
                 }
             }
         }
@@ -65,14 +65,14 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
 
     /// The index in a block's outputs of each element of a tile; [`OUTSIDE`] beyond the edge.
     #[inline(always)]
-    fn output_places(&self, picture: usize, ty: usize, tx: usize) -> [[usize; M]; M] {
+    fn output_places(&self, image: usize, ty: usize, tx: usize) -> [[usize; M]; M] {
         let s = &self.s;
         let mut places = [[OUTSIDE; M]; M];
         for (j, row) in places.iter_mut().enumerate() {
             for (k, place) in row.iter_mut().enumerate() {
                 let (y, x) = (M * ty + j, M * tx + k);
                 if y < s.oh && x < s.ow {
-                    *place = ((picture * s.oh + y) * s.ow + x) * s.o;
+                    *place = ((image * s.oh + y) * s.ow + x) * s.o;
                 }
             }
         }
@@ -85,9 +85,9 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         let i = self.s.i;
         let stride = to.len() / (S * S);
         let zeros = vec![T::zero(); i];
-        for (tile, picture, ty, tx) in self.each_tile(x.len() / self.s.picture()) {
+        for (tile, image, ty, tx) in self.each_tile(x.len() / self.s.image()) {
             for phase in 0..4 {
-                let places = self.places(picture, ty, tx, phase);
+                let places = self.places(image, ty, tx, phase);
                 let sources = places.map(|row| row.map(|at| slice_or(&zeros, x, at)));
                 for c in (0..i).step_by(Register::<I, T>::LANES) {
                     let d = F::gather::<T, Register<I, T>>(&sources, c);
@@ -101,12 +101,12 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     /// columns are 4 phases of I channels.
     #[inline(always)]
     fn finish_input<I: Instructions, T: Real>(&self, results: Finished<'_, T>, dx: Shared<'_, T>) {
-        let Finished { from, columns: (first, end), tile: distance, pictures } = results;
+        let Finished { from, columns: (first, end), tile: distance, images } = results;
         let i = self.s.i;
         let stride = from.len() / (S * S);
-        for (tile, picture, ty, tx) in self.each_tile(pictures.1 - pictures.0) {
+        for (tile, image, ty, tx) in self.each_tile(images.1 - images.0) {
             for phase in first / i..end.div_ceil(i) {
-                let places = self.places(pictures.0 + picture, ty, tx, phase);
+                let places = self.places(images.0 + image, ty, tx, phase);
                 let channels = first.max(phase * i)..end.min((phase + 1) * i);
                 for column in channels.step_by(Register::<I, T>::LANES) {
                     let at = tile * distance + column - first;
@@ -123,8 +123,8 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
         let o = self.s.o;
         let stride = to.len() / (S * S);
         let zeros = vec![T::zero(); o];
-        for (tile, picture, ty, tx) in self.each_tile(dy.len() / (self.s.patches() * o)) {
-            let places = self.output_places(picture, ty, tx);
+        for (tile, image, ty, tx) in self.each_tile(dy.len() / (self.s.patches() * o)) {
+            let places = self.output_places(image, ty, tx);
             let sources = places.map(|row| row.map(|at| slice_or(&zeros, dy, at)));
             for c in (0..o).step_by(Register::<I, T>::LANES) {
                 let d = F::gather_outputs::<T, Register<I, T>>(&sources, c);
@@ -136,10 +136,10 @@ impl<F: Filter<M, S>, const M: usize, const S: usize> Plan<F, M, S> {
     /// y = Aᵀ ỹ A. The columns are channels, and all their elements are written.
     #[inline(always)]
     fn finish_output<I: Instructions, T: Real>(&self, results: Finished<'_, T>, y: Shared<'_, T>) {
-        let Finished { from, columns: (first, end), tile: distance, pictures } = results;
+        let Finished { from, columns: (first, end), tile: distance, images } = results;
         let stride = from.len() / (S * S);
-        for (tile, picture, ty, tx) in self.each_tile(pictures.1 - pictures.0) {
-            let places = self.output_places(pictures.0 + picture, ty, tx);
+        for (tile, image, ty, tx) in self.each_tile(images.1 - images.0) {
+            let places = self.output_places(images.0 + image, ty, tx);
             for channel in (first..end).step_by(Register::<I, T>::LANES) {
                 let at = tile * distance + channel - first;
                 let m = F::load::<T, Register<I, T>>(from, stride, at);

@@ -28,7 +28,7 @@ mod tests {
     use crate::ganomaly::{Ganomaly, GanomalyConfig};
 
     #[test]
-    fn one_picture_is_counted_layer_by_layer() {
+    fn one_image_is_counted_layer_by_layer() {
         let model = Ganomaly::new(GanomalyConfig::default(), 0).unwrap();
         let (step, score) = model.multiply_adds(1).unwrap();
         // Each layer's outputs times the elements of a patch: 1 → 64 → 128 → 256 → 100 channels at

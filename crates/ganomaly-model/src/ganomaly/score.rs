@@ -32,8 +32,8 @@ impl Ganomaly {
 impl Inference {
     /// All three scores of each image.
     pub fn scores(&self) -> Result<Scores> {
-        let (l1, l2) = loss::picture_errors(&self.latent_i, &self.latent_o)?;
-        let (con, _) = loss::picture_errors(&self.x, &self.fake)?;
+        let (l1, l2) = loss::image_errors(&self.latent_i, &self.latent_o)?;
+        let (con, _) = loss::image_errors(&self.x, &self.fake)?;
         Ok(Scores::new([("l2", l2), ("l1", l1), ("con", con)]))
     }
 }

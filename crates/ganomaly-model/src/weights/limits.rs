@@ -5,7 +5,7 @@ use crate::{Error, Result};
 /// Limits for a weights file. A file beyond them is rejected with an error that names the file, the
 /// limit and how to raise it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ReadLimits {
     /// Maximum size in bytes of the file, and of all its tensors together.
     /// `GANOMALY_MAX_WEIGHT_BYTES`.
     pub bytes: u64,
@@ -16,7 +16,7 @@ pub struct Limits {
 }
 
 /// 2 GiB, of which 4 MiB for the description.
-impl Default for Limits {
+impl Default for ReadLimits {
     fn default() -> Self {
         Self { bytes: 2 << 30, header_bytes: 4 << 20 }
     }
@@ -24,7 +24,7 @@ impl Default for Limits {
 
 const VARIABLE: &str = "GANOMALY_MAX_WEIGHT_BYTES";
 
-impl Limits {
+impl ReadLimits {
     /// The defaults, with the bytes of `GANOMALY_MAX_WEIGHT_BYTES` if that is set.
     pub fn from_env() -> Result<Self> {
         let mut limits = Self::default();

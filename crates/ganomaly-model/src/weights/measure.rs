@@ -79,7 +79,7 @@ impl<'a> Machine<'a> {
     fn line(&mut self) -> Result<&'a str> {
         let len = self.code[self.at..].iter().position(|&b| b == b'\n');
         let line = self.take(len.ok_or("it ends in the middle of a name")? + 1)?;
-        std::str::from_utf8(&line[..line.len() - 1]).map_err(|_| "a name is no text".into())
+        std::str::from_utf8(&line[..line.len() - 1]).map_err(|_| "a name is not text".into())
     }
 
     fn spend(&mut self, bytes: u64) -> Result<()> {
@@ -132,7 +132,7 @@ impl<'a> Machine<'a> {
         // A vector may have twice the capacity it needs.
         self.spend(bytes)?;
         let top = self.stack.last_mut().filter(|top| top.kind == kind);
-        let top = top.ok_or("it fills what is no list or dictionary")?;
+        let top = top.ok_or("it fills what is neither a list nor a dictionary")?;
         top.bytes = top.bytes.saturating_add(bytes);
         top.depth = top.depth.max(depth + 1);
         if top.depth > MAX_DEPTH {
@@ -177,7 +177,7 @@ impl<'a> Machine<'a> {
             b'X' => {
                 let len = self.u32()?;
                 let text = self.take(len as usize)?;
-                std::str::from_utf8(text).map_err(|_| "a string is no text")?;
+                std::str::from_utf8(text).map_err(|_| "a string is not text")?;
                 self.spend(u64::from(len))?;
                 self.push(Kind::Other, u64::from(len), 0)?;
             }

@@ -1,7 +1,7 @@
 //! Weights files: reads and writes safetensors, and reads the published code's `.pth` files.
 //!
 //! Files are treated as untrusted: only regular files are opened, sizes are checked against the
-//! file's before anything is allocated, at most [`Limits`] is read, and values that are not finite
+//! file's before anything is allocated, at most [`ReadLimits`] is read, and values that are not finite
 //! are rejected.
 //!
 //! # No code is run
@@ -22,7 +22,7 @@ mod limits;
 mod measure;
 mod pth;
 
-pub use limits::Limits;
+pub use limits::ReadLimits;
 pub use pth::{read_pth, read_pth_file, read_pth_file_within};
 
 use crate::{Error, NamedTensors, Result};
@@ -41,11 +41,11 @@ pub type Contents = (NamedTensors, HashMap<String, String>);
 
 /// Reads every tensor of a safetensors file, sorted by name.
 pub fn read_safetensors(path: &Path) -> Result<NamedTensors> {
-    read_safetensors_within(path, &Limits::from_env()?).map(|(tensors, _)| tensors)
+    read_safetensors_within(path, &ReadLimits::from_env()?).map(|(tensors, _)| tensors)
 }
 
 /// Reads every tensor and the metadata of a safetensors file. Needs memory for twice the file.
-pub fn read_safetensors_within(path: &Path, limits: &Limits) -> Result<Contents> {
+pub fn read_safetensors_within(path: &Path, limits: &ReadLimits) -> Result<Contents> {
     let bytes = read_file(path, limits)?;
     let header = bytes.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
     if header > (bytes.len() as u64).saturating_sub(8) {
@@ -114,7 +114,7 @@ fn tensor(path: &Path, name: &str, dtype: DType, shape: &[usize], bytes: &[u8]) 
         return Err(wrong(
             path,
             format!(
-                "tensor {name:?}: number {at} is infinite or not a number; these are no weights to use. Take an earlier file of them"
+                "tensor {name:?}: number {at} is infinite or not a number; these weights cannot be used; use an earlier file of them"
             ),
         ));
     }
@@ -141,7 +141,7 @@ fn not_finite(dtype: DType, bytes: &[u8]) -> Option<usize> {
 }
 
 /// A regular file's bytes. Symbolic links are followed.
-fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
+fn read_file(path: &Path, limits: &ReadLimits) -> Result<Vec<u8>> {
     let io = |e: std::io::Error| wrong(path, format!("cannot be read: {e}"));
     // Checked before opening: opening a pipe would wait for its writer.
     let metadata = std::fs::metadata(path).map_err(io)?;

@@ -1,7 +1,7 @@
 //! PyTorch's `.pth` files: a zip file with a pickle, `data.pkl`, and a binary file for each
 //! storage, `data/KEY`.
 
-use super::{Limits, measure::measure, read_file, tensor, wrong};
+use super::{ReadLimits, measure::measure, read_file, tensor, wrong};
 use crate::{Error, NamedTensors, Result};
 use candle_core::pickle::{Object, Stack};
 use candle_core::{DType, Tensor};
@@ -22,12 +22,16 @@ pub fn read_pth(net_g: &Path, net_d: &Path) -> Result<NamedTensors> {
 /// Reads one `.pth` file that contains a `state_dict` (as `Ganomaly.save_weights` writes it) or is
 /// one itself. None of its code is run: see [the module](super).
 pub fn read_pth_file(path: &Path, prefix: &str) -> Result<NamedTensors> {
-    read_pth_file_within(path, prefix, &Limits::from_env()?)
+    read_pth_file_within(path, prefix, &ReadLimits::from_env()?)
 }
 
 /// As [`read_pth_file`], with the given limits. Needs memory for the file, its tensors and its
 /// largest storage.
-pub fn read_pth_file_within(path: &Path, prefix: &str, limits: &Limits) -> Result<NamedTensors> {
+pub fn read_pth_file_within(
+    path: &Path,
+    prefix: &str,
+    limits: &ReadLimits,
+) -> Result<NamedTensors> {
     let bytes = read_file(path, limits)?;
     let wrong = |problem: String| wrong(path, problem);
     let mut archive = Archive::open(&bytes, limits).map_err(wrong)?;
@@ -92,7 +96,7 @@ impl Seek for Counted<'_> {
 }
 
 impl<'a> Archive<'a> {
-    fn open(bytes: &'a [u8], limits: &Limits) -> Result<Self, String> {
+    fn open(bytes: &'a [u8], limits: &ReadLimits) -> Result<Self, String> {
         // Only the table of contents is read now; what is kept of it in memory is a few times as
         // large.
         let left = Rc::new(Cell::new(limits.header_bytes));
@@ -178,7 +182,7 @@ fn describe(pickle: &[u8]) -> Result<Vec<Described>, String> {
         |(key, _): &(Object, Object)| matches!(key, Object::Unicode(k) if k == "state_dict");
     if let Some(at) = entries.iter().position(is_state) {
         let Object::Dict(state) = entries.swap_remove(at).1 else {
-            return Err("its \"state_dict\" is no dictionary".into());
+            return Err("its \"state_dict\" is not a dictionary".into());
         };
         entries = state;
     }

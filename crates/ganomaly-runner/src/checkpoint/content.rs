@@ -214,10 +214,7 @@ impl Checkpoint {
                 theirs.numerics,
                 of.numerics
             );
-            ensure!(
-                theirs.data == of.data,
-                "it is of other data: pictures, labels or split differ"
-            );
+            ensure!(theirs.data == of.data, "it is of other data: images, labels or split differ");
         }
         let mut checkpoint = Self::default();
         let names: Vec<String> = tensors.keys().cloned().collect();
@@ -319,7 +316,7 @@ fn known(name: &str) -> Result<&'static str> {
     if let Some(there) = names.get(name) {
         return Ok(there);
     }
-    ensure!(names.len() < MOST && name.len() <= MOST, "{name:?} is no loss");
+    ensure!(names.len() < MOST && name.len() <= MOST, "{name:?} is not a loss");
     let kept: &'static str = Box::leak(name.to_string().into_boxed_str());
     names.insert(kept);
     Ok(kept)

@@ -36,7 +36,7 @@ pub const MOST_BYTES: u64 = 8 << 30;
 
 /// How often checkpoints are written. The results do not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Every {
+pub struct CheckpointInterval {
     /// Training steps between checkpoints; 0: no limit by steps.
     pub steps: u64,
     /// Time between checkpoints; zero: no limit by time. If both are zero, no checkpoints are
@@ -44,14 +44,14 @@ pub struct Every {
     pub time: Duration,
 }
 
-impl Default for Every {
+impl Default for CheckpointInterval {
     /// Ten minutes.
     fn default() -> Self {
         Self { steps: 0, time: Duration::from_secs(600) }
     }
 }
 
-impl Every {
+impl CheckpointInterval {
     /// No checkpoints at all.
     pub const NEVER: Self = Self { steps: 0, time: Duration::ZERO };
 }
@@ -62,7 +62,7 @@ pub struct Checkpoints {
     folder: PathBuf,
     run: String,
     config: String,
-    every: Every,
+    every: CheckpointInterval,
     data: OnceLock<String>,
     /// Steps of the run at the last checkpoint, and its time.
     last: Mutex<(u64, Instant)>,
@@ -70,7 +70,12 @@ pub struct Checkpoints {
 
 impl Checkpoints {
     /// The checkpoints of `run` in an experiment's results.
-    pub fn new(results: &Path, run: &str, config: &RunConfig, every: Every) -> Result<Self> {
+    pub fn new(
+        results: &Path,
+        run: &str,
+        config: &RunConfig,
+        every: CheckpointInterval,
+    ) -> Result<Self> {
         Ok(Self {
             folder: results.join(FOLDER).join(run),
             run: run.to_string(),
@@ -90,7 +95,7 @@ impl Checkpoints {
 
     /// Whether any checkpoints are written.
     pub fn are_wanted(&self) -> bool {
-        self.every != Every::NEVER
+        self.every != CheckpointInterval::NEVER
     }
 
     /// Notes that the run has taken `steps` steps, and that the state it resumes from is on disk or

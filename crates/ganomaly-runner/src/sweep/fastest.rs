@@ -7,7 +7,7 @@ use crate::train::start;
 use anyhow::{Result, bail};
 use ganomaly_experiment::config::{DeviceName, RunConfig};
 use ganomaly_experiment::registry::Registry;
-use ganomaly_gpu::{Group, Machine, Pictures, Size};
+use ganomaly_gpu::{Group, Images, Machine, Size};
 use rayon::prelude::*;
 
 /// Measured steps, after two to warm up.
@@ -29,8 +29,8 @@ pub fn fastest(
             DeviceName::Twin => {
                 measure(config, runs, registry, |buffers| device::twin(buffers, precision))?.1
             }
-            DeviceName::Cuda(card) => {
-                measure(config, runs, registry, |buffers| device::card(card, buffers, precision))?.1
+            DeviceName::Cuda(gpu) => {
+                measure(config, runs, registry, |buffers| device::gpu(gpu, buffers, precision))?.1
             }
             other => bail!("device = \"{other}\" trains one run at a time"),
         };
@@ -65,12 +65,12 @@ fn measure<M: Machine>(
     let mut models =
         seeds.map(|seed| start::model(config, channels, seed)).collect::<Result<Vec<_>, _>>()?;
     let table = vec![0.0; channels * 256];
-    let nothing = Pictures { bytes: &[], table: &table };
+    let nothing = Images { bytes: &[], table: &table };
     let size = Size {
         runs,
         batch: config.batch_size,
         score_batch: config.score_batch_size,
-        pictures: 0,
+        images: 0,
         order: 0,
         remainders: Vec::new(),
     };
@@ -115,8 +115,8 @@ mod tests {
         // Four do not fit, so eight are not tried; if not even one fits, that is the error.
         assert_eq!(measured(8, &[(1, 5.0), (2, 4.0)]), (Some(1), vec![1, 2, 4]));
         assert_eq!(measured(8, &[]), (None, vec![1]));
-        let other = best(8, |runs| if runs == 1 { Ok(1.0) } else { bail!("the card is gone") });
-        assert_eq!(other.unwrap_err().to_string(), "the card is gone");
+        let other = best(8, |runs| if runs == 1 { Ok(1.0) } else { bail!("the GPU is gone") });
+        assert_eq!(other.unwrap_err().to_string(), "the GPU is gone");
     }
 
     /// A GPU's buffers start as zeros, so a run learns from a step only if it is told to.

@@ -2,7 +2,7 @@
 //! GPUs.
 
 use super::fastest::fastest;
-use super::work::{Ended, Options, Work};
+use super::work::{Options, RunEnd, SweepContext};
 use crate::checkpoint::Checkpoints;
 use crate::interrupt::Cancel;
 use crate::sweep::jobs::Jobs;
@@ -26,8 +26,8 @@ type Group<'a, 'b> = Vec<&'a Named<'b>>;
 pub(crate) fn run(
     runs: &[&Named<'_>],
     options: &Options,
-    work: &Work<'_>,
-) -> Result<(usize, Vec<(String, Ended)>)> {
+    work: &SweepContext<'_>,
+) -> Result<(usize, Vec<(String, RunEnd)>)> {
     let (mut most, mut ended) = (0, Vec::new());
     for alike in alike(runs) {
         let devices = devices(alike[0].1, &options.devices);
@@ -42,23 +42,23 @@ pub(crate) fn run(
             }
             ended
         };
-        let of_cards: Vec<_> = std::thread::scope(|scope| {
+        let of_gpus: Vec<_> = std::thread::scope(|scope| {
             let started: Vec<_> =
                 devices.iter().map(|&device| scope.spawn(move || one_card(device))).collect();
-            started.into_iter().map(|card| card.join()).collect()
+            started.into_iter().map(|gpu| gpu.join()).collect()
         });
-        for of_card in of_cards {
-            ended.extend(of_card.map_err(|_| anyhow!("a card's thread ended without a word"))?);
+        for of_gpu in of_gpus {
+            ended.extend(of_gpu.map_err(|_| anyhow!("a GPU's thread ended without a word"))?);
         }
     }
     Ok((most, ended))
 }
 
 /// The GPUs for runs like this one: those of the sweep, or the one in its config.
-fn devices(config: &RunConfig, cards: &[usize]) -> Vec<DeviceName> {
+fn devices(config: &RunConfig, gpus: &[usize]) -> Vec<DeviceName> {
     match config.device.0 {
-        DeviceName::Cuda(_) if !cards.is_empty() => {
-            cards.iter().map(|&card| DeviceName::Cuda(card)).collect()
+        DeviceName::Cuda(_) if !gpus.is_empty() => {
+            gpus.iter().map(|&gpu| DeviceName::Cuda(gpu)).collect()
         }
         own => vec![own],
     }
@@ -105,10 +105,14 @@ fn groups<'a, 'b>(runs: Group<'a, 'b>, at_once: usize) -> Vec<Group<'a, 'b>> {
 }
 
 /// Does the runs of a group that can be claimed.
-fn one_group(group: &[&Named<'_>], device: DeviceName, work: &Work<'_>) -> Vec<(String, Ended)> {
+fn one_group(
+    group: &[&Named<'_>],
+    device: DeviceName,
+    work: &SweepContext<'_>,
+) -> Vec<(String, RunEnd)> {
     let (mut claimed, mut claims, mut ended) = (Vec::new(), Vec::new(), Vec::new());
     // As on the CPU: a problem with one run is no reason to skip the others.
-    let failed = |e: anyhow::Error| Ended::Failed(format!("{e:#}"));
+    let failed = |e: anyhow::Error| RunEnd::Failed(format!("{e:#}"));
     for &run in group {
         match work.claim(&run.0) {
             Ok(Ok(claim)) => {
@@ -137,7 +141,7 @@ type Claimed<'a, 'b> = (&'a Named<'b>, Cancel);
 fn in_lockstep(
     group: &[Claimed<'_, '_>],
     device: DeviceName,
-    work: &Work<'_>,
+    work: &SweepContext<'_>,
 ) -> Vec<Result<Metrics>> {
     let checkpoints = group.iter().map(|((name, config), _)| work.checkpoints(name, config));
     let checkpoints: Vec<Checkpoints> = match checkpoints.collect::<Result<_>>() {

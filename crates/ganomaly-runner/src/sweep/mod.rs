@@ -12,7 +12,7 @@ mod work;
 
 pub use work::Options;
 
-use crate::checkpoint::{self, Every};
+use crate::checkpoint::{self, CheckpointInterval};
 use crate::interrupt::{Cancel, Interrupted};
 use crate::progress::Progress;
 use anyhow::{Result, anyhow, bail, ensure};
@@ -25,7 +25,7 @@ use ganomaly_experiment::record::provenance::Provenance;
 use ganomaly_experiment::run_data::DataStore;
 use log::Logged;
 use std::path::{Path, PathBuf};
-use work::{Ended, Work};
+use work::{RunEnd, SweepContext};
 
 /// The result of a sweep.
 #[derive(Debug, Default)]
@@ -90,11 +90,11 @@ pub fn run(
     let on_cards = left.iter().any(|run| matches!(run.config.device.0, DeviceName::Cuda(_)));
     ensure!(
         options.devices.is_empty() || on_cards || left.is_empty(),
-        "--devices: no run of {} is for a card; set device = \"cuda:0\"",
+        "--devices: no run of {} is for a GPU; set device = \"cuda:0\"",
         plan.name
     );
     let every = options.checkpoints;
-    let work = Work::new(&folder, &claims, &left, store, &watching, cancel, every)?;
+    let work = SweepContext::new(&folder, &claims, &left, store, &watching, cancel, every)?;
     let here = left.iter().map(|run| &run.config).filter(|c| c.device.0 == DeviceName::Cpu);
     let mut interrupted = false;
     match jobs.resolve(&here.collect::<Vec<_>>(), store.registry(), cancel) {
@@ -112,11 +112,11 @@ pub fn run(
         left.clear();
         for (run, ended) in ended {
             match ended {
-                Ended::Finished => summary.finished += 1,
-                Ended::Elsewhere => summary.elsewhere += 1,
-                Ended::Claimed => left.extend(chosen.iter().find(|r| r.name == run)),
-                Ended::Failed(error) => summary.failed.push((run, error)),
-                Ended::Interrupted => interrupted = true,
+                RunEnd::Finished => summary.finished += 1,
+                RunEnd::Elsewhere => summary.elsewhere += 1,
+                RunEnd::Claimed => left.extend(chosen.iter().find(|r| r.name == run)),
+                RunEnd::Failed(error) => summary.failed.push((run, error)),
+                RunEnd::Interrupted => interrupted = true,
             }
         }
         match work.wait(&left) {
@@ -178,7 +178,7 @@ pub fn run_one(
     store: &DataStore,
     progress: &dyn Progress,
     cancel: &Cancel,
-    every: Every,
+    every: CheckpointInterval,
 ) -> Result<PathBuf> {
     let run = Run { name: config.run_name()?, config: config.clone() };
     let folder = results.join(&run.name);
@@ -194,11 +194,11 @@ pub fn run_one(
     tidy(results, &claims)?;
     let logged = Logged::new(results, progress);
     let watching = claims.watching(&logged);
-    let work = Work::new(results, &claims, &[&run], store, &watching, cancel, every)?;
+    let work = SweepContext::new(results, &claims, &[&run], store, &watching, cancel, every)?;
     match work.one(&run)? {
-        Ended::Finished | Ended::Elsewhere => Ok(folder),
-        Ended::Claimed => bail!("{}: another process is at this run", folder.display()),
-        Ended::Failed(error) => Err(anyhow!(error)),
-        Ended::Interrupted => Err(anyhow!(Interrupted)),
+        RunEnd::Finished | RunEnd::Elsewhere => Ok(folder),
+        RunEnd::Claimed => bail!("{}: another process is at this run", folder.display()),
+        RunEnd::Failed(error) => Err(anyhow!(error)),
+        RunEnd::Interrupted => Err(anyhow!(Interrupted)),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::groups::{self, Named};
 use super::jobs::side_by_side;
-use super::work::{Ended, Options, Work};
+use super::work::{Options, RunEnd, SweepContext};
 use crate::interrupt::Cancel;
 use crate::train::train;
 use anyhow::Result;
@@ -11,14 +11,14 @@ use ganomaly_experiment::plan::Run;
 use ganomaly_experiment::record::{self, Metrics};
 use std::time::Duration;
 
-impl Work<'_> {
+impl SweepContext<'_> {
     /// Tries each run once.
     pub(super) fn pass(
         &self,
         runs: &[&Run],
         options: &Options,
         most: &mut usize,
-    ) -> Result<Vec<(String, Ended)>> {
+    ) -> Result<Vec<(String, RunEnd)>> {
         let on_processor = |run: &&Run| run.config.device.0 == DeviceName::Cpu;
         let (here, on_cards): (Vec<&Run>, Vec<_>) = runs.iter().copied().partition(on_processor);
         let at_once = (*most).min(here.len()).max(1);
@@ -27,7 +27,7 @@ impl Work<'_> {
         for (run, ended) in here.iter().zip(ended) {
             // A problem with one run, such as a claim that cannot be written, is no reason to skip
             // the others.
-            let ended = ended.unwrap_or_else(|e| Ended::Failed(format!("{e:#}")));
+            let ended = ended.unwrap_or_else(|e| RunEnd::Failed(format!("{e:#}")));
             all.push((run.name.clone(), ended));
         }
         let on_cards: Vec<Named<'_>> =
@@ -39,7 +39,7 @@ impl Work<'_> {
     }
 
     /// Takes one run from config to folder, if it can be claimed.
-    pub(super) fn one(&self, run: &Run) -> Result<Ended> {
+    pub(super) fn one(&self, run: &Run) -> Result<RunEnd> {
         let claim = match self.claim(&run.name)? {
             Ok(claim) => claim,
             Err(ended) => return Ok(ended),

@@ -3,7 +3,7 @@
 use super::claim::{Claim, Claims, STALE_AFTER, Taken};
 use super::failure::{self, Failure};
 use super::jobs::Jobs;
-use crate::checkpoint::{self, Checkpoints, Every};
+use crate::checkpoint::{self, CheckpointInterval, Checkpoints};
 use crate::interrupt::{Cancel, Interrupted};
 use crate::progress::Progress;
 use anyhow::Result;
@@ -29,7 +29,7 @@ pub struct Options {
     /// Without a heartbeat for this long, other processes may take over this one's runs.
     pub stale_after: Duration,
     /// How often runs write checkpoints to resume from.
-    pub checkpoints: Every,
+    pub checkpoints: CheckpointInterval,
 }
 
 impl Default for Options {
@@ -39,7 +39,7 @@ impl Default for Options {
             devices: Vec::new(),
             only: None,
             stale_after: STALE_AFTER,
-            checkpoints: Every::default(),
+            checkpoints: CheckpointInterval::default(),
         }
     }
 }
@@ -51,7 +51,7 @@ impl From<Jobs> for Options {
 }
 
 /// The result of trying to do a run.
-pub(crate) enum Ended {
+pub(crate) enum RunEnd {
     /// It is done, by this process.
     Finished,
     /// Another process has done it.
@@ -65,18 +65,18 @@ pub(crate) enum Ended {
 }
 
 /// What every run of a sweep needs.
-pub(crate) struct Work<'a> {
+pub(crate) struct SweepContext<'a> {
     pub(crate) folder: &'a Path,
     pub(super) claims: &'a Claims,
     pub(crate) store: &'a DataStore,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) cancel: &'a Cancel,
-    every: Every,
+    every: CheckpointInterval,
     /// Runs that had failed before this sweep began.
     before: HashMap<String, Failure>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> SweepContext<'a> {
     pub(super) fn new(
         folder: &'a Path,
         claims: &'a Claims,
@@ -84,7 +84,7 @@ impl<'a> Work<'a> {
         store: &'a DataStore,
         progress: &'a dyn Progress,
         cancel: &'a Cancel,
-        every: Every,
+        every: CheckpointInterval,
     ) -> Result<Self> {
         let mut before = HashMap::new();
         for run in runs {
@@ -99,24 +99,26 @@ impl<'a> Work<'a> {
     }
 
     /// Claims a run, or returns why it need not or cannot be done now.
-    pub(crate) fn claim(&self, run: &str) -> Result<Result<Claim, Ended>> {
+    pub(crate) fn claim(&self, run: &str) -> Result<Result<Claim, RunEnd>> {
         // After Ctrl-C no run begins, and each one left returns that.
         if self.cancel.is_set() {
-            return Ok(Err(Ended::Interrupted));
+            return Ok(Err(RunEnd::Interrupted));
         }
         if self.folder.join(run).exists() {
-            return Ok(Err(Ended::Elsewhere));
+            return Ok(Err(RunEnd::Elsewhere));
         }
-        let Taken::Ours(claim) = self.claims.take(run)? else { return Ok(Err(Ended::Claimed)) };
+        let Taken::Acquired(claim) = self.claims.take(run)? else {
+            return Ok(Err(RunEnd::Claimed));
+        };
         // Checked again, as its last owner may have ended since; by listing the folder, which
         // shared file systems read afresh.
         if names_in(self.folder)?.iter().any(|name| name == run) {
-            return Ok(Err(Ended::Elsewhere));
+            return Ok(Err(RunEnd::Elsewhere));
         }
         match failure::last(self.folder, run)? {
             Some(failure) if self.before.get(run) != Some(&failure) => {
                 let Failure { host, pid, error, .. } = failure;
-                return Ok(Err(Ended::Failed(format!("{error} (on {host}, process {pid})"))));
+                return Ok(Err(RunEnd::Failed(format!("{error} (on {host}, process {pid})"))));
             }
             _ => {}
         }
@@ -126,7 +128,7 @@ impl<'a> Work<'a> {
     }
 
     /// Keeps the error of a run that failed, and gives its claim back.
-    pub(crate) fn end(&self, run: &str, claim: Claim, outcome: Result<Metrics>) -> Result<Ended> {
+    pub(crate) fn end(&self, run: &str, claim: Claim, outcome: Result<Metrics>) -> Result<RunEnd> {
         let ended = match outcome {
             Ok(metrics) => {
                 let (auroc, [low, high]) = (metrics.auroc, metrics.auroc_interval);
@@ -136,16 +138,16 @@ impl<'a> Work<'a> {
                     self.progress.say(&format!("{e:#}"));
                 }
                 checkpoint::remove(self.folder, run)?;
-                Ended::Finished
+                RunEnd::Finished
             }
             // Held up so long that another process took over and was faster.
             Err(_) if self.folder.join(run).exists() => {
                 // What this process wrote after that.
                 checkpoint::remove(self.folder, run)?;
-                Ended::Elsewhere
+                RunEnd::Elsewhere
             }
-            Err(e) if e.is::<Interrupted>() && self.cancel.is_set() => Ended::Interrupted,
-            Err(_) if claim.is_lost() => Ended::Claimed,
+            Err(e) if e.is::<Interrupted>() && self.cancel.is_set() => RunEnd::Interrupted,
+            Err(_) if claim.is_lost() => RunEnd::Claimed,
             Err(e) => {
                 let mut error = format!("{e:#}");
                 // On a full disk this also fails.
@@ -153,7 +155,7 @@ impl<'a> Work<'a> {
                     error += &format!("; nor can the error be kept: {e:#}");
                 }
                 self.progress.say(&format!("{run}: failed: {error}"));
-                Ended::Failed(error)
+                RunEnd::Failed(error)
             }
         };
         drop(claim);

@@ -61,14 +61,14 @@ pub(crate) fn add(
 
 /// The images' codes, f64 `[N, D]`.
 fn codes(
-    pictures: &[u32],
+    images: &[u32],
     detector: &dyn Detector,
     data: &RunData,
     config: &RunConfig,
     cancel: &Cancel,
 ) -> Result<Tensor> {
     let mut all = Vec::new();
-    for batch in data.batches(pictures.to_vec(), config.score_batch_size)? {
+    for batch in data.batches(images.to_vec(), config.score_batch_size)? {
         cancel.check()?;
         all.push(detector.code(&batch?.images)?.to_dtype(DType::F64)?);
     }
@@ -76,13 +76,13 @@ fn codes(
 }
 
 /// Each image's mean absolute horizontal plus vertical difference, in grey levels.
-fn gradients(pictures: &[u32], data: &RunData) -> Result<Vec<f64>> {
+fn gradients(images: &[u32], data: &RunData) -> Result<Vec<f64>> {
     let (shape, side) = (data.images.shape(), data.transform.image_size);
     let levels = data.transform.normalization.std.iter().map(|std| 255.0 * f64::from(*std));
     let levels: Vec<f64> = levels.collect();
-    let of = |&picture: &u32| -> Result<f64> {
+    let of = |&image: &u32| -> Result<f64> {
         let mut numbers = vec![0.0; shape[0] * side * side];
-        let image = data.images.image(picture as usize).context("a test image is missing")?;
+        let image = data.images.image(image as usize).context("a test image is missing")?;
         data.transform.apply(image, shape, &mut numbers)?;
         let mut sum = 0.0;
         for (plane, level) in numbers.chunks_exact(side * side).zip(&levels) {
@@ -94,7 +94,7 @@ fn gradients(pictures: &[u32], data: &RunData) -> Result<Vec<f64>> {
         }
         Ok(sum / (shape[0] * side * (side - 1)) as f64)
     };
-    pictures.par_iter().map(of).collect()
+    images.par_iter().map(of).collect()
 }
 
 /// The mean distance of each row of `codes` to its nearest rows of `bank`, or to all if there are

@@ -2,14 +2,14 @@
 //! them. It stops after whole epochs.
 
 use super::engine::{Engine, Taken};
-use super::scoring::{Order, mean_error, score_test_set, test_order, validation_order};
+use super::scoring::{ScoringOrder, mean_error, score_test_set, test_order, validation_order};
 use super::start::Member;
 use super::{further, images};
 use crate::interrupt::Cancel;
 use anyhow::{Result, bail};
 use ganomaly_experiment::config::ScoringMode;
 use ganomaly_experiment::run_data::RunData;
-use ganomaly_gpu::{Group, Machine, Pictures, Size};
+use ganomaly_gpu::{Group, Images, Machine, Size};
 use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_model::{Detector, NamedTensors, Scores};
 
@@ -33,9 +33,9 @@ impl<'a, M: Machine> Gpu<'a, M> {
         make: impl FnOnce(&[usize]) -> ganomaly_gpu::Result<M>,
     ) -> Result<Self> {
         let (bytes, table) = images::prepared(&data[0])?;
-        let images = Pictures { bytes: &bytes, table: &table };
+        let images = Images { bytes: &bytes, table: &table };
         let size = size(members, data);
-        let runs = format!("{} runs of {} pictures a batch", size.runs, size.batch);
+        let runs = format!("{} runs of {} images a batch", size.runs, size.batch);
         let group = Group::new(&mut models, images, size, make).map_err(|e| match e {
             e @ ganomaly_gpu::Error::Memory { .. } => anyhow::Error::from(e).context(runs),
             e => e.into(),
@@ -44,8 +44,8 @@ impl<'a, M: Machine> Gpu<'a, M> {
     }
 
     /// The images that an order names, by run.
-    fn indices(orders: &[Order]) -> Vec<Vec<u32>> {
-        orders.iter().map(|order| order.pictures.clone()).collect()
+    fn indices(orders: &[ScoringOrder]) -> Vec<Vec<u32>> {
+        orders.iter().map(|order| order.images.clone()).collect()
     }
 }
 
@@ -62,7 +62,7 @@ fn size(members: &[Member<'_>], data: &[RunData]) -> Size {
         runs: members.len(),
         batch: config.batch_size,
         score_batch: config.score_batch_size,
-        pictures: data[0].images.len(),
+        images: data[0].images.len(),
         order: longest.unwrap_or(0),
         remainders,
     }
@@ -99,7 +99,7 @@ impl<M: Machine> Engine for Gpu<'_, M> {
             let models = runs.zip(&self.models);
             return models.map(|((c, d), m)| score_test_set(m, d, c, mode, self.cancel)).collect();
         }
-        let orders: Vec<Order> = runs.clone().map(|(c, d)| test_order(d, c, mode)).collect();
+        let orders: Vec<ScoringOrder> = runs.clone().map(|(c, d)| test_order(d, c, mode)).collect();
         let scores = self.group.score(&Self::indices(&orders), orders[0].statistics)?;
         let restored = orders.iter().zip(scores).map(|(order, scores)| order.restore(&scores));
         let config = self.members[0].config;
@@ -117,7 +117,7 @@ impl<M: Machine> Engine for Gpu<'_, M> {
             return Ok(vec![None; self.data.len()]);
         }
         let runs = self.members.iter().map(|m| m.config).zip(self.data);
-        let orders: Vec<Order> = runs.map(|(c, d)| validation_order(d, c)).collect();
+        let orders: Vec<ScoringOrder> = runs.map(|(c, d)| validation_order(d, c)).collect();
         let scores = self.group.score(&Self::indices(&orders), orders[0].statistics)?;
         let error = |((scores, member), data): ((&Scores, &Member<'_>), &RunData)| {
             (!data.validation.is_empty()).then(|| mean_error(scores, member.config))

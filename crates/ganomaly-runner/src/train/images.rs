@@ -11,15 +11,15 @@ pub(super) fn prepared(data: &RunData) -> Result<(Vec<u8>, Vec<f32>)> {
     let (shape, transform) = (data.images.shape(), &data.transform);
     transform.check(shape[0])?;
     let (channels, side) = (shape[0], transform.image_size);
-    let picture = |index: usize| -> Result<Vec<u8>> {
-        let picture =
-            data.images.image(index).with_context(|| format!("there is no picture {index}"))?;
-        let planes = resize(picture, shape, side)?;
+    let pixels = |index: usize| -> Result<Vec<u8>> {
+        let image =
+            data.images.image(index).with_context(|| format!("there is no image {index}"))?;
+        let planes = resize(image, shape, side)?;
         let pixel = |at: usize| (0..channels).map(move |c| c * side * side + at);
         Ok((0..side * side).flat_map(pixel).map(|at| planes[at]).collect())
     };
     let all: Vec<Vec<u8>> =
-        (0..data.images.len()).into_par_iter().map(picture).collect::<Result<_>>()?;
+        (0..data.images.len()).into_par_iter().map(pixels).collect::<Result<_>>()?;
     let normalization = &transform.normalization;
     let channel = |(mean, std): (&f32, &f32)| {
         let (mean, std) = (*mean, *std);

@@ -80,7 +80,7 @@ pub fn train_group(
         members.iter().map(|m| store.prepare(m.config)).collect::<Result<_>>()?;
     for data in &data {
         let (batch, there) = (config.batch_size, data.split.train.len());
-        ensure!(there >= batch, "batch_size = {batch}: there are only {there} training pictures");
+        ensure!(there >= batch, "batch_size = {batch}: there are only {there} training images");
     }
     let starts = starts(members, &data, !on_cpu, store.registry(), progress)?;
     let mut groups: Vec<(Place, Vec<(usize, Checkpoint)>)> = Vec::new();
@@ -91,7 +91,7 @@ pub fn train_group(
             None => groups.push((place, vec![(at, start)])),
         }
     }
-    // The furthest behind first.
+    // The least advanced first.
     groups.sort_by_key(|(place, _)| *place);
     let mut outcomes: Vec<Option<Result<Outcome>>> = members.iter().map(|_| None).collect();
     for (_, group) in groups {
@@ -130,9 +130,9 @@ impl Runs<'_> {
                 let twin = |buffers: &[usize]| device::twin(buffers, precision);
                 self.train(self.gpu(&detectors, twin)?, states, epoch_start)
             }
-            DeviceName::Cuda(card) => {
-                let card = |buffers: &[usize]| device::card(card, buffers, precision);
-                self.train(self.gpu(&detectors, card)?, states, epoch_start)
+            DeviceName::Cuda(gpu) => {
+                let gpu = |buffers: &[usize]| device::gpu(gpu, buffers, precision);
+                self.train(self.gpu(&detectors, gpu)?, states, epoch_start)
             }
             DeviceName::Auto => bail!("device = \"auto\" was not resolved"),
         }
@@ -202,7 +202,7 @@ impl Runs<'_> {
     }
 }
 
-/// The results of a run that has come to its end.
+/// The results of a finished run.
 fn outcome(
     config: &RunConfig,
     data: RunData,

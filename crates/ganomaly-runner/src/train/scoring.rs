@@ -23,13 +23,13 @@ pub fn score_test_set(
 
 /// The scores in the order of scoring.
 fn score_in(
-    order: &Order,
+    order: &ScoringOrder,
     detector: &dyn Detector,
     data: &RunData,
     cancel: &Cancel,
 ) -> Result<Scores> {
     let mut all = Scores::default();
-    for batch in data.batches(order.pictures.clone(), order.batch_size)? {
+    for batch in data.batches(order.images.clone(), order.batch_size)? {
         cancel.check()?;
         all.append(detector.score(&batch?.images, order.statistics)?);
     }
@@ -58,9 +58,9 @@ pub(crate) fn mean_error(scores: &Scores, config: &RunConfig) -> f64 {
 }
 
 /// The validation images in scoring order.
-pub(crate) fn validation_order(data: &RunData, config: &RunConfig) -> Order {
-    Order {
-        pictures: data.validation.clone(),
+pub(crate) fn validation_order(data: &RunData, config: &RunConfig) -> ScoringOrder {
+    ScoringOrder {
+        images: data.validation.clone(),
         statistics: BatchNormMode::Running,
         batch_size: config.score_batch_size,
         positions: (0..data.validation.len() as u32).collect(),
@@ -68,9 +68,9 @@ pub(crate) fn validation_order(data: &RunData, config: &RunConfig) -> Order {
 }
 
 /// Images in the order in which a mode scores them.
-pub struct Order {
+pub struct ScoringOrder {
     /// Their indices in the data set.
-    pub pictures: Vec<u32>,
+    pub images: Vec<u32>,
     /// Which statistics they are scored with.
     pub statistics: BatchNormMode,
     /// Images in a batch.
@@ -80,7 +80,7 @@ pub struct Order {
 }
 
 /// The order of a mode.
-pub fn test_order(data: &RunData, config: &RunConfig, mode: ScoringMode) -> Order {
+pub fn test_order(data: &RunData, config: &RunConfig, mode: ScoringMode) -> ScoringOrder {
     let positions: Vec<u32> = (0..data.split.test.len() as u32).collect();
     let positions = match mode {
         ScoringMode::BatchShuffled => shuffled(&positions, config.seed(), Purpose::TEST_ORDER, 0),
@@ -93,11 +93,11 @@ pub fn test_order(data: &RunData, config: &RunConfig, mode: ScoringMode) -> Orde
         }
     };
     let batch_size = if mode == ScoringMode::Single { 1 } else { config.score_batch_size };
-    let pictures = positions.iter().map(|&p| data.split.test[p as usize]).collect();
-    Order { pictures, statistics, batch_size, positions }
+    let images = positions.iter().map(|&p| data.split.test[p as usize]).collect();
+    ScoringOrder { images, statistics, batch_size, positions }
 }
 
-impl Order {
+impl ScoringOrder {
     /// Reorders scores from this order to the split's.
     pub fn restore(&self, scores: &Scores) -> Scores {
         let restore = |scores: &[f64]| {

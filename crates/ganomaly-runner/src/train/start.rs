@@ -35,7 +35,7 @@ pub(crate) fn model(config: &RunConfig, channels: usize, seed: u64) -> Result<Ga
     Ok(Ganomaly::new(settings.of(input), seed)?)
 }
 
-/// Where each run starts. If one of them is behind, the others go back to their checkpoint of the
+/// Where each run starts. If one of them has made less progress, the others go back to their checkpoint of the
 /// same place if they have one, so that all stay together.
 pub(super) fn starts(
     members: &[Member<'_>],
@@ -55,7 +55,7 @@ pub(super) fn starts(
             let whole = || {
                 fits(state, config, steps, data)?;
                 let between = state.step == 0 || state.step == steps;
-                ensure!(between || !whole_epochs, "it is amid an epoch");
+                ensure!(between || !whole_epochs, "it is in the middle of an epoch");
                 let mut detector = config.new_detector(registry)?;
                 Ok(detector.load_training_state(&checkpoint.detector)?)
             };
@@ -97,7 +97,7 @@ pub(super) fn place(checkpoint: &Checkpoint) -> Place {
 /// Describes where a run resumes.
 pub(super) fn resumed(state: &RunState, config: &RunConfig) -> String {
     if state.epoch > config.epochs {
-        return "resumed behind the last epoch".into();
+        return "resumed after the last epoch".into();
     }
     format!("resumed at epoch {}, step {}", state.epoch, state.step)
 }

@@ -5,7 +5,7 @@ mod chaos;
 mod collect;
 mod compare;
 mod data;
-mod devices;
+mod gpus;
 mod metrics;
 mod parity;
 mod report;
@@ -60,7 +60,8 @@ pub enum Command {
     /// bytes.
     Chaos(chaos::ChaosArgs),
     /// Show the available GPUs, and what is missing to train on them.
-    Cards,
+    #[command(alias = "cards")]
+    Gpus,
     /// Fetch or check data sets.
     Data(data::DataArgs),
 }
@@ -83,7 +84,7 @@ impl Command {
             Self::Compare(args) => compare::run(args, program),
             Self::Bench(args) => bench::run(args),
             Self::Chaos(args) => chaos::run(args, program),
-            Self::Cards => devices::run(),
+            Self::Gpus => gpus::run(),
             Self::Data(args) => data::run(args, program),
         }
     }

@@ -60,7 +60,7 @@ pub fn run(args: &SweepArgs, program: &Program) -> Result<ExitCode> {
     let mut twice = args.devices.clone();
     twice.sort_unstable();
     twice.dedup();
-    ensure!(twice.len() == args.devices.len(), "--devices: a card is named twice");
+    ensure!(twice.len() == args.devices.len(), "--devices: a GPU is named twice");
     let (experiment, store, cancel) = run.prepare(config, program)?;
     let options = Options {
         jobs: args.jobs,

@@ -148,7 +148,7 @@ fn a_sweep_makes_tables_and_repeats_nothing() {
 /// A sweep as on a GPU, on the GPU's twin: classes of unequal length train in lockstep, and result
 /// in the same bytes as one by one.
 #[test]
-fn a_sweep_on_the_cards_twin_is_the_same_in_groups_of_any_size() {
+fn a_sweep_on_the_gpus_twin_is_the_same_in_groups_of_any_size() {
     let sandbox = Sandbox::empty();
     sandbox.write("s.toml", &TINY.replace("epochs = 2", "epochs = 1"));
     let classes =
@@ -298,7 +298,7 @@ fn bad_configs_are_named_with_file_line_and_key() {
         ("detector=\"magic\"", &["\"magic\": unknown; the detectors are ganomaly"]),
         ("w_con=-1", &["w_con = -1"]),
         ("epochs=0", &["epochs = 0: use 1 or more"]),
-        ("batch_size=9999", &["batch_size = 9999", "256 training pictures"]),
+        ("batch_size=9999", &["batch_size = 9999", "256 training images"]),
         ("also_score=[\"running\"]", &["\"running\" is named twice"]),
         ("nothing", &["--set \"nothing\"", "expected key=value"]),
         ("speed=3", &["--set \"speed=3\"", "unknown setting \"speed\""]),

@@ -31,7 +31,7 @@ fn every_trace_is_matched() {
 }
 
 #[test]
-fn every_trace_is_matched_by_the_kernels_for_cards() {
+fn every_trace_is_matched_by_the_kernels_for_gpus() {
     for trace in traces() {
         match check_trace(&trace, DeviceName::Twin) {
             Err(e) if format!("{e:#}").contains("C compiler") => {

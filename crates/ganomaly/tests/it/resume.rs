@@ -7,7 +7,7 @@ use ganomaly_experiment::config::{DeviceName, Experiment, RunConfig};
 use ganomaly_experiment::record::Outcome;
 use ganomaly_experiment::registry::Registry;
 use ganomaly_experiment::run_data::DataStore;
-use ganomaly_runner::checkpoint::{Checkpoint, Checkpoints, Every, FOLDER, Identity};
+use ganomaly_runner::checkpoint::{Checkpoint, CheckpointInterval, Checkpoints, FOLDER, Identity};
 use ganomaly_runner::interrupt::{Cancel, Interrupted};
 use ganomaly_runner::progress::{Progress, RunProgress, Silent};
 use ganomaly_runner::train::{Member, train, train_group};
@@ -147,7 +147,7 @@ impl Bench {
         }
     }
 
-    fn checkpoints(&self, config: &RunConfig, every: Every) -> Checkpoints {
+    fn checkpoints(&self, config: &RunConfig, every: CheckpointInterval) -> Checkpoints {
         let run = config.run_name().unwrap();
         Checkpoints::new(self.results.path(), &run, config, every).unwrap()
     }
@@ -156,13 +156,18 @@ impl Bench {
         self.results.path().join(FOLDER).join(config.run_name().unwrap())
     }
 
-    fn train(&self, config: &RunConfig, every: Every, by: &Interrupter) -> anyhow::Result<Outcome> {
+    fn train(
+        &self,
+        config: &RunConfig,
+        every: CheckpointInterval,
+        by: &Interrupter,
+    ) -> anyhow::Result<Outcome> {
         let checkpoints = self.checkpoints(config, every);
         train(config, "run", &self.store, by, &by.cancel, &checkpoints)
     }
 
     fn whole(&self, config: &RunConfig) -> Outcome {
-        let checkpoints = self.checkpoints(config, Every::NEVER);
+        let checkpoints = self.checkpoints(config, CheckpointInterval::NEVER);
         train(config, "run", &self.store, &Silent, &Cancel::default(), &checkpoints).unwrap()
     }
 }
@@ -175,8 +180,8 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn every(steps: u64) -> Every {
-    Every { steps, time: Duration::ZERO }
+fn every(steps: u64) -> CheckpointInterval {
+    CheckpointInterval { steps, time: Duration::ZERO }
 }
 
 fn interrupted(outcome: anyhow::Result<Outcome>) {
@@ -193,13 +198,13 @@ fn a_run_that_is_interrupted_after_any_step_ends_the_same() {
     for step in 1..=STEPS {
         let bench = Bench::new();
         let by = Interrupter::after(step);
-        interrupted(bench.train(&config, Every::default(), &by));
+        interrupted(bench.train(&config, CheckpointInterval::default(), &by));
         // After an epoch's last step, scoring is what gets interrupted.
         let (epoch, of_epoch) = ((step - 1) / 4 + 1, (step - 1) % 4 + 1);
         let expected = format!("epoch{epoch}-step{of_epoch}.safetensors");
         assert_eq!(names(&bench.folder(&config)), [expected]);
         let again = Interrupter::default();
-        let outcome = bench.train(&config, Every::default(), &again).unwrap();
+        let outcome = bench.train(&config, CheckpointInterval::default(), &again).unwrap();
         assert!(again.said().contains(&format!("resumed at epoch {epoch}, step {of_epoch}")));
         assert_eq!(again.taken.load(Ordering::SeqCst), STEPS - step);
         same(&outcome, &whole, &format!("interrupted after step {step}"));
@@ -229,7 +234,7 @@ fn a_run_that_is_interrupted_after_every_step_ends_the_same() {
     let whole = bench.whole(&config);
     let mut times = 0;
     let outcome = loop {
-        match bench.train(&config, Every::default(), &Interrupter::after(1)) {
+        match bench.train(&config, CheckpointInterval::default(), &Interrupter::after(1)) {
             Ok(outcome) => break outcome,
             error => interrupted(error),
         }
@@ -248,7 +253,7 @@ fn checkpoints_come_after_so_many_steps_or_so_much_time() {
         (every(100), vec![]),
         // Such a short time has passed after every step.
         (
-            Every { steps: 0, time: Duration::from_nanos(1) },
+            CheckpointInterval { steps: 0, time: Duration::from_nanos(1) },
             vec!["epoch3-step4.safetensors", "epoch4-step0.safetensors"],
         ),
     ] {
@@ -257,7 +262,7 @@ fn checkpoints_come_after_so_many_steps_or_so_much_time() {
         assert_eq!(names(&bench.folder(&config)), expected, "{every:?}");
     }
     let bench = Bench::new();
-    interrupted(bench.train(&config, Every::NEVER, &Interrupter::after(3)));
+    interrupted(bench.train(&config, CheckpointInterval::NEVER, &Interrupter::after(3)));
     assert!(!bench.folder(&config).exists());
 }
 
@@ -395,7 +400,7 @@ fn a_loss_that_is_no_number_stops_the_run_at_its_step() {
     assert!(first.contains("the last good checkpoint is ") && first.contains("(epoch 1, step 1)"));
     assert_eq!(names(&bench.folder(&config)), ["epoch1-step1.safetensors"]);
     assert_eq!(error(&bench), first, "from its checkpoint it fails at the same step");
-    let outcome = Bench::new().train(&config, Every::NEVER, &Interrupter::default());
+    let outcome = Bench::new().train(&config, CheckpointInterval::NEVER, &Interrupter::default());
     let without = format!("{:#}", outcome.err().unwrap());
     assert!(without.contains("no checkpoint had been written"), "{without}");
 }
@@ -405,7 +410,7 @@ fn a_run_may_go_on_with_a_lower_learning_rate_and_says_so() {
     let config = config(&["lr=1e7", "on_nan=\"lower-lr\""]);
     let bench = Bench::new();
     let by = Interrupter::default();
-    let whole = bench.train(&config, Every::NEVER, &by).unwrap();
+    let whole = bench.train(&config, CheckpointInterval::NEVER, &by).unwrap();
     let lowered = &whole.lowered;
     assert!(!lowered.is_empty() && lowered.len() <= 3, "{lowered:?}\n{}", by.said());
     assert!(lowered[0].what.contains("err_") || lowered[0].what.contains("tensor"), "{lowered:?}");
@@ -489,25 +494,20 @@ fn groups_go_on_at_their_epochs_and_each_run_ends_the_same() {
         check(&bench, &again, "a group that was interrupted");
         assert!(again.said().contains("resumed at epoch"), "{}", again.said());
     }
-    // One run is an epoch behind; the others also have a checkpoint there, and go back to it.
+    // One run has done an epoch less; the others also have a checkpoint there, and go back to it.
     let newest = "epoch4-step0.safetensors";
     let bench = Bench::new();
     check(&bench, &Interrupter::default(), "with checkpoints");
     assert_eq!(names(&bench.folder(&configs[0])), ["epoch3-step0.safetensors", newest]);
     fs::remove_file(bench.folder(&configs[1]).join(newest)).unwrap();
     let again = Interrupter::default();
-    check(&bench, &again, "one run behind");
+    check(&bench, &again, "one run has done less");
     assert_eq!(again.said().matches("resumed at epoch 3, step 0").count(), 3, "{}", again.said());
     // One has none left: the others do not wait for it.
     fs::remove_dir_all(bench.folder(&configs[2])).unwrap();
     let again = Interrupter::default();
-    check(&bench, &again, "one run anew");
-    assert_eq!(
-        again.said().matches("resumed behind the last epoch").count(),
-        2,
-        "{}",
-        again.said()
-    );
+    check(&bench, &again, "one run again");
+    assert_eq!(again.said().matches("resumed after the last epoch").count(), 2, "{}", again.said());
     // One is damaged.
     let damaged = bench.folder(&configs[0]).join(newest);
     let mut bytes = fs::read(&damaged).unwrap();

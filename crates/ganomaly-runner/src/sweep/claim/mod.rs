@@ -29,9 +29,9 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Debug)]
 pub enum Taken {
     /// The run belongs to this process.
-    Ours(Claim),
+    Acquired(Claim),
     /// Someone else has it.
-    Theirs,
+    Held,
 }
 
 /// The claims that this process holds in one folder, and the thread that keeps them fresh.
@@ -110,12 +110,12 @@ impl Claims {
                     format!("{}: no claim has such a number; remove it", path.display())
                 })?
             }
-            Some(_) => return Ok(Taken::Theirs),
+            Some(_) => return Ok(Taken::Held),
         };
         let held = Held::new(&self.shared, run, number);
         let path = held.path(folder);
         let mut file = match File::create_new(&path) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(Taken::Theirs),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(Taken::Held),
             file => file.with_context(|| format!("{}: cannot create", path.display()))?,
         };
         let claim = Claim { shared: self.shared.clone(), held: Arc::new(held) };
@@ -128,13 +128,13 @@ impl Claims {
         // Between the look and the creation, others may have taken over and removed the lower
         // numbers.
         if !claim.held.is_newest(folder)? {
-            return Ok(Taken::Theirs);
+            return Ok(Taken::Held);
         }
         for lower in numbers(folder, run)?.into_iter().filter(|&n| n < number) {
             let _ = fs::remove_file(path_of(folder, run, lower));
         }
         lock(&self.shared.held).push(claim.held.clone());
-        Ok(Taken::Ours(claim))
+        Ok(Taken::Acquired(claim))
     }
 
     /// Removes a leftover claim on a finished run whose owner is gone.
@@ -346,7 +346,7 @@ mod tests {
                     start.wait();
                     let taken = claims.take("run");
                     end.wait();
-                    matches!(taken.unwrap(), Taken::Ours(_))
+                    matches!(taken.unwrap(), Taken::Acquired(_))
                 })
             };
             let all: Vec<_> = (0..threads).map(one).collect();
@@ -376,7 +376,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let results = folder.path();
         let claims = Claims::open(results, STALE_AFTER).unwrap();
-        let taken = |claims: &Claims| matches!(claims.take("run").unwrap(), Taken::Ours(_));
+        let taken = |claims: &Claims| matches!(claims.take("run").unwrap(), Taken::Acquired(_));
         let owner = some_owner(results);
         let far = Owner { machine: "another".into(), pid: dead_pid(), ..owner.clone() };
 
@@ -435,10 +435,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let results = folder.path();
         let claims = Claims::open(results, Duration::from_millis(300)).unwrap();
-        let Taken::Ours(claim) = claims.take("run").unwrap() else { panic!("it is free") };
+        let Taken::Acquired(claim) = claims.take("run").unwrap() else { panic!("it is free") };
         let others = Claims::open(results, Duration::from_millis(300)).unwrap();
         std::thread::sleep(Duration::from_millis(900));
-        assert!(matches!(others.take("run").unwrap(), Taken::Theirs));
+        assert!(matches!(others.take("run").unwrap(), Taken::Held));
         let user = Cancel::default();
         let cancel = claim.cancel(&user);
         assert!(!cancel.is_set() && !claim.is_lost());

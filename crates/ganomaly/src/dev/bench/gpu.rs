@@ -3,7 +3,7 @@
 use super::{BenchArgs, middle, round};
 use anyhow::{Result, bail};
 use ganomaly_experiment::config::DeviceName;
-use ganomaly_gpu::{Group, Launch, Limits, Machine, Pictures, Size};
+use ganomaly_gpu::{Group, Images, Launch, Machine, Peak, Size};
 use ganomaly_model::BatchNormMode;
 use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_runner::device;
@@ -33,19 +33,19 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         DeviceName::Twin => {
             bench(args, |buffers| device::twin(buffers, args.precision), |_| Ok(None))
         }
-        DeviceName::Cuda(card) => bench(
+        DeviceName::Cuda(gpu) => bench(
             args,
-            |buffers| device::card(card, buffers, args.precision),
-            |card| Ok(device::limits(card, args.precision)?),
+            |buffers| device::gpu(gpu, buffers, args.precision),
+            |gpu| Ok(device::limits(gpu, args.precision)?),
         ),
-        other => bail!("--device {other}: name the card, cuda:0"),
+        other => bail!("--device {other}: name the GPU, cuda:0"),
     }
 }
 
 fn bench<M: Machine>(
     args: &BenchArgs,
     make: impl FnOnce(&[usize]) -> ganomaly_gpu::Result<M>,
-    limits: impl FnOnce(&M) -> Result<Option<Limits>>,
+    limits: impl FnOnce(&M) -> Result<Option<Peak>>,
 ) -> Result<ExitCode> {
     let mut models = (0..args.runs as u64)
         .map(|seed| Ganomaly::new(args.config(), seed))
@@ -54,12 +54,12 @@ fn bench<M: Machine>(
         runs: args.runs,
         batch: args.batch,
         score_batch: args.batch,
-        pictures: 0,
+        images: 0,
         order: args.batch,
         remainders: Vec::new(),
     };
     let table = vec![0.0; args.nc * 256];
-    let nothing = Pictures { bytes: &[], table: &table };
+    let nothing = Images { bytes: &[], table: &table };
     let mut group = Group::new(&mut models, nothing, size, make)?;
     let limits = limits(group.machine())?;
     let name = limits.as_ref().map_or_else(|| args.device.to_string(), |l| l.name.clone());
@@ -112,7 +112,7 @@ struct Part {
 }
 
 /// A table of a step's kernels, longest first: the median of each launch over the rounds.
-fn profile(title: &str, limits: Option<&Limits>, rounds: &[Vec<(Launch, f64)>]) -> Result<String> {
+fn profile(title: &str, limits: Option<&Peak>, rounds: &[Vec<(Launch, f64)>]) -> Result<String> {
     let mut parts: Vec<Part> = Vec::new();
     let launches = rounds.first().map_or(0, Vec::len);
     for at in 0..launches {
@@ -162,8 +162,8 @@ fn profile(title: &str, limits: Option<&Limits>, rounds: &[Vec<(Launch, f64)>]) 
     text +=
         "\nLaunched one by one: a replayed step has smaller gaps. Bytes count each number once. ";
     text += match limits {
-        Some(_) => "In brackets: of the card's limit.\n",
-        None => "On the processor, where a card's limits do not apply.\n",
+        Some(_) => "In brackets: of the GPU's limit.\n",
+        None => "On the processor, where a GPU's limits do not apply.\n",
     };
     Ok(text)
 }

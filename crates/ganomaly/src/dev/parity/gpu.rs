@@ -2,12 +2,12 @@
 //! there.
 
 use super::table::Tally;
-use super::{Limits, Trace, deviation, loss_deviations};
+use super::{Tolerance, Trace, deviation, loss_deviations};
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use ganomaly_experiment::config::DeviceName;
 use ganomaly_experiment::config::Precision;
-use ganomaly_gpu::{Group, Machine, Pictures, Size};
+use ganomaly_gpu::{Group, Images, Machine, Size};
 use ganomaly_model::ganomaly::Ganomaly;
 use ganomaly_model::kernels::layout;
 use ganomaly_model::{BatchNormMode, Detector};
@@ -27,19 +27,19 @@ impl Trace {
             runs: 1,
             batch,
             score_batch,
-            pictures: 0,
+            images: 0,
             order: score_batch,
             remainders: Vec::new(),
         };
         let table = vec![0.0; models[0].config().nc * 256];
-        let nothing = Pictures { bytes: &[], table: &table };
+        let nothing = Images { bytes: &[], table: &table };
         match device {
             DeviceName::Twin => {
                 let make = |buffers: &[usize]| device::twin(buffers, Precision::F32);
                 self.steps_on(Group::new(&mut models, nothing, size, make)?, &models[0], tally)
             }
-            DeviceName::Cuda(card) => {
-                let make = |buffers: &[usize]| device::card(card, buffers, Precision::F32);
+            DeviceName::Cuda(gpu) => {
+                let make = |buffers: &[usize]| device::gpu(gpu, buffers, Precision::F32);
                 self.steps_on(Group::new(&mut models, nothing, size, make)?, &models[0], tally)
             }
             other => anyhow::bail!("--device {other}: use cuda:0, or twin"),
@@ -52,9 +52,9 @@ impl Trace {
         model: &Ganomaly,
         tally: &mut Tally,
     ) -> Result<()> {
-        let limits = Limits(DType::F32);
+        let limits = Tolerance(DType::F32);
         let mut note = |kind: &str, at: &str, deviation: f64, limit: f64| {
-            tally.note("card", kind, at, deviation, limit);
+            tally.note("GPU", kind, at, deviation, limit);
         };
         for (step, expected) in self.file.steps.iter().enumerate() {
             let losses = group.step(&pixels(self.get(&format!("step{step}/x"))?)?)?;
@@ -109,13 +109,13 @@ fn gradients<M: Machine>(group: &mut Group<M>, model: &Ganomaly) -> Result<Vec<(
         let mut at = 0;
         for (name, tensor) in names.into_iter().zip(tensors) {
             let end = at + tensor.elem_count();
-            let part = numbers.get(at..end).context("the card has too few gradients")?;
+            let part = numbers.get(at..end).context("the GPU has too few gradients")?;
             let part = Tensor::from_slice(part, tensor.shape(), &Device::Cpu)?;
             let part = if part.rank() == 4 { layout::oikk_from_kernel(&part)? } else { part };
             named.push((name, part));
             at = end;
         }
-        ensure!(at == numbers.len(), "the card has {} gradients, not {at}", numbers.len());
+        ensure!(at == numbers.len(), "the GPU has {} gradients, not {at}", numbers.len());
     }
     Ok(named)
 }

@@ -71,9 +71,9 @@ pub fn check_trace(stem: &Path, device: DeviceName) -> Result<Parity> {
     let tensors = weights::read_safetensors(&with(".safetensors"))?.into_iter().collect();
     let trace = Trace { file, tensors };
     if device != DeviceName::Cpu {
-        let mut card = Tally::default();
-        trace.replay_on(device, &mut card)?;
-        return Ok(Parity { trace: stem.to_path_buf(), deviations: card.0, free_run: None });
+        let mut gpu = Tally::default();
+        trace.replay_on(device, &mut gpu)?;
+        return Ok(Parity { trace: stem.to_path_buf(), deviations: gpu.0, free_run: None });
     }
     let mut float32 = Tally::default();
     trace.replay("f32", DType::F32, None, &mut float32)?;
@@ -97,9 +97,9 @@ struct Trace {
 }
 
 /// Which limits apply: float64 has one for everything, float32 one for each kind.
-struct Limits(DType);
+struct Tolerance(DType);
 
-impl Limits {
+impl Tolerance {
     fn of(&self, float32: f64) -> f64 {
         if self.0 == DType::F64 { 1e-8 } else { float32 }
     }
@@ -159,7 +159,7 @@ impl Trace {
     ) -> Result<()> {
         let mut model = self.model(dtype)?;
         let mut guide = self.model(DType::F64)?;
-        let limits = Limits(dtype);
+        let limits = Tolerance(dtype);
         let mut note = |kind: &str, at: &str, deviation: f64, limit: f64| {
             tally.note(precision, kind, at, deviation, limit);
         };
@@ -247,7 +247,7 @@ impl Trace {
     fn compare_final(
         &self,
         state: &NamedTensors,
-        limits: &Limits,
+        limits: &Tolerance,
         note: &mut impl FnMut(&str, &str, f64, f64),
     ) -> Result<()> {
         let (mut got_all, mut expected_all) = (Vec::new(), Vec::new());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// One comparison: the largest deviation of its kind and its limit.
 #[derive(Clone, Debug)]
 pub struct Deviation {
-    /// "f32" or "f64" on the CPU, "card" for float32 on a GPU or its twin.
+    /// "f32" or "f64" on the CPU, "GPU" for float32 on a GPU or its twin.
     pub precision: &'static str,
     /// What was compared.
     pub kind: String,

@@ -1,4 +1,4 @@
-//! `ganomaly cards`: checks each thing that a GPU needs.
+//! `ganomaly gpus`: checks each thing that a GPU needs.
 
 use anyhow::Result;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 #[cfg(feature = "cuda")]
 pub fn run() -> Result<ExitCode> {
     use ganomaly_gpu::Precision;
-    use ganomaly_gpu::cuda::{cards, compile, describe};
+    use ganomaly_gpu::cuda::{compile, describe, gpus};
     let mut missing = false;
     let mut say = |line: String, well: bool| {
         missing |= !well;
@@ -17,9 +17,9 @@ pub fn run() -> Result<ExitCode> {
             if well { "ok     " } else { "MISSING" }
         ))
     };
-    let there = match cards() {
+    let there = match gpus() {
         Ok(there) => {
-            say(format!("driver: {there} cards"), there > 0)?;
+            say(format!("driver: {there} GPUs"), there > 0)?;
             there
         }
         Err(e) => {
