@@ -1,8 +1,9 @@
 //! From bytes to the network's input: crop, resize, normalise.
 
 use crate::{Error, Result};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use std::fmt;
 use std::str::FromStr;
 
@@ -120,14 +121,15 @@ pub fn resize(
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop((w as f64 - side) / 2.0, (h as f64 - side) / 2.0, side, side);
-    let mut out = Vec::with_capacity(c * size * size);
+    let mut out = vec![0; c * size * size];
     let mut resizer = Resizer::new();
-    for plane in picture.chunks_exact(h * w) {
-        let source =
-            ImageRef::new(w as u32, h as u32, plane, PixelType::U8).map_err(|e| invalid(&e))?;
-        let mut target = Image::new(size as u32, size as u32, PixelType::U8);
-        resizer.resize(&source, &mut target, &options).map_err(|e| invalid(&e))?;
-        out.extend_from_slice(target.buffer());
+    for (from, to) in picture.chunks_exact(h * w).zip(out.chunks_exact_mut(size * size)) {
+        // Of this one pixel type: code for all of them takes minutes to compile.
+        let source = TypedImageRef::<U8>::from_buffer(w as u32, h as u32, from);
+        let source = source.map_err(|e| invalid(&e))?;
+        let target = TypedImage::<U8>::from_buffer(size as u32, size as u32, to);
+        let mut target = target.map_err(|e| invalid(&e))?;
+        resizer.resize_typed(&source, &mut target, &options).map_err(|e| invalid(&e))?;
     }
     Ok(out.into())
 }
