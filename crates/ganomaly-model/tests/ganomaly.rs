@@ -285,3 +285,16 @@ fn a_wrong_training_state_changes_nothing() {
         assert_eq!(bits(&model.training_state().unwrap()), before, "{words}");
     }
 }
+
+#[test]
+fn one_image_is_counted_layer_by_layer() {
+    let model = Ganomaly::new(GanomalyConfig::default(), 0).unwrap();
+    let (step, score) = model.multiply_adds(1).unwrap();
+    // Each layer's outputs times the elements of a patch: 1 → 64 → 128 → 256 → 100 channels at
+    // 16, 8, 4 and 1.
+    let pyramid = 256 * 64 * 16 + 64 * 128 * 1024 + 16 * 256 * 2048;
+    let encoder = pyramid + 100 * 4096;
+    assert_eq!(score, 3 * encoder);
+    let first = 256 * 64 * 16;
+    assert_eq!(step, 9 * encoder - first + 7 * pyramid - 2 * first + 6 * 4096);
+}
