@@ -8,7 +8,7 @@ const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates/*/Cargo.toml", "
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // A copy of the sources inside another repository is no checkout of this one.
+    // A copy of the sources inside another repository is not a checkout of this one.
     if git(&["rev-parse", "--show-prefix"]).as_deref() != Some("crates/ganomaly-experiment/") {
         return;
     }

@@ -6,7 +6,7 @@ use ganomaly_data::datasets::{Cifar10, Mnist};
 use ganomaly_data::{Dataset, LabeledImages};
 use ganomaly_experiment::config::{Experiment, RunConfig};
 use ganomaly_experiment::registry::Registry;
-use ganomaly_inference::scorer::read_picture;
+use ganomaly_inference::scorer::read_image;
 use ganomaly_model::weights;
 use ganomaly_runner::checkpoint::Checkpoint;
 use sha2::{Digest, Sha256};
@@ -26,20 +26,20 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: [Target; 7] = [
-    // 55 MB are made ready for the official pictures.
+    // 55 MB are made ready for the official images.
     Target { name: "idx", run: idx, most_bytes: 64 << 20 },
     Target { name: "cifar", run: cifar, most_bytes: 8 << 20 },
     Target { name: "config", run: config, most_bytes: 64 << 20 },
     Target { name: "safetensors", run: safetensors, most_bytes: 4 << 20 },
     Target { name: "pth", run: pth, most_bytes: 4 << 20 },
-    Target { name: "picture", run: picture, most_bytes: 8 << 20 },
+    Target { name: "image", run: image, most_bytes: 8 << 20 },
     // Tensors are copied out of the file, which may be as long as libFuzzer makes it.
     Target { name: "checkpoint", run: checkpoint, most_bytes: 16 << 20 },
 ];
 
 /// The limits that the memory above follows from.
 const DATA: ganomaly_data::Limits =
-    ganomaly_data::Limits { file_bytes: 1 << 20, pictures: 1000, pixels: 1 << 16 };
+    ganomaly_data::Limits { file_bytes: 1 << 20, images: 1000, pixels: 1 << 16 };
 const WEIGHTS: weights::ReadLimits = weights::ReadLimits { bytes: 1 << 20, header_bytes: 1 << 15 };
 
 /// The first byte chooses which of MNIST's four files the others are.
@@ -50,7 +50,7 @@ fn idx(dir: &Path, data: &[u8]) {
         bytes.extend(dims.iter().flat_map(|d| d.to_be_bytes()));
         bytes
     };
-    let pictures = [header(&[1, 28, 28]), vec![7; 784]].concat();
+    let images = [header(&[1, 28, 28]), vec![7; 784]].concat();
     let labels = [header(&[1]), vec![3]].concat();
     let names = [
         "train-images-idx3-ubyte",
@@ -59,7 +59,7 @@ fn idx(dir: &Path, data: &[u8]) {
         "t10k-labels-idx1-ubyte",
     ];
     for (i, name) in names.into_iter().enumerate() {
-        let good = if i % 2 == 0 { &pictures } else { &labels };
+        let good = if i % 2 == 0 { &images } else { &labels };
         let contents = if i == usize::from(which) % 4 { bytes } else { good };
         fs::write(dir.join(name), contents).unwrap();
     }
@@ -163,12 +163,12 @@ fn pth(dir: &Path, data: &[u8]) {
 }
 
 /// The first byte chooses grey or colour.
-fn picture(dir: &Path, data: &[u8]) {
+fn image(dir: &Path, data: &[u8]) {
     let Some((&colour, bytes)) = data.split_first() else { return };
-    let path = dir.join("picture");
+    let path = dir.join("image");
     fs::write(&path, bytes).unwrap();
     let channels = if colour % 2 == 0 { 1 } else { 3 };
-    match read_picture(&path, channels, &DATA) {
+    match read_image(&path, channels, &DATA) {
         Ok((pixels, [c, h, w])) => {
             assert!(c == channels && pixels.len() == c * h * w && h * w > 0);
             assert!((h * w) as u64 <= DATA.pixels);
@@ -177,7 +177,7 @@ fn picture(dir: &Path, data: &[u8]) {
     }
 }
 
-/// As it is, and with the checksum that it would need, so that what is behind the checksum is searched as well.
+/// As it is, and with the checksum that it would need, so that the bytes after the checksum are tested as well.
 fn checkpoint(_: &Path, data: &[u8]) {
     let _ = Checkpoint::from_bytes(data, None);
     const BEFORE: &[u8] = br#"sha256\":\""#;

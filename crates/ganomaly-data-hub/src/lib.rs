@@ -6,8 +6,8 @@ use candle_core::{DType, Result as Read};
 use candle_datasets::vision;
 use ganomaly_data::datasets::{Cifar10, Mnist};
 use ganomaly_data::{
-    About, Dataset, Error, FetchOptions, LabeledImages, Normalization, Progress, Result,
-    Verification, folders, shown,
+    About, Dataset, Description, Error, FetchOptions, LabeledImages, Normalization, Progress,
+    Result, Verification, folders, shown,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ impl Hub {
 
     /// The bytes that the numbers in [0, 1] were made of. One image at a time, as all of them would
     /// take gigabytes.
-    fn images(&self, read: vision::Dataset) -> Result<LabeledImages> {
+    fn images(&self, read: vision::Dataset, place: &Path) -> Result<LabeledImages> {
         let train = read.train_labels.elem_count();
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
         for (images, of) in
@@ -98,7 +98,7 @@ impl Hub {
             }
             labels.extend(of.to_vec1::<u8>()?);
         }
-        LabeledImages::new(pixels, self.image_shape(), labels, self.class_names(), train)
+        LabeledImages::new(pixels, labels, self.strict.describe(place)?, train)
     }
 
     /// Fetches through the hub's client.
@@ -114,7 +114,7 @@ impl Hub {
             return Ok(());
         }
         let folder = self.folder(place);
-        let read = guarded(self.read_hub).and_then(|read| self.images(read)).map_err(|e| {
+        let read = guarded(self.read_hub).and_then(|read| self.images(read, place)).map_err(|e| {
             let (name, files, folder) = (self.name, self.files.join(", "), shown(&folder));
             Error::Invalid(format!(
                 "{name} could not be fetched from the Hugging Face hub: {e}\nName another hub with HF_ENDPOINT, remove a damaged download from HF_HUB_CACHE (else ~/.cache/huggingface/hub), or put these files, unpacked, into {folder}: {files}"
@@ -140,20 +140,16 @@ impl Dataset for Hub {
         self.name
     }
 
-    fn class_names(&self) -> Vec<String> {
-        self.strict.class_names()
-    }
-
-    fn image_shape(&self) -> [usize; 3] {
-        self.strict.image_shape()
+    fn describe(&self, data_dir: &Path) -> Result<Description> {
+        self.strict.describe(data_dir)
     }
 
     fn about(&self) -> About {
         About { homepage: self.homepage, ..self.strict.about() }
     }
 
-    fn reference_normalization(&self) -> Normalization {
-        self.strict.reference_normalization()
+    fn reference_normalization(&self, channels: usize) -> Normalization {
+        self.strict.reference_normalization(channels)
     }
 
     /// candle-datasets downloads and reads in one go. The images are written to files, which
@@ -172,10 +168,11 @@ impl Dataset for Hub {
         self.strict.load(&place)?;
         let path = self.folder(&place);
         let read = guarded(|| (self.read_folder)(&path));
-        self.images(read.map_err(|e| Error::Malformed {
+        let read = read.map_err(|e| Error::Malformed {
             path,
             problem: format!("{e}; of CIFAR-10, it takes only files of 10,000 images"),
-        })?)
+        })?;
+        self.images(read, &place)
     }
 
     fn local_files(&self, data_dir: &Path) -> Result<Vec<PathBuf>> {

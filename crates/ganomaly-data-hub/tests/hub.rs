@@ -44,16 +44,16 @@ fn png(n: usize, [channels, side, _]: [usize; 3]) -> Vec<u8> {
     out.into_inner()
 }
 
-fn write_parquet(path: &Path, pictures: Vec<Vec<u8>>) {
+fn write_parquet(path: &Path, images: Vec<Vec<u8>>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let labels: Vec<i64> = (0..pictures.len() as i64).map(|i| i % 10).collect();
-    let pictures: Vec<ByteArray> = pictures.into_iter().map(ByteArray::from).collect();
+    let images: Vec<ByteArray> = images.into_iter().map(ByteArray::from).collect();
     let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
     let file = fs::File::create(path).unwrap();
     let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
     let mut group = writer.next_row_group().unwrap();
     let levels = |level| vec![level; labels.len()];
-    for (values, level) in [(&pictures[..], 2), (&[], 1)] {
+    for (values, level) in [(&images[..], 2), (&[], 1)] {
         let mut column = group.next_column().unwrap().unwrap();
         let typed = column.typed::<ByteArrayType>();
         typed.write_batch(values, Some(&levels(level)), None).unwrap();
@@ -70,15 +70,16 @@ fn write_parquet(path: &Path, pictures: Vec<Vec<u8>>) {
 fn write_cache(cache: &Path, damaged: bool) {
     let commit = "0123456789".repeat(4);
     for (dataset, (_, repository, config)) in ganomaly_data_hub::datasets().iter().zip(SETS) {
+        let shape = dataset.describe(cache).unwrap().image_shape;
         let folder = cache.join(format!("datasets--{repository}"));
         fs::create_dir_all(folder.join("refs/refs/convert")).unwrap();
         fs::write(folder.join("refs/refs/convert/parquet"), &commit).unwrap();
         for (part, images) in [("train", 0..10), ("test", 10..14)] {
             let path = folder.join(format!("snapshots/{commit}/{config}/{part}/0000.parquet"));
-            let picture = |n| {
-                if damaged { b"no picture".to_vec() } else { png(n, dataset.image_shape()) }
+            let image = |n| {
+                if damaged { b"no image".to_vec() } else { png(n, shape) }
             };
-            write_parquet(&path, images.map(picture).collect());
+            write_parquet(&path, images.map(image).collect());
         }
     }
 }

@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let images = Arc::new(dataset.load("data".as_ref())?);
     let split =
         Split::new(SplitKind::LeaveOneClassOut, images.labels(), images.official_train(), 0, 0)?;
-    let transform = Transform { image_size: 32, normalization: dataset.reference_normalization() };
+    let transform = Transform { image_size: 32, normalization: dataset.reference_normalization(1) };
     let options = BatchOptions {
         batch_size: 64,
         drop_last: true,
@@ -28,9 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (columns, side) = (20u32, 32u32);
         let mut mosaic = image::RgbImage::new(columns * side, columns * side / 2);
         for tile in 0..columns * columns / 2 {
-            let picture = images.image(tile as usize).unwrap_or_default();
+            let image = images.image(tile as usize).unwrap_or_default();
             for i in 0..side * side {
-                let pixel = [0, 1, 2].map(|c| picture[(c * side * side + i) as usize]);
+                let pixel = [0, 1, 2].map(|c| image[(c * side * side + i) as usize]);
                 let (x, y) = (tile % columns * side + i % side, tile / columns * side + i / side);
                 mosaic.put_pixel(x, y, image::Rgb(pixel));
             }

@@ -51,16 +51,13 @@ impl Batches {
         }
         transform.check(images.shape()[0])?;
         if let Some(&out) = indices.iter().find(|&&i| i as usize >= images.len()) {
-            return Err(Error::Invalid(format!(
-                "there is no picture {out} among {}",
-                images.len()
-            )));
+            return Err(Error::Invalid(format!("there is no image {out} among {}", images.len())));
         }
         let full = indices.len() / batch_size;
         let count = if drop_last { full } else { indices.len().div_ceil(batch_size) };
         if count == 0 {
             return Err(Error::Invalid(format!(
-                "{} pictures do not fill one batch of {batch_size}",
+                "{} images do not fill one batch of {batch_size}",
                 indices.len()
             )));
         }
@@ -86,10 +83,10 @@ fn prepare(images: &LabeledImages, indices: &[u32], options: &BatchOptions) -> R
     let each = shape[0] * size * size;
     let mut numbers = vec![0.0; indices.len() * each];
     for (out, &index) in numbers.chunks_exact_mut(each).zip(indices) {
-        let picture = images
+        let image = images
             .image(index as usize)
-            .ok_or_else(|| Error::Invalid(format!("there is no picture {index}")))?;
-        options.transform.apply(picture, shape, out)?;
+            .ok_or_else(|| Error::Invalid(format!("there is no image {index}")))?;
+        options.transform.apply(image, shape, out)?;
     }
     let images = Tensor::from_vec(numbers, (indices.len(), shape[0], size, size), &options.device)?;
     Ok(Batch { images, indices: indices.to_vec() })

@@ -40,6 +40,29 @@ pub struct RemoteFile {
     pub checksum: Checksum,
 }
 
+/// The classes and the shape of a data set's images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// The classes, in the order of the labels.
+    pub class_names: Vec<String>,
+    /// `[C, H, W]` of each image.
+    pub image_shape: [usize; 3],
+    /// Whether the data folder decides, not the data set alone. Then every run's config records
+    /// classes and shape, so that results can be read without the data.
+    pub found: bool,
+}
+
+impl Description {
+    /// Of a data set that is the same everywhere.
+    pub fn new<T: Into<String>>(
+        class_names: impl IntoIterator<Item = T>,
+        image_shape: [usize; 3],
+    ) -> Self {
+        let class_names = class_names.into_iter().map(Into::into).collect();
+        Self { class_names, image_shape, found: false }
+    }
+}
+
 /// What [`Dataset::verify`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
@@ -56,11 +79,9 @@ pub trait Dataset: Send + Sync {
     /// The name used in configs and folders.
     fn name(&self) -> &str;
 
-    /// The classes, in the order of the labels.
-    fn class_names(&self) -> Vec<String>;
-
-    /// `[C, H, W]` of each image.
-    fn image_shape(&self) -> [usize; 3];
+    /// Classes and shape of the images. A data set that depends on what lies in `data_dir/<name>/`
+    /// or `data_dir` may look there, and fails if it is missing or makes no sense.
+    fn describe(&self, data_dir: &Path) -> Result<Description>;
 
     /// Origin and licence.
     fn about(&self) -> About;
@@ -81,9 +102,10 @@ pub trait Dataset: Send + Sync {
         None
     }
 
-    /// Mean and standard deviation used by published work on this set, for images scaled to [0, 1].
-    fn reference_normalization(&self) -> Normalization {
-        Normalization::uniform(self.image_shape()[0], 0.5, 0.5)
+    /// Mean and standard deviation, by channel, used by published work on this set, for images
+    /// scaled to [0, 1].
+    fn reference_normalization(&self, channels: usize) -> Normalization {
+        Normalization::uniform(channels, 0.5, 0.5)
     }
 
     /// Reads the images from `data_dir/<name>/` or `data_dir` itself. Never downloads.
@@ -98,7 +120,7 @@ pub trait Dataset: Send + Sync {
     /// Whether the files are the official ones.
     fn verify(&self, data_dir: &Path) -> Result<Verification> {
         let images = self.load(data_dir)?;
-        Ok(Verification::Partial(format!("{} pictures, no checksums are known", images.len())))
+        Ok(Verification::Partial(format!("{} images, no checksums are known", images.len())))
     }
 }
 

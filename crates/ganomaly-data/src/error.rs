@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// Missing files.
     #[error(
-        "the files of {dataset} are missing: {}.\nLooked in {}.\nPut them there, or fetch them with: cargo xtask data fetch {dataset}",
+        "the files of {dataset} are missing: {}.\nLooked in {}.\nPut them there, or fetch the data set",
         files.join(", "), display(folders)
     )]
     MissingFiles {

@@ -1,6 +1,6 @@
 //! Images with labels, as bytes.
 
-use crate::{Error, Result};
+use crate::{Description, Error, Result};
 
 /// Images `[N, C, H, W]` as bytes 0 to 255, with one label each. The first `official_train` images
 /// are the data set's official training part, the others its test part, both in file order.
@@ -14,32 +14,31 @@ pub struct LabeledImages {
 }
 
 impl LabeledImages {
-    /// Combines images and labels; `shape` is `[C, H, W]`. Fails if the counts disagree or a label
-    /// has no class.
+    /// Combines images and labels of the described classes and shape. Fails if the counts disagree
+    /// or a label has no class.
     pub fn new(
         pixels: Vec<u8>,
-        shape: [usize; 3],
         labels: Vec<u8>,
-        class_names: Vec<String>,
+        Description { class_names, image_shape: shape, .. }: Description,
         official_train: usize,
     ) -> Result<Self> {
         let each: usize = shape.iter().product();
         if each == 0 || pixels.len() != labels.len() * each {
             return Err(Error::Invalid(format!(
-                "{} bytes are not {} pictures of shape {shape:?}",
+                "{} bytes are not {} images of shape {shape:?}",
                 pixels.len(),
                 labels.len()
             )));
         }
         if official_train > labels.len() {
             return Err(Error::Invalid(format!(
-                "{official_train} training pictures of {} in all",
+                "{official_train} training images of {} in all",
                 labels.len()
             )));
         }
         if let Some(at) = labels.iter().position(|&l| usize::from(l) >= class_names.len()) {
             return Err(Error::Invalid(format!(
-                "picture {at} has label {}, but there are {} classes",
+                "image {at} has label {}, but there are {} classes",
                 labels[at],
                 class_names.len()
             )));

@@ -23,7 +23,9 @@ mod split;
 mod transform;
 
 pub use batches::{Batch, BatchOptions, Batches};
-pub use dataset::{About, Checksum, Dataset, RemoteFile, Verification, data_dir, folders};
+pub use dataset::{
+    About, Checksum, Dataset, Description, RemoteFile, Verification, data_dir, folders,
+};
 pub use datasets::builtin;
 pub use download::fetch;
 pub use error::{Error, Result, printable, shown};

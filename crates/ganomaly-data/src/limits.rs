@@ -9,7 +9,7 @@ pub struct Limits {
     /// Maximum size of a file in bytes, on disk and unpacked. `GANOMALY_MAX_FILE_BYTES`.
     pub file_bytes: u64,
     /// Maximum number of images in a data file. `GANOMALY_MAX_PICTURES`.
-    pub pictures: usize,
+    pub images: usize,
     /// Maximum number of pixels (width times height) in one image. `GANOMALY_MAX_PIXELS`.
     pub pixels: u64,
 }
@@ -17,7 +17,7 @@ pub struct Limits {
 /// 1 GiB per file, a million images per data file, 64 Mi pixels per image (8192×8192).
 impl Default for Limits {
     fn default() -> Self {
-        Self { file_bytes: 1 << 30, pictures: 1_000_000, pixels: 1 << 26 }
+        Self { file_bytes: 1 << 30, images: 1_000_000, pixels: 1 << 26 }
     }
 }
 
@@ -30,7 +30,7 @@ impl Limits {
             limits.file_bytes = n;
         }
         if let Some(n) = variable("GANOMALY_MAX_PICTURES")? {
-            limits.pictures = usize::try_from(n).unwrap_or(usize::MAX);
+            limits.images = usize::try_from(n).unwrap_or(usize::MAX);
         }
         if let Some(n) = variable("GANOMALY_MAX_PIXELS")? {
             limits.pixels = n;

@@ -112,9 +112,9 @@ impl Split {
 
     fn build(train: Vec<u32>, normal: Vec<u32>, anomalous: Vec<u32>) -> Result<Self> {
         for (what, list) in [
-            ("no normal pictures are left to train on", &train),
-            ("no normal pictures are left to test on", &normal),
-            ("there are no anomalous pictures to test on", &anomalous),
+            ("no normal images are left to train on", &train),
+            ("no normal images are left to test on", &normal),
+            ("there are no anomalous images to test on", &anomalous),
         ] {
             if list.is_empty() {
                 return Err(Error::Invalid(format!("the split cannot be made: {what}")));
@@ -158,7 +158,7 @@ fn divide(
 ) -> Result<(Vec<u32>, Vec<u32>)> {
     if official_train > labels.len() || u32::try_from(labels.len()).is_err() {
         return Err(Error::Invalid(format!(
-            "{official_train} training pictures of {} in all",
+            "{official_train} training images of {} in all",
             labels.len()
         )));
     }

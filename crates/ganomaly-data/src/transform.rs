@@ -83,9 +83,9 @@ impl Transform {
 
     /// Writes image `[C, H, W]` to `out`, `[C, S, S]`, as `(v / 255 − mean) / std`: torchvision's
     /// `Resize`, `CenterCrop`, `ToTensor` and `Normalize`.
-    pub fn apply(&self, picture: &[u8], shape: [usize; 3], out: &mut [f32]) -> Result<()> {
+    pub fn apply(&self, image: &[u8], shape: [usize; 3], out: &mut [f32]) -> Result<()> {
         let size = self.image_size;
-        let resized = resize(picture, shape, size)?;
+        let resized = resize(image, shape, size)?;
         for (c, (out, bytes)) in
             out.chunks_exact_mut(size * size).zip(resized.chunks_exact(size * size)).enumerate()
         {
@@ -102,18 +102,18 @@ impl Transform {
 /// Pillow's antialiased bilinear filter to within one grey level. An image that already has this
 /// size is returned unchanged.
 pub fn resize(
-    picture: &[u8],
+    image: &[u8],
     [c, h, w]: [usize; 3],
     size: usize,
 ) -> Result<std::borrow::Cow<'_, [u8]>> {
-    if picture.len() != c * h * w || picture.is_empty() {
+    if image.len() != c * h * w || image.is_empty() {
         return Err(Error::Invalid(format!(
-            "{} bytes are no picture of {c}×{h}×{w}",
-            picture.len()
+            "{} bytes are not an image of {c}×{h}×{w}",
+            image.len()
         )));
     }
     if h == size && w == size {
-        return Ok(picture.into());
+        return Ok(image.into());
     }
     let invalid =
         |e: &dyn fmt::Display| Error::Invalid(format!("cannot resize {h}×{w} to {size}: {e}"));
@@ -123,7 +123,7 @@ pub fn resize(
         .crop((w as f64 - side) / 2.0, (h as f64 - side) / 2.0, side, side);
     let mut out = vec![0; c * size * size];
     let mut resizer = Resizer::new();
-    for (from, to) in picture.chunks_exact(h * w).zip(out.chunks_exact_mut(size * size)) {
+    for (from, to) in image.chunks_exact(h * w).zip(out.chunks_exact_mut(size * size)) {
         // Of this one pixel type: code for all of them takes minutes to compile.
         let source = TypedImageRef::<U8>::from_buffer(w as u32, h as u32, from);
         let source = source.map_err(|e| invalid(&e))?;

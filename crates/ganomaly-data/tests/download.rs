@@ -2,8 +2,8 @@
 
 use ganomaly_data::datasets::Mnist;
 use ganomaly_data::{
-    About, Checksum, Dataset, Error, FetchOptions, LabeledImages, Progress, RemoteFile, Result,
-    fetch,
+    About, Checksum, Dataset, Description, Error, FetchOptions, LabeledImages, Progress,
+    RemoteFile, Result, fetch,
 };
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,11 +23,8 @@ impl Dataset for OneFile {
     fn name(&self) -> &str {
         "one"
     }
-    fn class_names(&self) -> Vec<String> {
-        vec!["a".into()]
-    }
-    fn image_shape(&self) -> [usize; 3] {
-        [1, 1, 1]
+    fn describe(&self, _: &Path) -> Result<Description> {
+        Ok(Description::new(["a"], [1, 1, 1]))
     }
     fn about(&self) -> About {
         About { description: "", homepage: "", licence: "", citation: "" }
@@ -40,8 +37,8 @@ impl Dataset for OneFile {
             checksum: Checksum::Sha256(SHA256),
         }]
     }
-    fn load(&self, _: &Path) -> Result<LabeledImages> {
-        LabeledImages::new(vec![0], [1, 1, 1], vec![0], self.class_names(), 1)
+    fn load(&self, data_dir: &Path) -> Result<LabeledImages> {
+        LabeledImages::new(vec![0], vec![0], self.describe(data_dir)?, 1)
     }
 }
 

@@ -35,7 +35,7 @@ fn rest_of_mnist(dir: &Path) {
     fs::write(dir.join("t10k-labels-idx1-ubyte"), idx(&[1], &[3])).unwrap();
 }
 
-fn pictures() -> Vec<u8> {
+fn images() -> Vec<u8> {
     idx(&[2, 28, 28], &[9; 2 * 784])
 }
 
@@ -71,7 +71,7 @@ fn what_is_no_regular_file_is_refused_before_it_is_opened() {
     // spelling.
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    fs::write(dir.path().join("train-images.idx3-ubyte"), pictures()).unwrap();
+    fs::write(dir.path().join("train-images.idx3-ubyte"), images()).unwrap();
     assert_eq!(Mnist::digits().load(dir.path()).unwrap().len(), 3);
     let cifar = tempfile::tempdir().unwrap();
     fs::create_dir(cifar.path().join("cifar-10-binary.tar.gz")).unwrap();
@@ -83,11 +83,11 @@ fn what_is_no_regular_file_is_refused_before_it_is_opened() {
 fn symbolic_links_are_followed_out_of_the_folder_and_never_written_through() {
     let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     rest_of_mnist(dir.path());
-    let real = elsewhere.path().join("pictures");
-    fs::write(&real, pictures()).unwrap();
+    let real = elsewhere.path().join("images");
+    fs::write(&real, images()).unwrap();
     symlink(&real, dir.path().join(IMAGES)).unwrap();
     assert_eq!(Mnist::digits().load(dir.path()).unwrap().len(), 3);
-    assert_eq!(fs::read(&real).unwrap(), pictures());
+    assert_eq!(fs::read(&real).unwrap(), images());
 }
 
 #[test]
@@ -117,14 +117,14 @@ fn bombs_are_refused() {
     rest_of_mnist(dir.path());
     // More than its header says: noticed at the first extra byte, although many more follow.
     let bomb = gz(&vec![0; 4 << 20]);
-    let members = [gz(&pictures()), bomb.repeat(64)].concat();
+    let members = [gz(&images()), bomb.repeat(64)].concat();
     fs::write(&packed, members).unwrap();
     refused(dir.path(), &Limits::default(), &[".gz", "bytes after the expected end"]);
     // A header that promises more than the file could unpack to.
     fs::write(&packed, gz(&idx(&[900_000, 28, 28], &[0; 100]))).unwrap();
     refused(dir.path(), &Limits::default(), &["promises 705600000 bytes", "can be packed into it"]);
     // The file limit also applies to the unpacked size.
-    fs::write(&packed, gz(&pictures())).unwrap();
+    fs::write(&packed, gz(&images())).unwrap();
     let small = Limits { file_bytes: 1000, ..Limits::default() };
     refused(
         dir.path(),
@@ -132,9 +132,9 @@ fn bombs_are_refused() {
         &["unpacks to more bytes than are read", "GANOMALY_MAX_FILE_BYTES"],
     );
     fs::remove_file(&packed).unwrap();
-    fs::write(dir.path().join(IMAGES), pictures()).unwrap();
+    fs::write(dir.path().join(IMAGES), images()).unwrap();
     refused(dir.path(), &small, &["1584 bytes, more than the 1000", "GANOMALY_MAX_FILE_BYTES"]);
-    let one = Limits { pictures: 1, ..Limits::default() };
+    let one = Limits { images: 1, ..Limits::default() };
     refused(dir.path(), &one, &["promises 2 entries; 1 to 1 are taken", "GANOMALY_MAX_PICTURES"]);
 }
 
@@ -169,7 +169,7 @@ fn an_archive_with_an_endless_name_costs_no_memory() {
 fn every_member_of_a_gz_file_is_read() {
     let dir = tempfile::tempdir().unwrap();
     rest_of_mnist(dir.path());
-    let bytes = pictures();
+    let bytes = images();
     let two = [gz(&bytes[..500]), gz(&bytes[500..])].concat();
     fs::write(dir.path().join(format!("{IMAGES}.gz")), two).unwrap();
     assert_eq!(Mnist::digits().load(dir.path()).unwrap().len(), 3);

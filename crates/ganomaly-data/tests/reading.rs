@@ -5,7 +5,7 @@ mod skip;
 
 use flate2::{Compression, write::GzEncoder};
 use ganomaly_data::datasets::{Cifar10, Mnist, Synthetic};
-use ganomaly_data::{Dataset, Error, LabeledImages, Verification};
+use ganomaly_data::{Dataset, Description, Error, LabeledImages, Verification};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn idx(dims: &[u32], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn pictures(n: u32) -> Vec<u8> {
+fn drawn(n: u32) -> Vec<u8> {
     let body: Vec<u8> = (0..n * 784).map(|i| (i % 251) as u8).collect();
     idx(&[n, 28, 28], &body)
 }
@@ -35,9 +35,9 @@ fn labels(n: u32) -> Vec<u8> {
 /// A small MNIST: 20 + 10 images.
 fn write_mnist(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
-    fs::write(dir.join("train-images-idx3-ubyte"), pictures(20)).unwrap();
+    fs::write(dir.join("train-images-idx3-ubyte"), drawn(20)).unwrap();
     fs::write(dir.join("train-labels-idx1-ubyte.gz"), gz(&labels(20))).unwrap();
-    fs::write(dir.join("t10k-images.idx3-ubyte.gz"), gz(&pictures(10))).unwrap();
+    fs::write(dir.join("t10k-images.idx3-ubyte.gz"), gz(&drawn(10))).unwrap();
     fs::write(dir.join("t10k-labels.idx1-ubyte"), labels(10)).unwrap();
 }
 
@@ -131,7 +131,7 @@ fn check_cifar(dir: &Path) {
     assert_eq!(images.labels(), [0, 9, 3]);
     assert_eq!(images.image(2).unwrap(), &record(3)[1..]);
     let Verification::Partial(how) = Cifar10.verify(dir).unwrap() else { panic!("not official") };
-    assert_eq!(how, "2 training and 1 test pictures, not the official 50,000 and 10,000 ones");
+    assert_eq!(how, "2 training and 1 test images, not the official 50,000 and 10,000 ones");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn broken_mnist_files_are_named_with_what_is_wrong() {
         );
     };
     let images = "train-images-idx3-ubyte";
-    let packed = gz(&pictures(20));
+    let packed = gz(&drawn(20));
     check(
         "train-images-idx3-ubyte.gz",
         packed[..packed.len() / 2].to_vec(),
@@ -162,13 +162,9 @@ fn broken_mnist_files_are_named_with_what_is_wrong() {
     let last = flipped.len() - 6;
     flipped[last] ^= 1; // the checksum at the end
     check("train-images-idx3-ubyte.gz", flipped, "damaged");
-    check(images, pictures(20)[..9_000].to_vec(), "the file ends after 8984 of 15680 bytes");
-    check(images, [pictures(20), vec![0]].concat(), "bytes after the expected end");
-    check(
-        images,
-        b"hello world, this is no picture".to_vec(),
-        "not an IDX file of the kind wanted",
-    );
+    check(images, drawn(20)[..9_000].to_vec(), "the file ends after 8984 of 15680 bytes");
+    check(images, [drawn(20), vec![0]].concat(), "bytes after the expected end");
+    check(images, b"hello world, this is no image".to_vec(), "not an IDX file of the kind wanted");
     check(images, labels(20), "its magic number is 0x00000801, expected 0x00000803");
     check(images, vec![], "the file ends after 0 of 16 bytes");
     check(images, idx(&[u32::MAX, 28, 28], &[]), "its header promises 4294967295 entries");
@@ -177,7 +173,7 @@ fn broken_mnist_files_are_named_with_what_is_wrong() {
     check(
         images,
         idx(&[1, 40_000, 40_000], &[]),
-        "its pictures are [40000, 40000], expected [28, 28]",
+        "its images are [40000, 40000], expected [28, 28]",
     );
     check("train-labels-idx1-ubyte", labels(19), "19 labels, but");
     check(
@@ -233,11 +229,7 @@ fn missing_files_are_named_with_where_and_how() {
         assert!(matches!(error, Error::MissingFiles { .. }));
         let message = error.to_string();
         let name = dataset.name();
-        for words in [
-            file,
-            &dir.path().join(name).display().to_string(),
-            &format!("cargo xtask data fetch {name}"),
-        ] {
+        for words in [file, &dir.path().join(name).display().to_string(), "or fetch the data set"] {
             assert!(message.contains(words), "{message:?} should contain {words:?}");
         }
     }
@@ -265,15 +257,19 @@ fn synthetic_sets_are_the_same_every_time() {
 fn images_check_their_parts() {
     let names = vec!["a".to_string(), "b".to_string()];
     let check = |pixels: usize, shape, labels: &[u8], train, expected: &str| {
-        let made =
-            LabeledImages::new(vec![0; pixels], shape, labels.to_vec(), names.clone(), train);
+        let made = LabeledImages::new(
+            vec![0; pixels],
+            labels.to_vec(),
+            Description::new(names.clone(), shape),
+            train,
+        );
         let message = made.unwrap_err().to_string();
         assert!(message.contains(expected), "{message:?} should contain {expected:?}");
     };
-    check(5, [1, 2, 2], &[0], 1, "5 bytes are not 1 pictures");
-    check(0, [0, 2, 2], &[], 0, "are not 0 pictures");
-    check(4, [1, 2, 2], &[2], 1, "picture 0 has label 2, but there are 2 classes");
-    check(4, [1, 2, 2], &[1], 2, "2 training pictures of 1 in all");
+    check(5, [1, 2, 2], &[0], 1, "5 bytes are not 1 images");
+    check(0, [0, 2, 2], &[], 0, "are not 0 images");
+    check(4, [1, 2, 2], &[2], 1, "image 0 has label 2, but there are 2 classes");
+    check(4, [1, 2, 2], &[1], 2, "2 training images of 1 in all");
 }
 
 #[test]

@@ -56,14 +56,14 @@ fn splits_are_disjoint_and_complete() {
             all.sort_unstable();
             let complete = all.len();
             all.dedup();
-            assert_eq!(all.len(), complete, "{kind}: a picture is there twice");
+            assert_eq!(all.len(), complete, "{kind}: an image is there twice");
             let is_anomaly =
                 |i: u32| (labels[i as usize] == class) != (kind == SplitKind::OneClass);
             assert!(split.train.iter().all(|&i| !is_anomaly(i)), "{kind}: trains on anomalies");
             for (&i, &a) in split.test.iter().zip(&split.test_is_anomaly) {
                 assert_eq!(is_anomaly(i), a);
             }
-            assert!(split.test_is_anomaly.is_sorted(), "normal pictures come first");
+            assert!(split.test_is_anomaly.is_sorted(), "normal images come first");
             match kind {
                 SplitKind::OneClass => {
                     assert!(split.train.iter().all(|&i| i < official as u32));
@@ -127,12 +127,9 @@ fn impossible_splits_say_why() {
         Split::leave_one_class_out(&labels, 4, 0, 1 << 32),
         "seed = 4294967296: NumPy's generator",
     );
-    check(
-        Split::leave_one_class_out(&labels, 4, 7, 0),
-        "there are no anomalous pictures to test on",
-    );
-    check(Split::official(&labels, 6, 0), "no normal pictures are left to test on");
-    check(Split::one_class(&labels, 4, 7), "no normal pictures are left to train on");
-    check(Split::official(&labels, 7, 0), "7 training pictures of 6 in all");
+    check(Split::leave_one_class_out(&labels, 4, 7, 0), "there are no anomalous images to test on");
+    check(Split::official(&labels, 6, 0), "no normal images are left to test on");
+    check(Split::one_class(&labels, 4, 7), "no normal images are left to train on");
+    check(Split::official(&labels, 7, 0), "7 training images of 6 in all");
     assert!("half".parse::<SplitKind>().unwrap_err().contains("unknown split \"half\""));
 }

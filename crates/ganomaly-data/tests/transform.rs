@@ -3,7 +3,8 @@
 use candle_core::Device;
 use ganomaly_data::datasets::Synthetic;
 use ganomaly_data::{
-    About, BatchOptions, Batches, Dataset, LabeledImages, Normalization, Result, Transform,
+    About, BatchOptions, Batches, Dataset, Description, LabeledImages, Normalization, Result,
+    Transform,
 };
 use safetensors::SafeTensors;
 use std::path::Path;
@@ -40,7 +41,7 @@ fn normalisation_is_torchvisions_and_keeps_channels_apart() {
 }
 
 #[test]
-fn other_than_square_pictures_are_cropped_in_the_middle() {
+fn other_than_square_images_are_cropped_in_the_middle() {
     let transform = Transform { image_size: 2, normalization: Normalization::uniform(1, 0.0, 1.0) };
     let wide = [9, 255, 0, 9, 9, 0, 255, 9]; // 2 rows of 4
     let mut out = [0.0; 4];
@@ -95,9 +96,9 @@ fn impossible_batches_say_why() {
         assert!(message.contains(expected), "{message:?} should contain {expected:?}");
     };
     check(vec![0], options(0, false), "batch_size = 0: use 1 or more");
-    check(vec![0], options(2, true), "1 pictures do not fill one batch of 2");
-    check(vec![], options(2, false), "0 pictures do not fill one batch");
-    check(vec![4000], options(1, false), "there is no picture 4000 among 4000");
+    check(vec![0], options(2, true), "1 images do not fill one batch of 2");
+    check(vec![], options(2, false), "0 images do not fill one batch");
+    check(vec![4000], options(1, false), "there is no image 4000 among 4000");
     let mut none = options(1, false);
     none.transform.image_size = 0;
     check(vec![0], none, "image size 0");
@@ -106,26 +107,23 @@ fn impossible_batches_say_why() {
     check(vec![0], colour, "does not fit 1 channels");
 }
 
-/// A third-party data set: five methods, and none of this crate's internals.
+/// A third-party data set: four methods, and none of this crate's internals.
 struct Stripes;
 
 impl Dataset for Stripes {
     fn name(&self) -> &str {
         "stripes"
     }
-    fn class_names(&self) -> Vec<String> {
-        vec!["flat".into(), "striped".into()]
-    }
-    fn image_shape(&self) -> [usize; 3] {
-        [1, 4, 4]
+    fn describe(&self, _: &Path) -> Result<Description> {
+        Ok(Description::new(["flat", "striped"], [1, 4, 4]))
     }
     fn about(&self) -> About {
         About { description: "stripes", homepage: "here", licence: "MIT", citation: "none" }
     }
-    fn load(&self, _: &Path) -> Result<LabeledImages> {
+    fn load(&self, data_dir: &Path) -> Result<LabeledImages> {
         let pixels = (0..8u8 * 16).map(|i| if i / 16 % 2 == 1 { i % 2 * 255 } else { 7 });
         let labels = (0..8).map(|i| i % 2).collect();
-        LabeledImages::new(pixels.collect(), self.image_shape(), labels, self.class_names(), 6)
+        LabeledImages::new(pixels.collect(), labels, self.describe(data_dir)?, 6)
     }
 }
 
@@ -133,7 +131,7 @@ impl Dataset for Stripes {
 fn an_outside_data_set_goes_the_same_way() {
     let dataset: Box<dyn Dataset> = Box::new(Stripes);
     let images = Arc::new(dataset.load(Path::new("")).unwrap());
-    assert_eq!(dataset.reference_normalization(), Normalization::uniform(1, 0.5, 0.5));
+    assert_eq!(dataset.reference_normalization(1), Normalization::uniform(1, 0.5, 0.5));
     let mut batches = Batches::new(images, vec![1, 0], options(2, true)).unwrap();
     assert_eq!(batches.next().unwrap().unwrap().images.dims(), [2, 1, 16, 16]);
 }

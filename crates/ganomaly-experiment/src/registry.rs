@@ -2,11 +2,13 @@
 
 use crate::config::DeviceName;
 use anyhow::{Context, Result};
-use ganomaly_data::Dataset;
+use ganomaly_data::{Dataset, Description};
 use ganomaly_model::ganomaly::GanomalyConfig;
 use ganomaly_model::{Detector, Input, Names, Settings};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use toml::Table;
 
 /// A kind of detector: its settings as TOML, and how to make one.
@@ -54,13 +56,16 @@ fn typed<S: Settings>(settings: &Table) -> Result<S> {
     settings.clone().try_into().context("the detector's settings")
 }
 
-/// The data sets and detectors that a config may name, and the device that `auto` means. A program
-/// of one's own starts from [`Registry::builtin`] and adds to it.
+/// The data sets and detectors that a config may name, where the data are, and the device that
+/// `auto` means. A program of one's own starts from [`Registry::builtin`] and adds to it.
 #[derive(Clone)]
 pub struct Registry {
     datasets: Vec<Arc<dyn Dataset>>,
     detectors: Vec<DetectorKind>,
     auto_device: fn() -> DeviceName,
+    data_dir: PathBuf,
+    /// Found once, so that all runs of a plan have the same.
+    descriptions: Arc<Mutex<BTreeMap<String, Description>>>,
 }
 
 impl fmt::Debug for Registry {
@@ -74,12 +79,15 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// This project's data sets and detectors; `auto` is the CPU.
+    /// This project's data sets and detectors; `auto` is the CPU, and the data folder that of the
+    /// environment.
     pub fn builtin() -> Self {
         let none = Self {
             datasets: ganomaly_data::builtin().into_iter().map(Arc::from).collect(),
             detectors: Vec::new(),
             auto_device: || DeviceName::Cpu,
+            data_dir: ganomaly_data::data_dir(None),
+            descriptions: Arc::default(),
         };
         none.detector::<GanomalyConfig>()
     }
@@ -108,6 +116,31 @@ impl Registry {
         self
     }
 
+    /// Decides where the data are; by default as the environment says.
+    #[must_use]
+    pub fn in_data_dir(mut self, dir: Option<&Path>) -> Self {
+        self.data_dir = ganomaly_data::data_dir(dir);
+        self.descriptions = Arc::default();
+        self
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Classes and shape of a data set's images.
+    pub fn describe(&self, dataset: &str) -> Result<Description> {
+        // If a thread panicked here, at worst an entry is missing.
+        let mut known = self.descriptions.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(there) = known.get(dataset) {
+            return Ok(there.clone());
+        }
+        let found = self.find_dataset(dataset)?.describe(&self.data_dir)?;
+        known.insert(dataset.to_string(), found.clone());
+        Ok(found)
+    }
+
     /// Every data set.
     pub fn datasets(&self) -> &[Arc<dyn Dataset>] {
         &self.datasets
@@ -127,9 +160,7 @@ impl Registry {
         self.datasets.iter().find(|there| there.name() == name).with_context(|| {
             let names: Vec<&str> = self.datasets.iter().map(|there| there.name()).collect();
             let hub = match name.starts_with("hub-") {
-                true => {
-                    "; it needs a build with --features hub (GANOMALY_FEATURES=hub for cargo xtask)"
-                }
+                true => "; it needs a program built with the feature `hub`",
                 false => "",
             };
             format!("dataset = {name:?}: unknown; the data sets are {}{hub}", names.join(", "))

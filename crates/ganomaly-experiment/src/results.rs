@@ -143,12 +143,12 @@ impl Results {
         let name =
             path.file_name().map_or("experiment".into(), |n| n.to_string_lossy().into_owned());
         let (missing, others) = (plan.runs.len() - runs.len(), plan.others(folder)?.len());
-        let results = Self::group(name, folder.to_path_buf(), runs, registry)?;
+        let results = Self::group(name, folder.to_path_buf(), runs)?;
         let dataset = dataset(folder, &done)?;
         Ok(Self { dataset, missing, others, ..results })
     }
 
-    fn group(name: String, folder: PathBuf, runs: Vec<Run>, registry: &Registry) -> Result<Self> {
+    fn group(name: String, folder: PathBuf, runs: Vec<Run>) -> Result<Self> {
         let tables = runs.iter().map(|run| run.config.table()).collect::<Result<Vec<_>>>()?;
         let mut keys: Vec<String> = Vec::new();
         for key in tables.iter().flat_map(toml::Table::keys) {
@@ -161,8 +161,13 @@ impl Results {
         for (run, table) in runs.into_iter().zip(tables) {
             let settings: Vec<Option<toml::Value>> =
                 keys.iter().map(|key| table.get(key).cloned()).collect();
-            let classes = registry.find_dataset(&run.config.dataset)?.class_names();
-            let class = classes.iter().position(|c| c == run.config.class()).unwrap_or_default();
+            let class = run
+                .config
+                .images
+                .class_names
+                .iter()
+                .position(|c| c == run.config.class())
+                .unwrap_or_default();
             keyed.push((settings, class, run.config.seed(), run));
         }
         keyed.sort_by(|a, b| {

@@ -6,12 +6,12 @@ use crate::sha256::{hex, sha256_of};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use ganomaly_data::{
-    BatchOptions, Batches, LabeledImages, Normalization, Normalize, Purpose, Split, Transform,
-    Verification, shuffled,
+    BatchOptions, Batches, Description, LabeledImages, Normalization, Normalize, Purpose, Split,
+    Transform, Verification, shuffled,
 };
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// The whole data set, as published.
@@ -31,7 +31,6 @@ pub fn is_partial(standing: &str) -> bool {
 #[derive(Debug)]
 pub struct DataStore {
     registry: Registry,
-    dir: PathBuf,
     loaded: Mutex<HashMap<String, Loaded>>,
 }
 
@@ -69,7 +68,7 @@ pub struct RunData {
 impl DataStore {
     /// A store for the given data folder, or by default the environment's.
     pub fn new(registry: Registry, dir: Option<&Path>) -> Self {
-        Self { registry, dir: ganomaly_data::data_dir(dir), loaded: Mutex::default() }
+        Self { registry: registry.in_data_dir(dir), loaded: Mutex::default() }
     }
 
     /// The data sets and detectors.
@@ -79,7 +78,7 @@ impl DataStore {
 
     /// The data folder.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.registry.data_dir()
     }
 
     /// The data set's images, read at the first call.
@@ -99,7 +98,7 @@ impl DataStore {
         if let Some(there) = standing.get() {
             return Ok(there.clone());
         }
-        let found: Arc<str> = match self.registry.find_dataset(name)?.verify(&self.dir)? {
+        let found: Arc<str> = match self.registry.find_dataset(name)?.verify(self.dir())? {
             Verification::Official => OFFICIAL.into(),
             Verification::Generated => GENERATED.into(),
             Verification::Partial(_) => {
@@ -113,7 +112,7 @@ impl DataStore {
     /// SHA-256 of each of the data set's files in the data folder, by name.
     pub fn checksums(&self, name: &str) -> Result<BTreeMap<String, String>> {
         let mut sums = BTreeMap::new();
-        for path in self.registry.find_dataset(name)?.local_files(&self.dir)? {
+        for path in self.registry.find_dataset(name)?.local_files(self.dir())? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let sum = sha256_of(&path);
             sums.insert(name, sum?);
@@ -129,7 +128,7 @@ impl DataStore {
             return Ok(there.clone());
         }
         let dataset = self.registry.find_dataset(name)?;
-        let images = Arc::new(dataset.load(&self.dir)?);
+        let images = Arc::new(dataset.load(self.dir())?);
         let files = Arc::new(self.checksums(name)?);
         let all = Loaded { images, digest: Arc::default(), files, standing: Arc::default() };
         loaded.insert(name.to_string(), all.clone());
@@ -140,7 +139,18 @@ impl DataStore {
     pub fn prepare(&self, config: &RunConfig) -> Result<RunData> {
         let Loaded { images, digest, files, .. } = self.load(&config.dataset)?;
         let standing = self.standing(&config.dataset)?;
-        let class = class_index(images.class_names(), config.class())?;
+        let Description { class_names, image_shape, .. } = &config.images;
+        ensure!(
+            images.class_names() == class_names && images.shape() == *image_shape,
+            "{}: the data have changed since the plan was made: classes {} of shape {:?} then, {} \
+             of {:?} now",
+            config.dataset,
+            class_names.join(", "),
+            image_shape,
+            images.class_names().join(", "),
+            images.shape()
+        );
+        let class = class_index(class_names, config.class())?;
         let class = u8::try_from(class).context("a class number above 255")?;
         let mut split = Split::new(
             config.split.0,
@@ -201,7 +211,7 @@ fn images_digest(images: &LabeledImages) -> String {
 /// Takes the validation images out of the training images; both keep their order.
 fn hold_out(train: &mut Vec<u32>, config: &RunConfig) -> Result<Vec<u32>> {
     let (there, count) = (train.len(), config.validation.of(train.len()));
-    ensure!(count < there, "validation = {count}: there are only {there} training pictures");
+    ensure!(count < there, "validation = {count}: there are only {there} training images");
     if let (0, Validation::Fraction(part)) = (count, config.validation) {
         let least = 1.0 / there as f64;
         bail!(
@@ -211,17 +221,19 @@ fn hold_out(train: &mut Vec<u32>, config: &RunConfig) -> Result<Vec<u32>> {
     let mut drawn = shuffled(train, config.seed(), Purpose::VALIDATION, 0);
     drawn.truncate(count);
     let drawn: HashSet<u32> = drawn.into_iter().collect();
-    let (held_out, kept) = train.iter().partition(|picture| drawn.contains(picture));
+    let (held_out, kept) = train.iter().partition(|image| drawn.contains(image));
     *train = kept;
     Ok(held_out)
 }
 
 /// Resizing and normalisation of a run's images.
 pub fn transform(config: &RunConfig, registry: &Registry) -> Result<Transform> {
-    let dataset = registry.find_dataset(&config.dataset)?;
+    let channels = config.images.image_shape[0];
     let normalization = match config.normalize.0 {
-        Normalize::Reference => dataset.reference_normalization(),
-        Normalize::Tanh => Normalization::uniform(dataset.image_shape()[0], 0.5, 0.5),
+        Normalize::Reference => {
+            registry.find_dataset(&config.dataset)?.reference_normalization(channels)
+        }
+        Normalize::Tanh => Normalization::uniform(channels, 0.5, 0.5),
     };
     Ok(Transform { image_size: config.isize, normalization })
 }

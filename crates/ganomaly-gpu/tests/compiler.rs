@@ -9,7 +9,7 @@ use ganomaly_gpu::cuda::{compile, gpus};
 use ganomaly_gpu::{Error, Precision};
 
 #[test]
-fn kernels_compile_for_every_card_since_turing_in_every_precision() {
+fn kernels_compile_for_every_gpu_since_turing_in_every_precision() {
     for capability in [(7, 5), (8, 0), (9, 0), (10, 0)] {
         for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
             match compile(capability, precision) {
@@ -28,7 +28,7 @@ fn kernels_compile_for_every_card_since_turing_in_every_precision() {
 }
 
 #[test]
-fn without_a_card_the_error_says_what_is_missing() {
+fn without_a_gpu_the_error_says_what_is_missing() {
     match gpus() {
         Ok(n) if n > 0 => skip::allowed(&format!("there are {n} GPUs")),
         Ok(_) => {}

@@ -155,7 +155,7 @@ fn wrong_orders_are_errors() {
 
 /// A second group that resumes from the training states of the first takes the same steps.
 #[test]
-fn a_group_goes_on_from_training_states_to_the_bit() {
+fn a_group_resumes_from_training_states_to_the_bit() {
     let fresh =
         || -> Vec<Ganomaly> { (0..3).map(|seed| Ganomaly::new(config(), seed).unwrap()).collect() };
     let order = |run: u32, epoch: u32| (0..8).map(|i| (i * 2 + run + epoch) % 9).collect();

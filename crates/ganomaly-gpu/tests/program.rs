@@ -282,10 +282,10 @@ fn only_a_run_whose_discriminator_vanished_reinitialises_it() -> Result<()> {
         let mut losses = [1.0; 2 * LOSS_STRIDE];
         losses[LOSS_STRIDE + 5] = 9e-6;
         host.set(program.ports.losses, &losses).unwrap();
-        let anew: Vec<Launch> =
+        let again: Vec<Launch> =
             program.step.iter().filter(|l| l.kernel == "reinitialise").cloned().collect();
-        assert_eq!(anew.len(), 1);
-        host.run(&anew);
+        assert_eq!(again.len(), 1);
+        host.run(&again);
         let netd = host.numbers(program.ports.netd);
         let netd = parts(&netd, 2);
         assert_eq!(netd[0], all(&models[0].netd.parameters()));

@@ -52,10 +52,10 @@ impl Scorer {
         })?;
         let config = RunConfig::from_toml(text, registry)
             .with_context(|| format!("{}: its config", shown(&path)))?;
-        let channels = config.input(registry)?.channels;
+        let channels = config.input().channels;
         let numbers: usize = tensors.iter().map(|(_, t)| t.elem_count()).sum();
         let kind = registry.find_detector(&config.detector)?;
-        let least = (kind.least_weights)(&config.settings, config.input(registry)?)?;
+        let least = (kind.least_weights)(&config.settings, config.input())?;
         ensure!(
             numbers as u64 >= least,
             "{}: its config is of a network of more than {least} weights, and it holds {numbers}",
@@ -75,7 +75,7 @@ impl Scorer {
 
     /// Scores one image file with running statistics: the scores depend only on the image.
     pub fn score(&self, path: &Path) -> Result<Vec<f64>> {
-        let (pixels, shape) = read_picture(path, self.channels, &self.limits)?;
+        let (pixels, shape) = read_image(path, self.channels, &self.limits)?;
         let size = self.transform.image_size;
         let mut numbers = vec![0.0; self.channels * size * size];
         self.transform.apply(&pixels, shape, &mut numbers).with_context(|| shown(path))?;
@@ -100,16 +100,12 @@ impl Scorer {
 /// transparency is dropped. It refuses images with more pixels than the limit (before decoding
 /// anything), animated images, and CMYK, whose colours depend on a profile. Needs memory for the
 /// file and at most 32 bytes per pixel, with sides rounded up to multiples of 32.
-pub fn read_picture(
-    path: &Path,
-    channels: usize,
-    limits: &Limits,
-) -> Result<(Vec<u8>, [usize; 3])> {
-    ensure!(matches!(channels, 1 | 3), "pictures of {channels} channels cannot be read from files");
+pub fn read_image(path: &Path, channels: usize, limits: &Limits) -> Result<(Vec<u8>, [usize; 3])> {
+    ensure!(matches!(channels, 1 | 3), "images of {channels} channels cannot be read from files");
     let (file, len) = limits.open(path)?;
     let mut bytes = Vec::with_capacity(usize::try_from(len)?);
     file.take(len).read_to_end(&mut bytes).with_context(|| shown(path))?;
-    let what = || format!("{}: cannot read the picture", shown(path));
+    let what = || format!("{}: cannot read the image", shown(path));
     // A decoder's panic becomes that file's error. It leaves nothing behind: the decoder owned all
     // its data.
     catch_unwind(AssertUnwindSafe(|| decode(&bytes, channels, limits)))
@@ -126,7 +122,7 @@ fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<(Vec<u8>, [u
         ImageFormat::Png => {
             let decoder = PngDecoder::with_limits(Cursor::new(bytes), memory(limits));
             let decoder = decoder.map_err(plain)?;
-            ensure!(!decoder.is_apng().map_err(plain)?, "it is animated; save one picture of it");
+            ensure!(!decoder.is_apng().map_err(plain)?, "it is animated; save one image of it");
             convert(decoder, channels, limits)
         }
         ImageFormat::Jpeg => {
@@ -176,12 +172,12 @@ fn convert(
         limits.pixels
     );
     decoder.set_limits(memory(limits)).map_err(plain)?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(plain)?;
+    let image = DynamicImage::from_decoder(decoder).map_err(plain)?;
     let (w, h) = (w as usize, h as usize);
     if channels == 1 {
-        return Ok((picture.into_luma8().into_raw(), [1, h, w]));
+        return Ok((image.into_luma8().into_raw(), [1, h, w]));
     }
-    let rgb = picture.into_rgb8().into_raw();
+    let rgb = image.into_rgb8().into_raw();
     let mut planes = Vec::with_capacity(rgb.len());
     for c in 0..3 {
         planes.extend(rgb.iter().skip(c).step_by(3));

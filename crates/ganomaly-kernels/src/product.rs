@@ -60,7 +60,7 @@ impl<T: Real> Product<'_, T> {
 
     fn check(&self, width: usize, lanes: usize) {
         let Self { m, n, pieces, a_strides, b_strides, .. } = *self;
-        assert!(n.is_multiple_of(lanes), "{n} columns are no whole registers of {lanes}");
+        assert!(n.is_multiple_of(lanes), "{n} columns are not whole registers of {lanes}");
         if m == 0 || n == 0 {
             return;
         }

@@ -218,7 +218,7 @@ fn bits(state: &[(String, Tensor)]) -> Vec<(String, Vec<u64>)> {
 /// Another detector that resumes from a training state takes the same steps, including
 /// re-initialisations of the discriminator.
 #[test]
-fn training_goes_on_from_its_state_to_the_bit() {
+fn training_resumes_from_its_state_to_the_bit() {
     let config = tiny();
     let mut first = Ganomaly::new(config.clone(), 7).unwrap();
     for step in 0..3 {
@@ -245,7 +245,7 @@ fn training_goes_on_from_its_state_to_the_bit() {
 }
 
 #[test]
-fn the_random_stream_goes_on_anywhere() {
+fn the_random_stream_resumes_anywhere() {
     use rand_chacha::rand_core::Rng;
     let mut whole = random::stream(5, b"weights ");
     for drawn in 0..300u32 {

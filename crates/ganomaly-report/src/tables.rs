@@ -36,8 +36,7 @@ pub fn collect(folder: &Path, registry: &Registry) -> Result<Collected> {
         Some(plan) => plan,
         None => Plan::of_runs(folder, registry)?,
     };
-    let table =
-        write_tables(&plan, folder, registry).with_context(|| format!("{}", folder.display()))?;
+    let table = write_tables(&plan, folder).with_context(|| format!("{}", folder.display()))?;
     let done = plan.finished(folder)?;
     let is_missing = |run: &&Run| done.iter().all(|done| done.name != run.name);
     let missing = plan.runs.iter().filter(is_missing).map(|run| run.name.clone()).collect();
@@ -53,11 +52,11 @@ struct Group<'a> {
 
 /// Writes `table.md`, `table.csv`, `runs.csv` and `plots/auroc.svg` from the runs of the plan that
 /// are in the folder, and returns the Markdown. The bytes depend only on the plan and these runs.
-pub fn write_tables(plan: &Plan, folder: &Path, registry: &Registry) -> Result<String> {
+pub fn write_tables(plan: &Plan, folder: &Path) -> Result<String> {
     let done = plan.finished(folder)?;
     let read = |run: &&Run| Ok(((*run).clone(), record::read_metrics(&folder.join(&run.name))?));
     let runs = done.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let (markdown, files) = tables(plan, &runs, images(folder, &done)?.as_deref(), registry)?;
+    let (markdown, files) = tables(plan, &runs, images(folder, &done)?.as_deref())?;
     write_all(folder, files)?;
     Ok(markdown)
 }
@@ -67,17 +66,16 @@ pub(crate) fn tables(
     plan: &Plan,
     runs: &[(Run, Metrics)],
     images: Option<&str>,
-    registry: &Registry,
 ) -> Result<(String, Contents)> {
     let first = &runs.first().context("no run of the plan is done")?.0.config;
     let groups = groups(plan, runs)?;
     let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
     let mut series: Vec<ClassSeries> = Vec::new();
-    let (classes, columns) = axes(first, registry)?;
+    let (classes, columns) = (&first.images.class_names, published(&first.dataset)?);
     for group in &groups {
-        let mut table = table(group, &classes, &columns)?;
+        let mut table = table(group, classes, &columns)?;
         table.protocol.extend(images.iter().flat_map(|images| ["; ", images]));
-        markdown += &format!("\n{}{}", table.to_markdown(), further(group, &classes)?);
+        markdown += &format!("\n{}{}", table.to_markdown(), further(group, classes)?);
         csv += &table.to_csv()?;
         let name =
             if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
@@ -104,15 +102,9 @@ pub(crate) fn tables(
         ("table.md".into(), markdown.clone().into_bytes()),
         ("table.csv".into(), csv.into_bytes()),
         ("runs.csv".into(), runs_csv(plan, runs)?.into_bytes()),
-        ("plots/auroc.svg".into(), curves::class_auroc(&title, &classes, &series)?.into_bytes()),
+        ("plots/auroc.svg".into(), curves::class_auroc(&title, classes, &series)?.into_bytes()),
     ];
     Ok((markdown, files))
-}
-
-/// The classes and the published numbers of a run's data set.
-fn axes(config: &RunConfig, registry: &Registry) -> Result<(Vec<String>, Vec<PublishedColumn>)> {
-    let classes = registry.find_dataset(&config.dataset)?.class_names();
-    Ok((classes, published(&config.dataset)?))
 }
 
 fn groups<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Group<'a>>> {

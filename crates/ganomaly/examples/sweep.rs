@@ -33,6 +33,6 @@ fn main() -> Result<()> {
     let (progress, cancel) = (for_people(true, experiment.runs.len()), Cancel::default());
     let results = Path::new(&folder);
     let summary = sweep::run(&experiment, results, &store, Jobs::Auto, &*progress, &cancel)?;
-    println!("{}", write_tables(&Plan::new(&experiment)?, &summary.folder, store.registry())?);
+    println!("{}", write_tables(&Plan::new(&experiment)?, &summary.folder)?);
     Ok(())
 }

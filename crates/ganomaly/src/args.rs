@@ -53,7 +53,8 @@ pub struct RunOptions {
 impl RunOptions {
     /// Reads the experiment's file.
     pub fn experiment(&self, config: &Path, program: &Program) -> Result<Experiment> {
-        Experiment::read(config, &self.set, self.name.as_deref(), &program.registry)
+        let registry = program.registry.clone().in_data_dir(self.data_dir.as_deref());
+        Experiment::read(config, &self.set, self.name.as_deref(), &registry)
     }
 
     /// Sets up what every training command needs: threads, Ctrl-C (SIGTERM and SIGHUP do the same),
@@ -107,7 +108,7 @@ pub fn do_runs(
 
 /// Writes what a sweep's finished runs give: the tables, whose Markdown it returns, and the plots.
 pub fn write_outputs(plan: &Plan, summary: &Summary, store: &DataStore) -> Result<String> {
-    write_tables(plan, &summary.folder, store.registry())
+    write_tables(plan, &summary.folder)
         .and_then(|table| plot::run::write(plan, &summary.folder, store).map(|()| table))
         .with_context(|| match summary.failed.first() {
             Some((name, error)) => {

@@ -65,20 +65,20 @@ const SHAPES: &[Shape] = &[
 const CARD_STEPS: usize = 200;
 
 impl Args {
-    fn on_card(&self) -> bool {
+    fn on_gpu(&self) -> bool {
         self.device != "cpu"
     }
 
     /// Numbers of runs side by side, one row each; the CPU has one.
     fn side_by_side(&self) -> &[usize] {
-        if self.on_card() { &self.runs } else { &[1] }
+        if self.on_gpu() { &self.runs } else { &[1] }
     }
 }
 
 impl Shape {
     fn arguments(&self, args: &Args, threads: usize) -> Vec<String> {
         let mut settings = vec![("isize", self.size), ("nc", self.nc), ("batch", self.batch)];
-        if args.on_card() {
+        if args.on_gpu() {
             settings.push(("steps", CARD_STEPS));
         } else {
             settings.extend([("threads", threads), ("steps", self.steps)]);
@@ -174,7 +174,7 @@ fn ours(
 ) -> Result<Vec<Value>> {
     let mut command = Command::new(binary);
     command.arg("bench").args(shape.arguments(args, threads));
-    if args.on_card() {
+    if args.on_gpu() {
         command.args(["--device", &args.device, "--precision", &args.precision]);
         command.args(["--runs", &runs.to_string()]);
     }
@@ -194,13 +194,13 @@ fn torchs(
 ) -> Result<Vec<Value>> {
     let mut command = Command::new(python);
     command.arg(script).args(shape.arguments(args, threads));
-    let variants = match (shape.scores_only(), args.on_card()) {
+    let variants = match (shape.scores_only(), args.on_gpu()) {
         (true, _) => "shared",
         (false, false) => "reference,shared",
         (false, true) => "reference,shared,graph",
     };
     command.args(["--variants", variants]);
-    if args.on_card() {
+    if args.on_gpu() {
         command.args(["--device", &args.device]);
     }
     match args.precision.as_str() {
@@ -277,7 +277,7 @@ fn print_table(rows: &[Value], args: &Args) {
         ("train images/s", "train_images_per_s", 1),
         ("score ms", "score_ms", 2),
     ];
-    if !args.on_card() {
+    if !args.on_gpu() {
         columns
             .extend([("train at peak", "train_at_peak", 2), ("score at peak", "score_at_peak", 2)]);
     }
@@ -290,7 +290,7 @@ fn print_table(rows: &[Value], args: &Args) {
             ("× shared", "times_shared", 2),
             ("× score", "times_score", 2),
         ]);
-        if args.on_card() {
+        if args.on_gpu() {
             columns.extend([
                 ("PyTorch graph ms", "torch_graph_ms", 2),
                 ("× graph", "times_graph", 2),

@@ -2,7 +2,9 @@
 
 use crate::dataset::{folders, missing};
 use crate::read::{Capped, append, expect_end, hex, open_file};
-use crate::{About, Checksum, Dataset, Error, LabeledImages, RemoteFile, Result, Verification};
+use crate::{
+    About, Checksum, Dataset, Description, Error, LabeledImages, RemoteFile, Result, Verification,
+};
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 use std::io::{BufReader, Read};
@@ -76,12 +78,8 @@ impl Dataset for Cifar10 {
         "cifar10"
     }
 
-    fn class_names(&self) -> Vec<String> {
-        CLASSES.map(String::from).to_vec()
-    }
-
-    fn image_shape(&self) -> [usize; 3] {
-        [3, 32, 32]
+    fn describe(&self, _data_dir: &Path) -> Result<Description> {
+        Ok(Description::new(CLASSES, [3, 32, 32]))
     }
 
     fn about(&self) -> About {
@@ -118,7 +116,7 @@ impl Dataset for Cifar10 {
                 official_train = labels.len();
             }
         }
-        LabeledImages::new(pixels, self.image_shape(), labels, self.class_names(), official_train)
+        LabeledImages::new(pixels, labels, self.describe(data_dir)?, official_train)
     }
 
     fn local_files(&self, data_dir: &Path) -> Result<Vec<PathBuf>> {
@@ -135,7 +133,7 @@ impl Dataset for Cifar10 {
         }
         let (train, test) = (count(train), count(test));
         Ok(Verification::Partial(format!(
-            "{train} training and {test} test pictures, not the official 50,000 and 10,000 ones"
+            "{train} training and {test} test images, not the official 50,000 and 10,000 ones"
         )))
     }
 }

@@ -3,8 +3,8 @@
 use crate::dataset::{find, folders, missing};
 use crate::read::{Source, append, expect_end, open, sha256};
 use crate::{
-    About, Checksum, Dataset, Error, LabeledImages, Limits, Normalization, RemoteFile, Result,
-    Verification, shown,
+    About, Checksum, Dataset, Description, Error, LabeledImages, Limits, Normalization, RemoteFile,
+    Result, Verification, shown,
 };
 use std::path::{Path, PathBuf};
 
@@ -77,7 +77,7 @@ static FASHION: Set = Set {
         "ankle-boot",
     ],
     about: About {
-        description: "70,000 pictures of ten kinds of clothing, 28×28 grey",
+        description: "70,000 images of ten kinds of clothing, 28×28 grey",
         homepage: "https://github.com/zalandoresearch/fashion-mnist",
         licence: "MIT",
         citation: "Xiao, Rasul, Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms, 2017",
@@ -107,7 +107,7 @@ impl Mnist {
         Self(&DIGITS)
     }
 
-    /// `fashion-mnist`: pictures of clothing. Its files have the same names as those of MNIST, so
+    /// `fashion-mnist`: images of clothing. Its files have the same names as those of MNIST, so
     /// they are read from `data_dir/fashion-mnist/` only, never from `data_dir` itself.
     pub fn fashion() -> Self {
         Self(&FASHION)
@@ -121,7 +121,7 @@ impl Mnist {
         read_labels(&paths[1], train, &paths[0], limits, &mut labels)?;
         let test = read_idx(&paths[2], &[SIDE, SIDE], 0, limits, &mut pixels)?;
         read_labels(&paths[3], test, &paths[2], limits, &mut labels)?;
-        LabeledImages::new(pixels, self.image_shape(), labels, self.class_names(), train)
+        LabeledImages::new(pixels, labels, self.describe(data_dir)?, train)
     }
 
     /// The four files, in the order of [`PARTS`].
@@ -155,12 +155,8 @@ impl Dataset for Mnist {
         self.0.name
     }
 
-    fn class_names(&self) -> Vec<String> {
-        self.0.classes.map(String::from).to_vec()
-    }
-
-    fn image_shape(&self) -> [usize; 3] {
-        [1, SIDE, SIDE]
+    fn describe(&self, _data_dir: &Path) -> Result<Description> {
+        Ok(Description::new(self.0.classes, [1, SIDE, SIDE]))
     }
 
     fn about(&self) -> About {
@@ -183,9 +179,9 @@ impl Dataset for Mnist {
     /// The usual values, which are those of the training images. They map MNIST's 0 to −0.42 and
     /// 255 to 2.82, and Fashion-MNIST's to −0.81 and 2.02; a generator that ends in tanh cannot
     /// reach values above 1.
-    fn reference_normalization(&self) -> Normalization {
+    fn reference_normalization(&self, channels: usize) -> Normalization {
         let (mean, std) = self.0.reference;
-        Normalization::uniform(1, mean, std)
+        Normalization::uniform(channels, mean, std)
     }
 
     fn load(&self, data_dir: &Path) -> Result<LabeledImages> {
@@ -216,7 +212,7 @@ impl Dataset for Mnist {
         } else {
             let list = differing.join(", ");
             Verification::Partial(format!(
-                "{} pictures; other than the official files: {list}",
+                "{} images; other than the official files: {list}",
                 images.len()
             ))
         })
@@ -252,16 +248,16 @@ fn read_idx(
     if words[2..].iter().zip(dims).any(|(&got, &wanted)| got as usize != wanted) {
         return Err(Error::malformed(
             path,
-            format!("its pictures are {:?}, expected {dims:?}", &words[2..]),
+            format!("its images are {:?}, expected {dims:?}", &words[2..]),
         ));
     }
     let count = words[1] as usize;
-    if count == 0 || count > limits.pictures {
+    if count == 0 || count > limits.images {
         return Err(Error::malformed(
             path,
             format!(
                 "its header promises {count} entries; 1 to {} are taken, more with GANOMALY_MAX_PICTURES",
-                limits.pictures
+                limits.images
             ),
         ));
     }
@@ -300,7 +296,7 @@ fn read_labels(
     if got != count {
         return Err(Error::malformed(
             path,
-            format!("{got} labels, but {} holds {count} pictures", shown(images)),
+            format!("{got} labels, but {} holds {count} images", shown(images)),
         ));
     }
     match labels[before..].iter().position(|&l| l > 9) {

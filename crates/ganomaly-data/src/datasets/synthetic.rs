@@ -1,6 +1,6 @@
 //! Ten classes of glyphs drawn by this crate, so that everything runs without a download.
 
-use crate::{About, Dataset, LabeledImages, Result, Verification};
+use crate::{About, Dataset, Description, LabeledImages, Result, Verification};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::path::Path;
@@ -148,12 +148,8 @@ impl Dataset for Synthetic {
         self.name
     }
 
-    fn class_names(&self) -> Vec<String> {
-        GLYPHS.map(|(name, _)| name.to_string()).to_vec()
-    }
-
-    fn image_shape(&self) -> [usize; 3] {
-        [self.channels, self.side, self.side]
+    fn describe(&self, _data_dir: &Path) -> Result<Description> {
+        Ok(Description::new(GLYPHS.map(|(name, _)| name), [self.channels, self.side, self.side]))
     }
 
     fn about(&self) -> About {
@@ -165,7 +161,7 @@ impl Dataset for Synthetic {
         }
     }
 
-    fn load(&self, _data_dir: &Path) -> Result<LabeledImages> {
+    fn load(&self, data_dir: &Path) -> Result<LabeledImages> {
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
         let train = TRAIN_PER_CLASS * GLYPHS.len();
         let total = train + TEST_PER_CLASS * GLYPHS.len();
@@ -176,7 +172,7 @@ impl Dataset for Synthetic {
             self.draw(class, &mut rng, &mut pixels);
             labels.push(class as u8);
         }
-        LabeledImages::new(pixels, self.image_shape(), labels, self.class_names(), train)
+        LabeledImages::new(pixels, labels, self.describe(data_dir)?, train)
     }
 
     fn verify(&self, _data_dir: &Path) -> Result<Verification> {

@@ -3,6 +3,7 @@
 //!
 //! A run is a pure function of its [`RunConfig`]; a copy of it is stored with every result.
 
+mod check;
 pub mod design;
 mod experiment;
 mod file;
@@ -20,15 +21,12 @@ pub use values::{
 use crate::numerics::NUMERICS;
 use crate::registry::Registry;
 use crate::sha256::sha256;
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use ganomaly_data::SplitKind;
+use anyhow::{Context, Result, bail};
+use ganomaly_data::{Description, SplitKind};
 use ganomaly_model::{Detector, Input, Names};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use toml::Table;
-
-/// Maximum of a count setting, so that a typing error does not request terabytes or centuries.
-const MAX_COUNT: usize = 10_000_000;
 
 /// Of a detector that is not known yet.
 const NO_NAMES: Names = Names { scores: &[], reconstruction: "", headlines: &[] };
@@ -45,6 +43,16 @@ const AFTER_EPOCHS: [&str; 3] = ["lr", "beta1", "beta2"];
 pub struct RunConfig {
     /// Data set, by its name in the registry. Required.
     pub dataset: String,
+    /// The classes that were found in the data folder, if the data set cannot know them without it.
+    /// Set when a plan is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found_classes: Option<Vec<String>>,
+    /// The `[C, H, W]` that was found there, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found_shape: Option<[usize; 3]>,
+    /// Classes and shape of the images, in a resolved config.
+    #[serde(skip)]
+    pub images: Description,
     /// The class held out as anomalous, by name or number. Required; with the split `one-class`,
     /// `normal_class` is given instead.
     #[serde(deserialize_with = "values::class_name", skip_serializing_if = "Option::is_none")]
@@ -128,6 +136,9 @@ impl Default for RunConfig {
     fn default() -> Self {
         Self {
             dataset: String::new(),
+            found_classes: None,
+            found_shape: None,
+            images: Description::default(),
             abnormal_class: None,
             normal_class: None,
             seed: None,
@@ -159,118 +170,6 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// Rejects settings that cannot run, and fills in what was left open: class numbers become
-    /// names.
-    fn check(mut self, registry: &Registry) -> Result<Self> {
-        ensure!(!self.dataset.is_empty(), "dataset: not given, and there is no default");
-        let dataset = registry.find_dataset(&self.dataset)?;
-        let seed = self.seed.context("seed: not given, and there is no default")?;
-        ensure!(u32::try_from(seed).is_ok(), "seed = {seed}: use a number below 2^32");
-        let classes = dataset.class_names();
-        let (given, other, key, other_key) = match self.split.0 {
-            SplitKind::OneClass => {
-                (&mut self.normal_class, &self.abnormal_class, "normal_class", "abnormal_class")
-            }
-            _ => (&mut self.abnormal_class, &self.normal_class, "abnormal_class", "normal_class"),
-        };
-        ensure!(
-            other.is_none(),
-            "{other_key}: the split {:?} takes {key}",
-            self.split.0.to_string()
-        );
-        let class =
-            given.as_mut().with_context(|| format!("{key}: not given, and there is no default"))?;
-        *class = classes
-            [class_index(&classes, class).with_context(|| format!("{key} = {class:?}"))?]
-        .clone();
-        let kind = registry.find_detector(&self.detector)?;
-        let given = std::mem::take(&mut self.settings);
-        self.settings = (kind.complete)(given).map_err(|e| anyhow!("{}", in_words(e.message())))?;
-        self.names = kind.names;
-        let input = Input { channels: dataset.image_shape()[0], side: self.isize };
-        (kind.check)(&self.settings, input)?;
-        for (key, value) in [
-            ("epochs", self.epochs),
-            ("batch_size", self.batch_size),
-            ("score_batch_size", self.score_batch_size),
-            ("bootstrap", self.bootstrap),
-            ("train_limit", self.train_limit.unwrap_or(1)),
-            ("test_limit", self.test_limit.unwrap_or(1)),
-        ] {
-            ensure!(value > 0, "{key} = 0: use 1 or more");
-            ensure!(value <= MAX_COUNT, "{key} = {value}: use {MAX_COUNT} at most");
-        }
-        if let Validation::Fraction(part) = self.validation {
-            ensure!(
-                part > 0.0 && part < 1.0,
-                "validation = {part}: use a whole number of pictures, or a fraction above 0 and below 1"
-            );
-        }
-        let mut seen = vec![self.scoring.0];
-        for mode in &self.also_score {
-            ensure!(!seen.contains(&mode.0), "also_score: {:?} is named twice", mode.0.to_string());
-            seen.push(mode.0);
-        }
-        self.check_scores()?;
-        self.device = Name(registry.device(self.device.0));
-        ensure!(
-            self.precision.0 == Precision::F32 || self.device.0 != DeviceName::Cpu,
-            "precision = \"{}\": the processor computes in f32; use a GPU, or leave it out",
-            self.precision.0
-        );
-        ensure!(
-            self.on_nan.0 == OnNan::Stop || self.settings.contains_key("lr"),
-            "on_nan = \"{}\": the detector {:?} has no lr; leave it out",
-            self.on_nan.0,
-            self.detector
-        );
-        ensure!(
-            self.on_nan.0 == OnNan::Stop || self.device.0 == DeviceName::Cpu,
-            "on_nan = \"{}\": a GPU's learning rate cannot change; use device = \"cpu\", or leave it out",
-            self.on_nan.0
-        );
-        Ok(self)
-    }
-
-    fn check_scores(&mut self) -> Result<()> {
-        let mut seen = self.names.scores.to_vec();
-        for &Name(further) in &self.further_scores {
-            let kind = further.name();
-            ensure!(
-                !seen.contains(&kind),
-                "further_scores: {kind} is recorded already; leave it out"
-            );
-            ensure!(
-                further == FurtherScore::ZNn || seen.contains(&"l2"),
-                "further_scores: {kind} is made of l2, and the detector {:?} has {}; leave it out",
-                self.detector,
-                self.names.scores.join(", ")
-            );
-            seen.push(kind);
-        }
-        ensure!(
-            self.further_scores.is_empty() || self.modes().contains(&ScoringMode::Running),
-            "further_scores: they are of running statistics; add \"running\" to also_score"
-        );
-        if self.score.is_empty() {
-            self.score = seen.first().context("a detector without scores")?.to_string();
-        }
-        let score = self.score.as_str();
-        let further = ["l2_rel", "l2_grad", "z_nn"].contains(&score);
-        ensure!(
-            seen.contains(&score) || further,
-            "unknown score {score:?}: the detector {:?} has {}",
-            self.detector,
-            self.names.scores.join(", ")
-        );
-        ensure!(seen.contains(&score), "score = \"{score}\": name it in further_scores, too");
-        ensure!(
-            self.names.scores.contains(&score) || self.modes() == [ScoringMode::Running],
-            "score = \"{score}\": it is of running statistics alone; use also_score = []"
-        );
-        Ok(())
-    }
-
     /// The scores that are recorded in a mode.
     pub fn kinds(&self, mode: ScoringMode) -> Vec<&'static str> {
         let further = self.further_scores.iter().filter(|_| mode == ScoringMode::Running);
@@ -321,13 +220,12 @@ impl RunConfig {
     /// A fresh detector of this run.
     pub fn new_detector(&self, registry: &Registry) -> Result<Box<dyn Detector>> {
         let kind = registry.find_detector(&self.detector)?;
-        (kind.build)(&self.settings, self.input(registry)?, self.seed())
+        (kind.build)(&self.settings, self.input(), self.seed())
     }
 
     /// The images that the run's network is built for.
-    pub fn input(&self, registry: &Registry) -> Result<Input> {
-        let channels = registry.find_dataset(&self.dataset)?.image_shape()[0];
-        Ok(Input { channels, side: self.isize })
+    pub fn input(&self) -> Input {
+        Input { channels: self.images.image_shape[0], side: self.isize }
     }
 
     /// A number among the detector's settings; none if it has no such setting.
@@ -391,7 +289,7 @@ impl RunConfig {
             ScoringMode::Running => "running batch-norm statistics",
             ScoringMode::BatchShuffled => "batch statistics, shuffled test set",
             ScoringMode::BatchSequential => "batch statistics, sequential test set",
-            ScoringMode::Single => "each picture's own statistics",
+            ScoringMode::Single => "each image's own statistics",
         };
         format!(
             "{}, {statistics}, last of {} epochs, score {}",

@@ -90,7 +90,7 @@ pub enum OnNan {
 
 /// How many normal training images are held out from training.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(untagged, expecting = "expected a number of pictures, or a fraction below 1")]
+#[serde(untagged, expecting = "expected a number of images, or a fraction below 1")]
 pub enum Validation {
     /// This number of images.
     Count(usize),
@@ -105,11 +105,11 @@ impl Default for Validation {
 }
 
 impl Validation {
-    /// How many of `pictures` images.
-    pub fn of(self, pictures: usize) -> usize {
+    /// How many of `images` images.
+    pub fn of(self, images: usize) -> usize {
         match self {
             Self::Count(count) => count,
-            Self::Fraction(part) => (pictures as f64 * part) as usize,
+            Self::Fraction(part) => (images as f64 * part) as usize,
         }
     }
 }

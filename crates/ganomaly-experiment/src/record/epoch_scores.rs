@@ -103,7 +103,7 @@ impl EpochScores {
         let pictures = pictures.and_then(|t| Ok(t.to_vec1::<u32>()?)).with_context(what)?;
         ensure!(
             pictures.len() == anomalous.len(),
-            "{}: {} numbers of pictures for {} pictures",
+            "{}: {} numbers of images for {} images",
             what(),
             pictures.len(),
             anomalous.len()
@@ -118,7 +118,7 @@ impl EpochScores {
             let epochs_fit = validation_con.as_ref().is_none_or(|v| v.len() == rows.len());
             ensure!(
                 !rows.is_empty() && rows.iter().all(fits) && epochs_fit,
-                "{}: shape {:?} for {} pictures",
+                "{}: shape {:?} for {} images",
                 of(),
                 tensor.dims(),
                 anomalous.len()

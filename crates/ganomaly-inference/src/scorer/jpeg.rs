@@ -29,7 +29,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
         }
         rest = &after[len..];
     }
-    ensure!(frames == 1, "it has {frames} headers of a picture; 1 is read");
+    ensure!(frames == 1, "it has {frames} image headers; 1 is read");
     Ok(())
 }
 

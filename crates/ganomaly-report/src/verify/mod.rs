@@ -118,7 +118,7 @@ fn experiment(folder: &Path, store: &DataStore, findings: &mut Findings) -> Resu
             &format!("not in plan.toml, so not in the tables: {}", others.join(", ")),
         );
     }
-    experiment_tables(folder, &plan, &checked, store.registry(), findings);
+    experiment_tables(folder, &plan, &checked, findings);
     judgements(folder, Some(plan), findings);
     Ok(checked.len())
 }
@@ -153,7 +153,6 @@ fn experiment_tables(
     folder: &Path,
     plan: &Plan,
     checked: &[(String, Option<Metrics>)],
-    registry: &Registry,
     findings: &mut Findings,
 ) {
     let mut runs: Vec<(Run, Metrics)> = Vec::new();
@@ -174,7 +173,7 @@ fn experiment_tables(
         return;
     }
     let images = images(folder, &runs.iter().map(|(run, _)| run).collect::<Vec<_>>());
-    match images.and_then(|images| tables(plan, &runs, images.as_deref(), registry)) {
+    match images.and_then(|images| tables(plan, &runs, images.as_deref())) {
         Ok((_, files)) => findings.same_files(folder, &files),
         Err(e) => findings.wrong(folder, &format!("the tables cannot be computed again: {e:#}")),
     }

@@ -51,7 +51,8 @@ pub(super) fn seal<T: Serialize>(header: T, tensors: &NamedTensors) -> Result<Ve
 pub(super) fn open<T: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<(T, HashMap<String, candle_core::Tensor>)> {
-    let at = checksum_at(bytes).context("damaged, or no checkpoint: there is no checksum in it")?;
+    let at =
+        checksum_at(bytes).context("damaged, or not a checkpoint: there is no checksum in it")?;
     let (before, rest) = bytes.split_at(at);
     let (checksum, after) = rest.split_at(HEX);
     let digest = Sha256::new().chain_update(before).chain_update([b'0'; HEX]).chain_update(after);

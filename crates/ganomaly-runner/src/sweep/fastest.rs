@@ -6,7 +6,6 @@ use crate::train::is_too_large;
 use crate::train::start;
 use anyhow::{Result, bail};
 use ganomaly_experiment::config::{DeviceName, RunConfig};
-use ganomaly_experiment::registry::Registry;
 use ganomaly_gpu::{Group, Images, Machine, Size};
 use rayon::prelude::*;
 
@@ -19,7 +18,6 @@ pub fn fastest(
     config: &RunConfig,
     most: usize,
     device: DeviceName,
-    registry: &Registry,
     cancel: &Cancel,
 ) -> Result<usize> {
     best(most, |runs| {
@@ -27,10 +25,10 @@ pub fn fastest(
         let precision = config.precision.0;
         let seconds = match device {
             DeviceName::Twin => {
-                measure(config, runs, registry, |buffers| device::twin(buffers, precision))?.1
+                measure(config, runs, |buffers| device::twin(buffers, precision))?.1
             }
             DeviceName::Cuda(gpu) => {
-                measure(config, runs, registry, |buffers| device::gpu(gpu, buffers, precision))?.1
+                measure(config, runs, |buffers| device::gpu(gpu, buffers, precision))?.1
             }
             other => bail!("device = \"{other}\" trains one run at a time"),
         };
@@ -57,10 +55,9 @@ fn best(most: usize, mut rate: impl FnMut(usize) -> Result<f64>) -> Result<usize
 fn measure<M: Machine>(
     config: &RunConfig,
     runs: usize,
-    registry: &Registry,
     make: impl FnOnce(&[usize]) -> ganomaly_gpu::Result<M>,
 ) -> Result<(Group<M>, f64)> {
-    let channels = config.input(registry)?.channels;
+    let channels = config.input().channels;
     let seeds = (0..runs as u64).into_par_iter();
     let mut models =
         seeds.map(|seed| start::model(config, channels, seed)).collect::<Result<Vec<_>, _>>()?;
@@ -85,6 +82,7 @@ mod tests {
     use super::*;
     use crate::skip;
     use ganomaly_experiment::config::Experiment;
+    use ganomaly_experiment::registry::Registry;
     use ganomaly_gpu::Error;
     use ganomaly_model::ganomaly::Ganomaly;
 
@@ -128,7 +126,7 @@ mod tests {
             twin.buffers.iter_mut().for_each(|buffer| buffer.fill(0.0));
             Ok(twin)
         };
-        let mut group = match measure(&config, 2, &Registry::builtin(), zeros) {
+        let mut group = match measure(&config, 2, zeros) {
             Ok((group, seconds)) => {
                 assert!(seconds > 0.0);
                 group

@@ -10,7 +10,6 @@ use crate::train::{self, Member};
 use anyhow::{Result, anyhow};
 use ganomaly_experiment::config::{DeviceName, RunConfig};
 use ganomaly_experiment::record::{self, Metrics};
-use ganomaly_experiment::registry::Registry;
 use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -31,11 +30,11 @@ pub(crate) fn run(
     let (mut most, mut ended) = (0, Vec::new());
     for alike in alike(runs) {
         let devices = devices(alike[0].1, &options.devices);
-        let at_once = at_once(options.jobs, &alike, &devices, work.store.registry(), work.cancel)?;
+        let at_once = at_once(options.jobs, &alike, &devices, work.cancel)?;
         most = most.max(at_once);
         let groups = Mutex::new(VecDeque::from(groups(alike, at_once)));
         let next = || groups.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let one_card = |device| {
+        let one_gpu = |device| {
             let mut ended = Vec::new();
             while let Some(group) = next() {
                 ended.extend(one_group(&group, device, work));
@@ -44,7 +43,7 @@ pub(crate) fn run(
         };
         let of_gpus: Vec<_> = std::thread::scope(|scope| {
             let started: Vec<_> =
-                devices.iter().map(|&device| scope.spawn(move || one_card(device))).collect();
+                devices.iter().map(|&device| scope.spawn(move || one_gpu(device))).collect();
             started.into_iter().map(|gpu| gpu.join()).collect()
         });
         for of_gpu in of_gpus {
@@ -81,7 +80,6 @@ fn at_once(
     jobs: Jobs,
     runs: &[&Named<'_>],
     devices: &[DeviceName],
-    registry: &Registry,
     cancel: &Cancel,
 ) -> Result<usize> {
     let most = runs.len().div_ceil(devices.len());
@@ -89,7 +87,7 @@ fn at_once(
         (Jobs::Count(n), _) => Ok(n.min(most)),
         // The twin is no faster with many runs, and measuring takes as long as training.
         (Jobs::Auto, None | Some(DeviceName::Twin)) => Ok(most),
-        (Jobs::Auto, Some(&device)) => match fastest(runs[0].1, most, device, registry, cancel) {
+        (Jobs::Auto, Some(&device)) => match fastest(runs[0].1, most, device, cancel) {
             // Not even one fits: each run reports that itself, and the other runs of the sweep
             // continue.
             Err(e) if train::is_too_large(&e) => Ok(1),
@@ -175,6 +173,7 @@ fn in_lockstep(
 mod tests {
     use super::*;
     use ganomaly_experiment::config::Experiment;
+    use ganomaly_experiment::registry::Registry;
 
     fn experiment(settings: &[&str]) -> Experiment {
         let dir = tempfile::tempdir().unwrap();
@@ -206,12 +205,9 @@ mod tests {
         let named: Vec<Named<'_>> = experiment.runs.iter().map(|c| (String::new(), c)).collect();
         let runs: Vec<&Named<'_>> = named.iter().collect();
         let (two, going) = ([DeviceName::Twin; 2], Cancel::default());
-        assert_eq!(at_once(Jobs::Auto, &runs, &two, &Registry::builtin(), &going).unwrap(), 3);
-        assert_eq!(at_once(Jobs::Count(2), &runs, &two, &Registry::builtin(), &going).unwrap(), 2);
-        assert_eq!(
-            at_once(Jobs::Count(9), &runs, &two[..1], &Registry::builtin(), &going).unwrap(),
-            5
-        );
+        assert_eq!(at_once(Jobs::Auto, &runs, &two, &going).unwrap(), 3);
+        assert_eq!(at_once(Jobs::Count(2), &runs, &two, &going).unwrap(), 2);
+        assert_eq!(at_once(Jobs::Count(9), &runs, &two[..1], &going).unwrap(), 5);
         let mut config = experiment.runs[0].clone();
         assert_eq!(devices(&config, &[0, 1]), [DeviceName::Twin]);
         config.device.0 = DeviceName::Cuda(3);

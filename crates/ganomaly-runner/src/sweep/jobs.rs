@@ -117,7 +117,7 @@ fn steps_per_second(
     registry: &Registry,
     cancel: &Cancel,
 ) -> Result<f64> {
-    let channels = config.input(registry)?.channels;
+    let channels = config.input().channels;
     let shape = (config.batch_size, channels, config.isize, config.isize);
     let x = Tensor::rand(-1f32, 1f32, shape, &Device::Cpu)?;
     let start = Barrier::new(jobs);

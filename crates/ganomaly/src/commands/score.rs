@@ -15,7 +15,7 @@ pub struct ScoreArgs {
     model: PathBuf,
     /// PNG, JPEG or BMP files.
     #[arg(required = true)]
-    pictures: Vec<PathBuf>,
+    images: Vec<PathBuf>,
 }
 
 pub fn run(args: &ScoreArgs, program: &Program) -> Result<ExitCode> {
@@ -28,7 +28,7 @@ pub fn run(args: &ScoreArgs, program: &Program) -> Result<ExitCode> {
     let heading = ["picture"].iter().chain(scorer.names());
     row(heading.map(ToString::to_string).collect())?;
     let mut failed = false;
-    for path in &args.pictures {
+    for path in &args.images {
         match scorer.score(path) {
             // Quoted if necessary; bytes that are not text are escaped, so that the table is text.
             Ok(scores) => {

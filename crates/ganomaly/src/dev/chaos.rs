@@ -115,7 +115,8 @@ pub fn run(
     registry: &Registry,
     say: &dyn Fn(&str),
 ) -> Result<Report> {
-    let experiment = Experiment::read(&options.config, &options.set, None, registry)?;
+    let registry = registry.clone().in_data_dir(options.data_dir.as_deref());
+    let experiment = Experiment::read(&options.config, &options.set, None, &registry)?;
     let plan = Plan::new(&experiment)?;
     let (left_alone, killed) = (folder.join("undisturbed"), folder.join("killed"));
     let started = Instant::now();
@@ -124,7 +125,7 @@ pub fn run(
     let undisturbed = started.elapsed();
     let mut report = Report { undisturbed_s: undisturbed.as_secs_f64(), ..Report::default() };
     // Long enough for most kills to hit a run that has begun, short enough for many kills.
-    let longest = (undisturbed / plan.runs.len() as u32).max(Duration::from_millis(300));
+    let mut longest = (undisturbed / plan.runs.len() as u32).max(Duration::from_millis(300));
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     let results = killed.join(&plan.name);
     let mut kills = 0;
@@ -136,6 +137,10 @@ pub fn run(
                 kills += 1;
                 let moment = moment(&process.said(), &results, &plan)?;
                 *report.kills.entry(moment).or_default() += 1;
+                if moment == Moment::Starting {
+                    // The machine may be busier than it was, and starting takes longer.
+                    longest = longest.mul_f64(1.25);
+                }
                 say(&format!("kill {kills} after {:.2} s, {moment}", delay.as_secs_f64()));
             }
         } else {

@@ -262,6 +262,6 @@ fn messages_say_what_was_wrong_in_the_users_words() {
     let output = sandbox.run(&["score", run.to_str().unwrap(), "a.png"]);
     let said = stderr(&output);
     assert_eq!(said.matches("CRC error").count(), 1, "{said}");
-    assert!(said.contains("a.png: cannot read the picture: it is damaged"), "{said}");
+    assert!(said.contains("a.png: cannot read the image: it is damaged"), "{said}");
     assert!(!said.contains("ChunkType"), "{said}");
 }

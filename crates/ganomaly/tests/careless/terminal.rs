@@ -51,7 +51,7 @@ fn has_claims(results: &Path) -> bool {
 }
 
 #[test]
-fn a_run_goes_on_when_standard_error_cannot_be_written() {
+fn a_run_continues_when_standard_error_cannot_be_written() {
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     for stderr in [full as fn() -> Stdio, closed] {
         let sandbox = Sandbox::new();

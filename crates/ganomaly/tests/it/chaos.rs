@@ -32,7 +32,7 @@ fn binary() -> PathBuf {
 }
 
 #[test]
-fn killed_again_and_again_a_sweep_comes_to_the_same_bytes() {
+fn killed_again_and_again_a_sweep_results_in_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("tiny.toml");
     fs::write(&config, TINY).unwrap();
@@ -56,7 +56,7 @@ fn killed_again_and_again_a_sweep_comes_to_the_same_bytes() {
 
 /// SIGTERM acts like Ctrl-C: a checkpoint, and the command that resumes.
 #[test]
-fn a_run_that_is_told_to_end_leaves_a_checkpoint_and_says_how_to_go_on() {
+fn a_run_that_is_told_to_end_leaves_a_checkpoint_and_says_how_to_resume() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("tiny.toml");
     fs::write(&config, TINY).unwrap();

@@ -38,7 +38,7 @@ fn plots_of(run: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_run_leaves_everything_and_scores_pictures() {
+fn a_run_leaves_everything_and_scores_images() {
     let sandbox = Sandbox::empty();
     sandbox.write("tiny.toml", TINY);
     let printed: serde_json::Value =
@@ -87,17 +87,16 @@ fn a_run_leaves_everything_and_scores_pictures() {
     assert_eq!(again["auroc"], printed["auroc"]);
 
     // An image gets the same score alone as among others, in any format that keeps its pixels.
-    let picture = image::GrayImage::from_fn(28, 28, |x, y| image::Luma([(x * y % 256) as u8]));
-    picture.save(sandbox.path("a.png")).unwrap();
-    picture.save(sandbox.path("b.bmp")).unwrap();
+    let image = image::GrayImage::from_fn(28, 28, |x, y| image::Luma([(x * y % 256) as u8]));
+    image.save(sandbox.path("a.png")).unwrap();
+    image.save(sandbox.path("b.bmp")).unwrap();
     let table = sandbox.ok(&["score", run.to_str().unwrap(), "a.png", "b.bmp"]);
     let rows: Vec<&str> = table.lines().collect();
     assert_eq!(rows[0], "picture,l2,l1,con");
     assert_eq!(rows[1].split_once(',').unwrap().1, rows[2].split_once(',').unwrap().1);
 
-    sandbox.write("no.png", "not a picture");
-    sandbox
-        .fails(&["score", run.to_str().unwrap(), "no.png"], &["no.png: cannot read the picture"]);
+    sandbox.write("no.png", "not an image");
+    sandbox.fails(&["score", run.to_str().unwrap(), "no.png"], &["no.png: cannot read the image"]);
     sandbox.fails(&["score", run.to_str().unwrap(), "gone.png"], &["gone.png: No such file"]);
     sandbox.fails(&["score", "gone", "a.png"], &["gone: cannot be read as weights"]);
     sandbox.fails(
@@ -194,7 +193,7 @@ fn a_sweep_on_the_gpus_twin_is_the_same_in_groups_of_any_size() {
 }
 
 #[test]
-fn a_card_that_is_not_there_is_an_error_that_says_so() {
+fn a_gpu_that_is_not_there_is_an_error_that_says_so() {
     let sandbox = Sandbox::empty();
     sandbox.write("c.toml", TINY);
     sandbox.fails(&["train", "c.toml", "--set", "device=cuda:99"], &["cuda", "device = \"cpu\""]);
@@ -324,12 +323,7 @@ fn bad_files_are_named() {
     sandbox.write("m.toml", "dataset = \"mnist\"\nabnormal_class = 2\nseed = 0\n");
     sandbox.fails(
         &["train", "m.toml", "--data-dir", "nowhere"],
-        &[
-            "train-images-idx3-ubyte",
-            "nowhere/mnist",
-            "cargo xtask data fetch mnist",
-            "could not be downloaded",
-        ],
+        &["train-images-idx3-ubyte", "nowhere/mnist", "could not be downloaded"],
     );
     sandbox.fails(&["data", "fetch", "mnist"], &["could not be downloaded", "127.0.0.1:9"]);
     sandbox.fails(&["data", "verify", "elephants"], &["\"elephants\": unknown"]);

@@ -163,7 +163,7 @@ fn an_audit_judges_every_protocol_on_the_same_weights() {
             "--set",
             "validation=256",
         ],
-        &["validation = 256: there are only 256 training pictures"],
+        &["validation = 256: there are only 256 training images"],
     );
     sandbox.fails(
         &["sweep", "tiny.toml", "--set", "validation=1.5"],
@@ -171,7 +171,7 @@ fn an_audit_judges_every_protocol_on_the_same_weights() {
     );
     sandbox.fails(
         &["sweep", "tiny.toml", "--set", "validation=\"some\""],
-        &["expected a number of pictures"],
+        &["expected a number of images"],
     );
     sandbox.fails(
         &["sweep", "tiny.toml", "--set", "keep_scores=all"],

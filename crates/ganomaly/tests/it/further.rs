@@ -81,7 +81,7 @@ fn further_scores_are_recorded_judged_and_verified() {
 }
 
 #[test]
-fn a_card_records_them_too() {
+fn a_gpu_records_them_too() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     fs::write(folder.join("t.toml"), TINY.to_string() + KEPT).unwrap();

@@ -5,7 +5,7 @@ use crate::common::GANOMALY;
 use ganomaly_data::Limits;
 use ganomaly_experiment::config::{Experiment, RunConfig};
 use ganomaly_experiment::registry::Registry;
-use ganomaly_inference::scorer::{Scorer, read_picture};
+use ganomaly_inference::scorer::{Scorer, read_image};
 use ganomaly_model::weights::to_safetensors;
 use image::{DynamicImage, ImageFormat};
 use std::collections::HashMap;
@@ -28,13 +28,13 @@ fn write_model(path: &Path, config: &str) {
 }
 
 /// `ganomaly score` with limited address space.
-fn score(dir: &Path, pictures: &[OsString]) -> Output {
+fn score(dir: &Path, images: &[OsString]) -> Output {
     Command::new("sh")
         .arg("-c")
         .arg("ulimit -v 3000000; exec \"$0\" score \"$@\"")
         .arg(GANOMALY)
         .arg("model.safetensors")
-        .args(pictures)
+        .args(images)
         .env("RAYON_NUM_THREADS", "1")
         .current_dir(dir)
         .output()
@@ -76,14 +76,14 @@ fn png(width: u32, height: u32, extra: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     bytes
 }
 
-fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).unwrap();
+    image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
 #[test]
-fn bad_pictures_are_errors_that_name_them_and_the_good_are_scored() {
+fn bad_images_are_errors_that_name_them_and_the_good_are_scored() {
     let dir = tempfile::tempdir().unwrap();
     write_model(&dir.path().join("model.safetensors"), CONFIG);
     let good = DynamicImage::ImageLuma8(image::GrayImage::from_fn(28, 28, |x, y| {
@@ -105,9 +105,9 @@ fn bad_pictures_are_errors_that_name_them_and_the_good_are_scored() {
         ("animated.png", animated, "it is animated"),
         ("a.gif", b"GIF89a\x01\0\x01\0\0\0\0;".to_vec(), "not a PNG, JPEG or BMP"),
         ("a.webp", b"RIFF\x1a\0\0\0WEBPVP8L".to_vec(), "not a PNG, JPEG or BMP"),
-        ("text.png", b"not a picture".to_vec(), "whatever its name says"),
+        ("text.png", b"not an image".to_vec(), "whatever its name says"),
         ("empty.png", vec![], "not a PNG, JPEG or BMP"),
-        ("cut.png", whole[..whole.len() / 2].to_vec(), "cut.png: cannot read the picture"),
+        ("cut.png", whole[..whole.len() / 2].to_vec(), "cut.png: cannot read the image"),
         ("cut.jpg", jpeg(8, 8, &[0x11])[..80].to_vec(), "before its first scan"),
     ];
     let mut names: Vec<OsString> = Vec::new();
@@ -156,25 +156,25 @@ fn bad_pictures_are_errors_that_name_them_and_the_good_are_scored() {
 }
 
 #[test]
-fn pictures_of_other_depths_become_bytes() {
+fn images_of_other_depths_become_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("picture");
     let limits = Limits::default();
     let deep = image::ImageBuffer::from_pixel(2, 3, image::Luma([0x7fff_u16]));
     fs::write(&path, encoded(&DynamicImage::ImageLuma16(deep), ImageFormat::Png)).unwrap();
-    assert_eq!(read_picture(&path, 1, &limits).unwrap(), (vec![127; 6], [1, 3, 2]));
+    assert_eq!(read_image(&path, 1, &limits).unwrap(), (vec![127; 6], [1, 3, 2]));
     let clear = image::ImageBuffer::from_pixel(2, 1, image::Rgba([1u8, 2, 3, 0]));
     fs::write(&path, encoded(&DynamicImage::ImageRgba8(clear), ImageFormat::Png)).unwrap();
-    assert_eq!(read_picture(&path, 3, &limits).unwrap(), (vec![1, 1, 2, 2, 3, 3], [3, 1, 2]));
+    assert_eq!(read_image(&path, 3, &limits).unwrap(), (vec![1, 1, 2, 2, 3, 3], [3, 1, 2]));
     for format in [ImageFormat::Jpeg, ImageFormat::Bmp] {
         fs::write(&path, encoded(&DynamicImage::new_rgb8(20, 10), format)).unwrap();
-        assert_eq!(read_picture(&path, 3, &limits).unwrap().1, [3, 10, 20]);
+        assert_eq!(read_image(&path, 3, &limits).unwrap().1, [3, 10, 20]);
         let few = Limits { pixels: 199, ..limits };
-        let error = format!("{:#}", read_picture(&path, 3, &few).unwrap_err());
+        let error = format!("{:#}", read_image(&path, 3, &few).unwrap_err());
         assert!(error.contains("20×10 pixels, more than the 199"), "{error}");
     }
     let short = Limits { file_bytes: 10, ..limits };
-    let error = format!("{:#}", read_picture(&path, 3, &short).unwrap_err());
+    let error = format!("{:#}", read_image(&path, 3, &short).unwrap_err());
     assert!(error.contains("GANOMALY_MAX_FILE_BYTES"), "{error}");
 }
 

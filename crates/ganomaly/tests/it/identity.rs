@@ -276,17 +276,17 @@ fn slips_of_the_pen_are_errors() {
     );
     assert!(said.contains("use 3.1e-2 or more"), "{said}");
     s.both(&["sweep", "s.toml"]);
-    let picture = s
+    let image = s
         .path("results/s/plots")
         .join(s.runs("s")[0].file_name().unwrap())
         .join("pictures.png")
         .display()
         .to_string();
     s.refused(
-        &["score", "results/s", &picture],
+        &["score", "results/s", &image],
         &["an experiment's folder with 2 runs, not a run's; name one of them, such as results/s/"],
     );
-    s.refused(&["score", "results", &picture], &["not a run's folder"]);
+    s.refused(&["score", "results", &image], &["not a run's folder"]);
 }
 
 /// A fresh clone has only a run's small records: everything that can be computed from them is

@@ -68,7 +68,7 @@ fn bench<M: Machine>(
         let rounds =
             (0..args.steps).map(|_| group.profile_step()).collect::<Result<Vec<_>, _>>()?;
         let title = format!(
-            "{name}, {}, {} runs of {} pictures {}x{}",
+            "{name}, {}, {} runs of {} images {}x{}",
             args.precision, args.runs, args.batch, args.nc, args.isize
         );
         ganomaly_runner::terminal::out(&profile(&title, limits.as_ref(), &rounds)?)?;

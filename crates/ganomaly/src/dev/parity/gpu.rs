@@ -21,8 +21,8 @@ impl Trace {
     /// Takes the trace's steps on `device` and records every deviation.
     pub(super) fn replay_on(&self, device: DeviceName, tally: &mut Tally) -> Result<()> {
         let mut models = [self.model(DType::F32)?];
-        let pictures = |name: &str| Ok::<_, anyhow::Error>(self.get(name)?.dims4()?.0);
-        let (batch, score_batch) = (pictures("step0/x")?, pictures("test/x")?);
+        let images = |name: &str| Ok::<_, anyhow::Error>(self.get(name)?.dims4()?.0);
+        let (batch, score_batch) = (images("step0/x")?, images("test/x")?);
         let size = Size {
             runs: 1,
             batch,

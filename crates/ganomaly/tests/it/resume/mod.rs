@@ -1,8 +1,10 @@
 //! Runs that are interrupted and resumed in this process: they end in the same bits as
 //! uninterrupted runs.
 
-use crate::common::skip;
+mod damage;
+mod groups;
 
+use crate::common::skip;
 use ganomaly_experiment::config::{DeviceName, Experiment, RunConfig};
 use ganomaly_experiment::record::Outcome;
 use ganomaly_experiment::registry::Registry;
@@ -246,7 +248,7 @@ fn a_run_that_is_interrupted_after_every_step_ends_the_same() {
 }
 
 #[test]
-fn checkpoints_come_after_so_many_steps_or_so_much_time() {
+fn checkpoints_come_after_n_steps_or_minutes() {
     let config = config(&[]);
     for (every, expected) in [
         (every(5), vec!["epoch2-step1.safetensors", "epoch3-step2.safetensors"]),
@@ -266,128 +268,8 @@ fn checkpoints_come_after_so_many_steps_or_so_much_time() {
     assert!(!bench.folder(&config).exists());
 }
 
-/// Two checkpoints of a run, the newest last.
-fn two(bench: &Bench, config: &RunConfig) -> [PathBuf; 2] {
-    interrupted(bench.train(config, every(3), &Interrupter::after(7)));
-    let folder = bench.folder(config);
-    let all = ["epoch2-step2.safetensors", "epoch2-step3.safetensors"].map(|n| folder.join(n));
-    assert_eq!(names(&folder).len(), 2);
-    assert!(all.iter().all(|path| path.exists()));
-    all
-}
-
 #[test]
-fn a_damaged_checkpoint_gives_way_to_the_one_before() {
-    let config = config(&[]);
-    let whole = Bench::new().whole(&config);
-    let other = self::config(&["lr=1e-3"]);
-    let flipped = |path: &Path, at: usize| {
-        let mut bytes = fs::read(path).unwrap();
-        let at = at.min(bytes.len() - 1);
-        bytes[at] ^= 1;
-        fs::write(path, bytes).unwrap();
-    };
-    type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
-    let damages: Vec<(Damage<'_>, &str)> = vec![
-        (Box::new(|p| fs::write(p, b"").unwrap()), "no checksum"),
-        (
-            Box::new(|p| fs::write(p, fs::read(p).unwrap().split_last().unwrap().1).unwrap()),
-            "damaged",
-        ),
-        (Box::new(|p| fs::write(p, &fs::read(p).unwrap()[..700]).unwrap()), "damaged"),
-        (Box::new(|p| flipped(p, usize::MAX)), "damaged: its checksum does not hold"),
-        (Box::new(|p| flipped(p, 0)), "damaged"),
-        (Box::new(|p| flipped(p, 5000)), "damaged: its checksum does not hold"),
-        (
-            Box::new(|p| {
-                let bench = Bench::new();
-                fs::copy(&two(&bench, &other)[1], p).unwrap();
-            }),
-            "it is of the run",
-        ),
-        (
-            Box::new(|p| {
-                fs::copy(p.with_file_name("epoch2-step2.safetensors"), p).unwrap();
-            }),
-            "another step than its name says",
-        ),
-    ];
-    for (damage, words) in &damages {
-        let bench = Bench::new();
-        let [_, newest] = two(&bench, &config);
-        damage(&newest);
-        let by = Interrupter::default();
-        let outcome = bench.train(&config, every(100), &by).unwrap();
-        let said = by.said();
-        assert!(said.contains("checkpoint refused") && said.contains(words), "{words}: {said}");
-        assert!(said.contains("resumed at epoch 2, step 2"), "{said}");
-        same(&outcome, &whole, words);
-    }
-    // Both.
-    let bench = Bench::new();
-    for path in two(&bench, &config) {
-        flipped(&path, 4321);
-    }
-    let by = Interrupter::default();
-    let outcome = bench.train(&config, every(100), &by).unwrap();
-    assert!(by.said().contains("no checkpoint can be used: it starts again"), "{}", by.said());
-    assert_eq!(by.taken.load(Ordering::SeqCst), STEPS);
-    same(&outcome, &whole, "both damaged");
-}
-
-#[test]
-fn a_flipped_bit_is_found_wherever_it_is() {
-    let bench = Bench::new();
-    let config = config(&["ngf=2", "nz=2"]);
-    let [_, newest] = two(&bench, &config);
-    let bytes = fs::read(&newest).unwrap();
-    let checkpoint = Checkpoint::from_bytes(&bytes, None).unwrap();
-    assert_eq!((checkpoint.state.epoch, checkpoint.state.step), (2, 3));
-    let stride = (bytes.len() / 400).max(1);
-    for at in (0..bytes.len()).step_by(stride).chain(0..16) {
-        let mut bytes = bytes.clone();
-        bytes[at] ^= 1 << (at % 8);
-        assert!(Checkpoint::from_bytes(&bytes, None).is_err(), "byte {at}");
-    }
-    for len in (0..bytes.len()).step_by(10 * stride) {
-        assert!(Checkpoint::from_bytes(&bytes[..len], None).is_err(), "{len} bytes");
-    }
-}
-
-#[test]
-fn other_versions_data_and_configs_are_refused_by_name() {
-    let of = Identity { run: "r".into(), config: "c".into(), data: "d".into(), numerics: 2 };
-    let state = ganomaly_runner::checkpoint::RunState::new();
-    let checkpoint = Checkpoint { state, ..Checkpoint::default() };
-    let bytes = checkpoint.to_bytes(&of).unwrap();
-    Checkpoint::from_bytes(&bytes, Some(&of)).unwrap();
-    for (other, words) in [
-        (Identity { run: "s".into(), ..of.clone() }, "it is of the run r"),
-        (Identity { config: "x".into(), ..of.clone() }, "another config"),
-        (Identity { data: "x".into(), ..of.clone() }, "other data"),
-        (Identity { numerics: 3, ..of.clone() }, "generation 2 of the numerics, this program of 3"),
-    ] {
-        let error = Checkpoint::from_bytes(&bytes, Some(&other)).unwrap_err().to_string();
-        assert!(error.contains(words), "{error}");
-    }
-    // Another version, with a checksum that holds.
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let at = text.find("sha256").unwrap() + "sha256\\\":\\\"".len();
-    let from = b"\\\"version\\\":2,";
-    let version = bytes.windows(from.len()).position(|w| w == from).unwrap() + from.len() - 2;
-    let mut other = bytes.clone();
-    other[version] = b'7';
-    other[at..at + 64].fill(b'0');
-    use sha2::Digest;
-    let digest = sha2::Sha256::digest(&other);
-    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-    other[at..at + 64].copy_from_slice(hex.as_bytes());
-    let error = Checkpoint::from_bytes(&other, None).unwrap_err().to_string();
-    assert_eq!(error, "its format is version 7; this program reads version 2");
-}
-
-#[test]
-fn a_loss_that_is_no_number_stops_the_run_at_its_step() {
+fn a_loss_that_is_not_a_number_stops_the_run_at_its_step() {
     let bench = Bench::new();
     let config = config(&["lr=1e30"]);
     let error = |bench: &Bench| {
@@ -406,7 +288,7 @@ fn a_loss_that_is_no_number_stops_the_run_at_its_step() {
 }
 
 #[test]
-fn a_run_may_go_on_with_a_lower_learning_rate_and_says_so() {
+fn a_run_may_continue_with_a_lower_learning_rate_and_says_so() {
     let config = config(&["lr=1e7", "on_nan=\"lower-lr\""]);
     let bench = Bench::new();
     let by = Interrupter::default();
@@ -429,126 +311,4 @@ fn a_run_may_go_on_with_a_lower_learning_rate_and_says_so() {
     let error = Bench::new().train(&hopeless, every(1), &Interrupter::default());
     let error = format!("{:#}", error.err().unwrap());
     assert!(error.contains("with lr lowered 3 times"), "{error}");
-}
-
-/// The results of groups on a GPU's twin, by run; none if there is no C compiler.
-fn lockstep(
-    bench: &Bench,
-    configs: &[RunConfig],
-    by: &Interrupter,
-) -> Option<Vec<anyhow::Result<Outcome>>> {
-    lockstep_with(bench, configs, by, (&by.cancel, &Cancel::default()))
-}
-
-/// The same, ended by `cancel`; the last run's claim is lost when `lost` is set.
-fn lockstep_with(
-    bench: &Bench,
-    configs: &[RunConfig],
-    by: &Interrupter,
-    (cancel, lost): (&Cancel, &Cancel),
-) -> Option<Vec<anyhow::Result<Outcome>>> {
-    let kept = &Cancel::default();
-    let all: Vec<Checkpoints> = configs.iter().map(|c| bench.checkpoints(c, every(1))).collect();
-    let names: Vec<String> = configs.iter().map(|c| c.run_name().unwrap()).collect();
-    let members: Vec<Member<'_>> = configs
-        .iter()
-        .zip(&all)
-        .zip(&names)
-        .enumerate()
-        .map(|(at, ((config, checkpoints), name))| {
-            let lost = if at + 1 == configs.len() { lost } else { kept };
-            Member { config, name, checkpoints, lost }
-        })
-        .collect();
-    match train_group(&members, DeviceName::Twin, &bench.store, by, cancel) {
-        Err(e) if format!("{e:#}").contains("C compiler") => {
-            skip::missing(&format!("{e:#}"));
-            None
-        }
-        Err(e) => Some(ganomaly_runner::train::for_each(e, configs.len())),
-        Ok(outcomes) => Some(outcomes),
-    }
-}
-
-#[test]
-fn groups_go_on_at_their_epochs_and_each_run_ends_the_same() {
-    let configs = configs(&["device=\"twin\"", "abnormal_class=[0,1,2]", "lr=1e-3"]);
-    let Some(whole) = lockstep(&Bench::new(), &configs, &Interrupter::default()) else { return };
-    let whole: Vec<Outcome> = whole.into_iter().map(Result::unwrap).collect();
-    let check = |bench: &Bench, by: &Interrupter, what: &str| {
-        for (outcome, whole) in lockstep(bench, &configs, by).unwrap().into_iter().zip(&whole) {
-            same(&outcome.unwrap(), whole, what);
-        }
-    };
-    // During its first epoch (noticed between training and scoring), and between the first two.
-    for by in [Interrupter::after(2), Interrupter { at_word: "epoch 1:", ..Interrupter::default() }]
-    {
-        let bench = Bench::new();
-        for outcome in lockstep(&bench, &configs, &by).unwrap() {
-            interrupted(outcome);
-        }
-        for config in &configs {
-            assert_eq!(names(&bench.folder(config)).len(), 1);
-        }
-        let again = Interrupter::default();
-        check(&bench, &again, "a group that was interrupted");
-        assert!(again.said().contains("resumed at epoch"), "{}", again.said());
-    }
-    // One run has done an epoch less; the others also have a checkpoint there, and go back to it.
-    let newest = "epoch4-step0.safetensors";
-    let bench = Bench::new();
-    check(&bench, &Interrupter::default(), "with checkpoints");
-    assert_eq!(names(&bench.folder(&configs[0])), ["epoch3-step0.safetensors", newest]);
-    fs::remove_file(bench.folder(&configs[1]).join(newest)).unwrap();
-    let again = Interrupter::default();
-    check(&bench, &again, "one run has done less");
-    assert_eq!(again.said().matches("resumed at epoch 3, step 0").count(), 3, "{}", again.said());
-    // One has none left: the others do not wait for it.
-    fs::remove_dir_all(bench.folder(&configs[2])).unwrap();
-    let again = Interrupter::default();
-    check(&bench, &again, "one run again");
-    assert_eq!(again.said().matches("resumed after the last epoch").count(), 2, "{}", again.said());
-    // One is damaged.
-    let damaged = bench.folder(&configs[0]).join(newest);
-    let mut bytes = fs::read(&damaged).unwrap();
-    bytes[9000] ^= 4;
-    fs::write(&damaged, bytes).unwrap();
-    let again = Interrupter::default();
-    check(&bench, &again, "one damaged");
-    assert!(again.said().contains("checkpoint refused"), "{}", again.said());
-}
-
-#[test]
-fn on_a_card_a_loss_that_is_no_number_ends_its_run_and_no_other() {
-    let mut configs = configs(&["device=\"twin\"", "abnormal_class=[0,1]"]);
-    let Some(whole) = lockstep(&Bench::new(), &configs[..1], &Interrupter::default()) else {
-        return;
-    };
-    configs[1].settings.insert("lr".into(), (1e30).into());
-    let bench = Bench::new();
-    let failed = lockstep(&bench, &configs[1..], &Interrupter::default()).unwrap().remove(0);
-    let error = format!("{:#}", failed.err().unwrap());
-    assert!(
-        error.contains("epoch 1, step")
-            && error.contains("the mean loss")
-            && error.contains("once an epoch"),
-        "{error}"
-    );
-    let fine = lockstep(&bench, &configs[..1], &Interrupter::default()).unwrap().remove(0);
-    same(&fine.unwrap(), whole[0].as_ref().unwrap(), "the other run");
-}
-
-/// Another process then has the run: here it must neither be trained nor written any further.
-#[test]
-fn a_group_goes_on_without_a_run_whose_claim_is_lost() {
-    let configs = configs(&["device=\"twin\"", "abnormal_class=[0,1]"]);
-    let Some(whole) = lockstep(&Bench::new(), &configs, &Interrupter::default()) else { return };
-    let bench = Bench::new();
-    let by = Interrupter { at_word: "epoch 1:", ..Interrupter::default() };
-    let cancels = (&Cancel::default(), &by.cancel);
-    let mut outcomes = lockstep_with(&bench, &configs, &by, cancels).unwrap().into_iter();
-    same(&outcomes.next().unwrap().unwrap(), whole[0].as_ref().unwrap(), "the other run");
-    interrupted(outcomes.next().unwrap());
-    assert!(!names(&bench.folder(&configs[0])).is_empty());
-    assert!(names(&bench.folder(&configs[1])).is_empty(), "its checkpoints are another process's");
 }
