@@ -1,7 +1,8 @@
 //! The tables and plots of an experiment, from its plan and its runs' records.
 
 use crate::auroc_table::{AurocTable, ClassRow};
-use crate::plot::curves::{self, ClassSeries};
+use crate::plot::curves::{ClassSeries, class_auroc};
+use crate::plot::figure::FILE;
 use crate::published::{PublishedColumn, published};
 use anyhow::{Context, Result};
 use ganomaly_experiment::config::RunConfig;
@@ -44,9 +45,8 @@ pub fn collect(folder: &Path, registry: &Registry) -> Result<Collected> {
     Ok(Collected { table, missing, others: plan.others(folder)?, plan, planned })
 }
 
-/// Runs that differ only in class and seed, with the settings that distinguish them from other
-/// groups.
-struct Group<'a> {
+/// Runs that differ only in class and seed, with the settings that distinguish them from others.
+struct Setting<'a> {
     heading: String,
     runs: Vec<(&'a RunConfig, &'a Metrics)>,
 }
@@ -70,17 +70,20 @@ pub(crate) fn tables(
     registry: &Registry,
 ) -> Result<(String, Contents)> {
     let first = &runs.first().context("no run of the plan is done")?.0.config;
-    let groups = groups(plan, runs)?;
+    let settings = settings(plan, runs)?;
     let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
     let mut series: Vec<ClassSeries> = Vec::new();
     let (classes, columns) = axes(first, registry)?;
-    for group in &groups {
-        let mut table = table(group, &classes, &columns)?;
+    for setting in &settings {
+        let mut table = table(setting, &classes, &columns)?;
         table.protocol.extend(images.iter().flat_map(|images| ["; ", images]));
-        markdown += &format!("\n{}{}", table.to_markdown(), further(group, &classes)?);
+        markdown += &format!("\n{}{}", table.to_markdown(), further(setting, &classes)?);
         csv += &table.to_csv()?;
-        let name =
-            if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
+        let name = if setting.heading.is_empty() {
+            "this project".into()
+        } else {
+            setting.heading.clone()
+        };
         // By class: a table leaves out the classes that did not run.
         let values = classes.iter().map(|class| {
             let row = table.rows.iter().find(|row| row.class == *class)?;
@@ -90,21 +93,20 @@ pub(crate) fn tables(
         series.push(ClassSeries { name, values: values.collect(), published: false });
     }
     for column in &columns {
-        let of = |class: &String| {
-            column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| (*v, None))
-        };
+        let of = |class: &String| Some((column.of(class)?, None));
         series.push(ClassSeries {
             name: column.heading(),
             values: classes.iter().map(of).collect(),
             published: true,
         });
     }
-    let title = format!("{}: AUROC by {}", plan.name, class_heading(first));
+    let title = format!("{}: AUROC by {}", plan.name, first.class_heading());
+    let figure = class_auroc(FILE, &classes, &series).to_file(&title, "")?;
     let files = vec![
         ("table.md".into(), markdown.clone().into_bytes()),
         ("table.csv".into(), csv.into_bytes()),
         ("runs.csv".into(), runs_csv(plan, runs)?.into_bytes()),
-        ("plots/auroc.svg".into(), curves::class_auroc(&title, &classes, &series)?.into_bytes()),
+        ("plots/auroc.svg".into(), figure.into_bytes()),
     ];
     Ok((markdown, files))
 }
@@ -115,8 +117,8 @@ fn axes(config: &RunConfig, registry: &Registry) -> Result<(Vec<String>, Vec<Pub
     Ok((classes, published(&config.dataset)?))
 }
 
-fn groups<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Group<'a>>> {
-    let mut groups: Vec<Group<'a>> = Vec::new();
+fn settings<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Setting<'a>>> {
+    let mut settings: Vec<Setting<'a>> = Vec::new();
     for (run, metrics) in runs {
         let config = &run.config;
         let heading = run
@@ -126,25 +128,25 @@ fn groups<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Group<'a>>>
             .map(|(key, value)| format!("{key} = {value}"))
             .collect::<Vec<_>>()
             .join(", ");
-        match groups.iter_mut().find(|g| g.heading == heading) {
-            Some(group) => group.runs.push((config, metrics)),
-            None => groups.push(Group { heading, runs: vec![(config, metrics)] }),
+        match settings.iter_mut().find(|g| g.heading == heading) {
+            Some(setting) => setting.runs.push((config, metrics)),
+            None => settings.push(Setting { heading, runs: vec![(config, metrics)] }),
         }
     }
-    Ok(groups)
+    Ok(settings)
 }
 
 fn table(
-    group: &Group<'_>,
+    setting: &Setting<'_>,
     classes: &[String],
     published: &[PublishedColumn],
 ) -> Result<AurocTable> {
-    let (config, _) = group.runs.first().context("a group without runs")?;
-    let mut seeds: Vec<u64> = group.runs.iter().map(|(c, _)| c.seed()).collect();
+    let (config, _) = setting.runs.first().context("a setting without runs")?;
+    let mut seeds: Vec<u64> = setting.runs.iter().map(|(c, _)| c.seed()).collect();
     seeds.sort_unstable();
     seeds.dedup();
     let find = |class: &str, seed: u64| {
-        let run = group.runs.iter().find(|(c, _)| c.class() == class && c.seed() == seed);
+        let run = setting.runs.iter().find(|(c, _)| c.class() == class && c.seed() == seed);
         run.map(|(_, m)| m.auroc)
     };
     let rows = classes
@@ -156,9 +158,9 @@ fn table(
         .filter(|row| row.auroc.iter().any(Option::is_some))
         .collect();
     Ok(AurocTable {
-        title: [config.dataset.as_str(), &group.heading].join(" ").trim().to_string(),
+        title: [config.dataset.as_str(), &setting.heading].join(" ").trim().to_string(),
         protocol: config.protocol(),
-        class_heading: class_heading(config).to_string(),
+        class_heading: config.class_heading().to_string(),
         rows,
         seeds,
         published: published.to_vec(),
@@ -166,15 +168,15 @@ fn table(
 }
 
 /// A table of the further scores beside the one that counts; empty if none were recorded.
-fn further(group: &Group<'_>, classes: &[String]) -> Result<String> {
-    let (config, first) = group.runs.first().context("a group without runs")?;
+fn further(setting: &Setting<'_>, classes: &[String]) -> Result<String> {
+    let (config, first) = setting.runs.first().context("a setting without runs")?;
     let names: Vec<&str> = first.further.iter().map(|f| f.score.as_str()).collect();
     if names.is_empty() {
         return Ok(String::new());
     }
     let mut text = format!(
         "\nFurther scores, by running statistics: AUROC of the last epoch, mean over seeds. None of them is the result.\n\n| {} | {} | {} |\n|---|{}\n",
-        class_heading(config),
+        config.class_heading(),
         config.counts(),
         names.join(" | "),
         "---:|".repeat(1 + names.len())
@@ -186,7 +188,7 @@ fn further(group: &Group<'_>, classes: &[String]) -> Result<String> {
     };
     for class in classes {
         let runs: Vec<&Metrics> =
-            group.runs.iter().filter(|(c, _)| c.class() == class).map(|(_, m)| *m).collect();
+            setting.runs.iter().filter(|(c, _)| c.class() == class).map(|(_, m)| *m).collect();
         if runs.is_empty() {
             continue;
         }
@@ -202,10 +204,6 @@ fn further(group: &Group<'_>, classes: &[String]) -> Result<String> {
     let means = columns.iter().map(|v| Ok(mean_std(v)?.mean)).collect::<Result<Vec<f64>>>()?;
     row("average", means);
     Ok(text)
-}
-
-fn class_heading(config: &RunConfig) -> &'static str {
-    if config.normal_class.is_some() { "normal class" } else { "abnormal class" }
 }
 
 /// One row per run: swept settings, the AUROC that counts, its interval, and each mode's last and

@@ -4,8 +4,7 @@
 use super::summary::{Summary, classes, find, main};
 use super::{Audit, AuditRow, EpochRule, MODES};
 use crate::plot::forest::{ForestCell, ForestRow, forest};
-use crate::text;
-use crate::text::{shown, shown_difference};
+use crate::text::{self, shown, shown_difference};
 use anyhow::Result;
 use ganomaly_experiment::config::ScoringMode;
 use ganomaly_experiment::files::{Contents, write_all};
@@ -212,8 +211,9 @@ fn plot(audit: &Audit) -> Result<String> {
         }
     }
     let panels: Vec<String> = kinds.iter().map(|kind| format!("score {kind}")).collect();
-    let names: Vec<String> =
-        classes.iter().map(|class| format!("{} {class}", short(&audit.class_heading))).collect();
+    // Without its "abnormal" or "normal", for the legend.
+    let heading = audit.class_heading.rsplit(' ').next().unwrap_or_default();
+    let names: Vec<String> = classes.iter().map(|class| format!("{heading} {class}")).collect();
     forest(
         &format!("{}: what the protocol adds", audit.experiment),
         "the same weights under every protocol; the honest default is running, last, l2",
@@ -221,9 +221,4 @@ fn plot(audit: &Audit) -> Result<String> {
         &names,
         &rows,
     )
-}
-
-/// The heading without its "abnormal" or "normal", for a legend.
-fn short(heading: &str) -> &str {
-    heading.rsplit(' ').next().unwrap_or(heading)
 }

@@ -2,7 +2,7 @@
 //! under the honest and the published protocol. A table of `audit.md`, and `plots/summary.svg`.
 
 use super::{Audit, AuditRow, EpochRule};
-use crate::plot::marks::{Marks, marks};
+use crate::plot::forest::{Marks, marks};
 use crate::published::{PublishedColumn, published};
 use crate::text::{shown, shown_difference, trainings};
 use anyhow::Result;
@@ -56,13 +56,8 @@ impl<'a> Summary<'a> {
     }
 
     fn published(&self, class: Option<&String>) -> Option<f64> {
-        let by_class = &self.published.as_ref()?.by_class;
-        let of = |class: &String| by_class.iter().find(|(of, _)| of == class).map(|(_, v)| *v);
-        let all: Option<Vec<f64>> = self.classes.iter().map(of).collect();
-        match class {
-            Some(class) => of(class),
-            None => all.map(|all| all.iter().sum::<f64>() / all.len() as f64),
-        }
+        let column = self.published.as_ref()?;
+        class.map_or_else(|| column.average(&self.classes), |class| column.of(class))
     }
 
     fn honest(&self, class: Option<&String>, score: &str) -> Option<&'a AuditRow> {

@@ -1,7 +1,8 @@
 //! The page of a report: head, table of contents, sections, and the components that every section
 //! uses.
 
-use crate::plot::figure::Ink;
+use crate::plot::figure::{Entry, Figure};
+use anyhow::Result;
 use ganomaly_metrics::{Estimate, Interval};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -250,35 +251,24 @@ pub fn small_figure(title: &str, value: &str, svg: &str) -> Markup {
 }
 
 /// Names and colours of the marks in figures.
-pub fn legend(entries: &[(Ink, &str, &str)]) -> Markup {
+pub fn legend(entries: &[Entry]) -> Markup {
     html! {
         ul.legend aria-label="Legend" {
             @for (ink, shape, name) in entries {
-                li { span class={ "key " (shape) " " (ink.class()) } aria-hidden="true" {} (name) }
+                li { span class={ "key " (shape.class()) " " (ink.class()) } aria-hidden="true" {} (name) }
             }
         }
     }
 }
 
-/// Mean ± standard deviation; the mean alone for a single value.
-pub fn mean_std(values: &[f64]) -> String {
-    match ganomaly_metrics::mean_std(values) {
-        Ok(m) => match m.std {
-            Some(std) => format!("{:.3} ± {std:.3}", m.mean),
-            None => format!("{:.3}", m.mean),
-        },
-        Err(_) => "–".into(),
-    }
-}
-
-/// The mean; none if there are no values.
-pub fn mean(values: &[f64]) -> Option<f64> {
-    ganomaly_metrics::mean_std(values).ok().map(|m| m.mean)
-}
-
-/// A number with its sign, and a minus as wide as a plus.
-pub fn signed(value: f64) -> String {
-    format!("{value:+.3}").replace('-', "−")
+/// A figure with its legend, described in words by `label`.
+pub fn wide_figure(figure: &Figure, label: &str) -> Result<Markup> {
+    Ok(html! {
+        figure.wide {
+            (PreEscaped(figure.for_page(label)?))
+            (legend(&figure.legend))
+        }
+    })
 }
 
 /// An interval's ends; a dash if there is none.
@@ -315,11 +305,6 @@ pub fn estimate_columns(what: &str) -> [Column; 3] {
         Column::number("over images").note("95 % interval"),
         Column::number("over trainings").note("± std, 95 %"),
     ]
-}
-
-/// "1 run", "2 runs".
-pub fn count(n: usize, one: &str, many: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
 }
 
 /// A class as a heading: a bare number gets a prefix.

@@ -29,8 +29,8 @@ pub fn runs(results: &Results) -> Markup {
         columns.push(Column::number(mode).note("best on test, hindsight"));
     }
     let mut rows = Vec::new();
-    for group in &results.groups {
-        for run in &group.runs {
+    for setting in &results.settings {
+        for run in &setting.runs {
             let m = &run.metrics;
             let last = &m.modes[0].last;
             let [low, high] = m.auroc_interval;
@@ -39,7 +39,7 @@ pub fn runs(results: &Results) -> Markup {
                 Cell::text(run.config.class()),
                 Cell::number(Some(run.config.seed() as f64), 0),
             ];
-            row.extend(group.settings.iter().map(|(_, value)| Cell::text(value)));
+            row.extend(setting.values.iter().map(|(_, value)| Cell::text(value)));
             row.extend([
                 Cell::sorted_by(Some(m.auroc), html! { strong { (format!("{:.3}", m.auroc)) } }),
                 Cell::sorted_by(Some(low), html! { (format!("{low:.3} – {high:.3}")) }),
@@ -92,8 +92,8 @@ pub fn provenance(results: &Results) -> Result<Markup> {
             column
         }
     }));
-    columns.push(Column::number("pictures").note("training"));
-    columns.push(Column::number("pictures").note("test: normal + anomalous"));
+    columns.push(Column::number("images").note("training"));
+    columns.push(Column::number("images").note("test: normal + anomalous"));
     let rows: Vec<Vec<Cell>> = results
         .runs()
         .map(|run| {
@@ -116,13 +116,13 @@ pub fn provenance(results: &Results) -> Result<Markup> {
             " in all, summed over runs. A run is a pure function of its config; times aside, it comes out the same again."
         }
         (table("Where and when each run was made", &columns, &rows, &[]))
-        @for group in &results.groups {
-            (config(group.first(), &group.name()))
+        @for setting in &results.settings {
+            (config(setting.first(), &setting.name()))
         }
     })
 }
 
-/// The complete config of a group's first run.
+/// The complete config of a setting's first run.
 fn config(run: &Run, name: &str) -> Markup {
     html! {
         details.config {

@@ -1,19 +1,16 @@
 //! The effect of each loss weight, from `weightings.json` and the plots beside it.
 
-use super::page::{
-    Cell, Column, estimate_cells, estimate_columns, interval, legend, signed, table,
-};
+use super::page::{Cell, Column, estimate_cells, estimate_columns, interval, table, wide_figure};
 use crate::compare::NOT_INDEPENDENT;
-use crate::plot::figure::{Axis, Figure, Ink, Mark, Ticks};
-use crate::text;
-use crate::text::plain;
-use crate::weightings::{Setting, Weightings};
+use crate::plot::figure::{Ink, Shape};
+use crate::plot::forest::{Difference, differences};
+use crate::text::{self, count, plain, signed, significant};
+use crate::weightings::{Weighting, Weightings};
 use anyhow::{Context, Result};
 use base64::Engine;
 use ganomaly_experiment::config::design::WEIGHTS;
 use ganomaly_experiment::files::{self, read_text};
-use ganomaly_metrics::Interval;
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 use std::path::Path;
 
 /// Reads an experiment's weightings; none if there is no such file.
@@ -22,8 +19,7 @@ pub fn read(folder: &Path) -> Result<Option<Weightings>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let what =
-        || format!("{}: no weightings; `cargo xtask weights` writes it again", path.display());
+    let what = || format!("{}: not weightings; compare them again", path.display());
     let text = read_text(&path)?;
     serde_json::from_str(&text).map(Some).with_context(what)
 }
@@ -33,7 +29,7 @@ pub fn section(all: &Weightings, folder: &Path) -> Result<Markup> {
     Ok(html! {
         p {
             (all.settings.len()) " weightings (" (all.design) "), each on " (all.classes.join(", ")) " with "
-            (super::page::count(all.seeds.len(), "seed", "seeds")) ", " (all.steps) " training steps a run. "
+            (count(all.seeds.len(), "seed")) ", " (all.steps) " training steps a run. "
             "Each is compared with the paper's 1 / 50 / 1, paired over class and seed. With many weightings some differ by chance."
         }
         p { (text::MEANING) " " (NOT_INDEPENDENT)
@@ -58,9 +54,11 @@ fn settings(all: &Weightings) -> Markup {
     }
     columns.extend(estimate_columns("difference to the paper's"));
     columns.push(Column::number("p").note("Wilcoxon"));
-    let row = |setting: &Setting| {
+    let row = |setting: &Weighting| {
         let mut row = vec![Cell::text(setting.preset.as_deref().unwrap_or("–"))];
-        row.extend(setting.weights.map(|w| Cell::sorted_by(Some(w), html! { (shown(w)) })));
+        row.extend(
+            setting.weights.map(|w| Cell::sorted_by(Some(w), html! { (significant(w, 4)) })),
+        );
         row.extend(estimate_cells(&setting.auroc, plain));
         if all.classes.len() > 1 {
             row.extend(all.classes.iter().map(|class| {
@@ -81,32 +79,37 @@ fn settings(all: &Weightings) -> Markup {
     table("Every weighting", &columns, &rows, &[])
 }
 
-/// A weight with four significant digits.
-fn shown(weight: f64) -> String {
-    if weight == 0.0 {
-        return "0".into();
-    }
-    let digits = (3 - weight.abs().log10().floor() as i32).clamp(0, 6) as usize;
-    let text = format!("{weight:.digits$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
-}
-
 fn effects(all: &Weightings) -> Result<Markup> {
-    let mut rows: Vec<(String, f64, Option<Interval>)> = Vec::new();
+    let mut rows: Vec<Difference> = Vec::new();
     for (weight, slope) in WEIGHTS.iter().zip(all.trend.iter().flat_map(|t| &t.slopes)) {
-        rows.push((format!("10 × {weight}"), slope.value, Some(slope.interval)));
+        rows.push(Difference {
+            name: format!("10 × {weight}"),
+            value: slope.value,
+            interval: Some(slope.interval),
+            ink: Ink::Main,
+        });
     }
-    let trend = rows.len();
-    for level in &all.levels {
-        let name = format!("{} = {}", level.weight, shown(level.value));
-        rows.push((name, level.effect.value, level.effect.over_images));
-    }
+    let trend = (Ink::Main, Shape::Dot, "trend, 95 % over weightings");
+    let level = (Ink::Series(0), Shape::Dot, "level, 95 % over test images");
+    let mut legend = vec![];
+    legend.extend((!rows.is_empty()).then_some(trend));
+    legend.extend((!all.levels.is_empty()).then_some(level));
+    legend.push((Ink::Muted, Shape::Dashed, "none"));
+    rows.extend(all.levels.iter().map(|level| Difference {
+        name: format!("{} = {}", level.weight, significant(level.value, 4)),
+        value: level.effect.value,
+        interval: level.effect.over_images,
+        ink: Ink::Series(0),
+    }));
     if rows.is_empty() {
         return Ok(
             html! { p { "There are too few weightings above zero, or they vary too little, to tell." } },
         );
     }
-    let svg = effects_figure(&rows, trend)?;
+    let legend = legend.into_iter().map(|(ink, shape, name)| (ink, shape, name.into()));
+    let figure = differences(430.0, 22.0, "difference in AUROC", &rows).legend(legend.collect());
+    let said: Vec<String> =
+        rows.iter().map(|d| format!("{} {}", d.name, signed(d.value))).collect();
     let columns = [
         Column::text("weight"),
         Column::number("AUROC").note("for ten times the weight"),
@@ -131,14 +134,7 @@ fn effects(all: &Weightings) -> Result<Markup> {
             p { "Each level of the grid against the average of its weight's levels, over the grid's own points, paired over everything else." }
         }
         @if !all.levels.is_empty() { (levels(all)) }
-        figure.wide {
-            (PreEscaped(svg))
-            @if trend == 0 || all.levels.is_empty() {
-                (legend(&[(Ink::Main, "dot", "effect with its 95 % interval"), (Ink::Muted, "dashed", "none")]))
-            } @else {
-                (legend(&[(Ink::Main, "dot", "trend, 95 % over weightings"), (Ink::Series(0), "dot", "level, 95 % over test images"), (Ink::Muted, "dashed", "none")]))
-            }
-        }
+        (wide_figure(&figure, &format!("main effects: {}", said.join(", ")))?)
     })
 }
 
@@ -152,7 +148,7 @@ fn levels(all: &Weightings) -> Markup {
         .map(|level| {
             let mut row = vec![
                 Cell::text(&level.weight),
-                Cell::sorted_by(Some(level.value), html! { (shown(level.value)) }),
+                Cell::sorted_by(Some(level.value), html! { (significant(level.value, 4)) }),
             ];
             row.extend(estimate_cells(&level.effect, signed));
             row.push(Cell::number(Some(level.blocks as f64), 0));
@@ -160,40 +156,6 @@ fn levels(all: &Weightings) -> Markup {
         })
         .collect();
     table("Each level of each weight", &columns, &rows, &[])
-}
-
-fn effects_figure(rows: &[(String, f64, Option<Interval>)], trend: usize) -> Result<String> {
-    let names: Vec<String> = rows.iter().rev().map(|(name, _, _)| name.clone()).collect();
-    let last = rows.len() as f64 - 1.0;
-    let none = vec![(0.0, -0.6), (0.0, last + 0.6)];
-    let mut marks =
-        vec![Mark::Line { points: none, ink: Ink::Muted, width: 1.0, opacity: 1.0, dashed: true }];
-    let (mut low, mut high) = (-0.01f64, 0.01f64);
-    for (at, (_, value, interval)) in rows.iter().enumerate() {
-        let y = last - at as f64;
-        let ink = if trend == 0 || at < trend { Ink::Main } else { Ink::Series(0) };
-        if let Some(i) = interval {
-            marks.push(Mark::line(vec![(i.low, y), (i.high, y)], ink));
-            (low, high) = (low.min(i.low), high.max(i.high));
-        }
-        marks.push(Mark::Dot { at: (*value, y), ink, radius: 4.0, opacity: 1.0 });
-        (low, high) = (low.min(*value), high.max(*value));
-    }
-    let pad = (high - low) * 0.05;
-    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() as u32;
-    let figure = Figure {
-        size: (430, 60 + 22 * rows.len() as u32),
-        x: Axis {
-            label: "difference in AUROC",
-            range: (low - pad, high + pad),
-            ticks: Ticks::Numbers(6),
-        },
-        y: Axis { label: "", range: (-0.6, last + 0.6), ticks: Ticks::Names(&names) },
-        left: 14 + 7 * longest.min(20),
-    };
-    let said: Vec<String> =
-        rows.iter().map(|(name, value, _)| format!("{name} {}", signed(*value))).collect();
-    figure.svg(&format!("main effects: {}", said.join(", ")), &marks)
 }
 
 /// The folder's maps, each embedded as an image, so that nothing in it can be active.

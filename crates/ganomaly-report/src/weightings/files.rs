@@ -1,10 +1,9 @@
 //! A comparison's files: `weightings.json`, `weightings.csv`, `weightings.md` and plots.
 
-use super::{Setting, Weightings};
-use crate::compare::{NOT_INDEPENDENT, p_value};
+use super::{Weighting, Weightings};
+use crate::compare::NOT_INDEPENDENT;
 use crate::plot::weight_map::{MapPoint, TernaryPoint, grid_map, scatter_map, ternary};
-use crate::text;
-use crate::text::{shown, shown_difference, trainings};
+use crate::text::{self, p_value, shown, shown_difference, trainings};
 use anyhow::Result;
 use ganomaly_experiment::config::design::{Preset, Shown, WEIGHTS};
 use ganomaly_experiment::files::{Contents, write_all};
@@ -32,9 +31,9 @@ pub(crate) fn files(all: &Weightings) -> Result<Contents> {
 }
 
 /// The paper's and the ablations first, then the others by falling AUROC.
-fn in_order(all: &Weightings) -> Vec<&Setting> {
-    let mut settings: Vec<&Setting> = all.settings.iter().collect();
-    let rank = |s: &Setting| Preset::ALL.iter().position(|p| p.weights() == s.weights);
+fn in_order(all: &Weightings) -> Vec<&Weighting> {
+    let mut settings: Vec<&Weighting> = all.settings.iter().collect();
+    let rank = |s: &Weighting| Preset::ALL.iter().position(|p| p.weights() == s.weights);
     settings.sort_by(|a, b| {
         let (a_rank, b_rank) = (rank(a).unwrap_or(usize::MAX), rank(b).unwrap_or(usize::MAX));
         a_rank.cmp(&b_rank).then(b.auroc.value.total_cmp(&a.auroc.value))
@@ -208,7 +207,7 @@ fn figures(all: &Weightings) -> Result<Vec<(String, String)>> {
 
 /// Each weight divided by the paper's, its square root taken so that factors of a hundred stay
 /// legible, divided by their sum. None if all are 0.
-fn shares(setting: &Setting) -> Option<[f64; 3]> {
+fn shares(setting: &Weighting) -> Option<[f64; 3]> {
     let paper = Preset::Paper.weights();
     let roots: [f64; 3] = std::array::from_fn(|i| (setting.weights[i] / paper[i]).sqrt());
     let sum: f64 = roots.iter().sum();
