@@ -16,7 +16,7 @@ use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 /// Keys in which the runs of one setting differ; any other difference is another setting.
-const WITHIN_A_SETTING: [&str; 3] = ["abnormal_class", "normal_class", "seed"];
+pub const WITHIN_A_SETTING: [&str; 3] = ["abnormal_class", "normal_class", "seed"];
 
 /// A finished run.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The table of an experiment: classes as rows, seeds and published numbers as columns.
 
 use super::published::{PublishedColumn, doubts};
-use crate::text::{mean, plain};
+use crate::text::{distinct, mean, plain, table};
 use anyhow::Result;
 use ganomaly_experiment::record::auroc::LEVEL;
 use ganomaly_metrics::{Estimate, RunValue, estimate};
@@ -48,20 +48,9 @@ impl AurocTable {
             }
         }
         let mut text = format!("## {}\n\nAUROC; {}.\n\n", self.title, self.protocol);
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        text += &line(&header);
-        text += &format!("|---|{}\n", "---:|".repeat(header.len() - 1));
-        for row in &rows {
-            text += &line(row);
-        }
+        text += &table(1, &header, &rows);
         let _ = writeln!(text, "\n{}", self.uncertainty());
-        let mut sources: Vec<(&str, &str)> = Vec::new();
-        for column in &self.published {
-            let source = (column.source.as_str(), column.standing.as_str());
-            if !sources.contains(&source) {
-                sources.push(source);
-            }
-        }
+        let sources = distinct(self.published.iter().map(|c| (&c.source, &c.standing)));
         if !sources.is_empty() {
             text += "\nPublished numbers and their standing:\n";
         }

@@ -1,16 +1,17 @@
 //! The tables and plots of an experiment, from its plan and its runs' records.
 
 use crate::auroc_table::{AurocTable, ClassRow};
-use crate::plot::curves::{ClassSeries, class_auroc};
+use crate::plot::by_class::{Series, by_class};
 use crate::plot::figure::FILE;
 use crate::published::{PublishedColumn, published};
+use crate::text;
 use anyhow::{Context, Result};
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::files::{Contents, write_all};
 use ganomaly_experiment::plan::{Plan, Run};
 use ganomaly_experiment::record::{self, FurtherMetrics as Further, Metrics};
 use ganomaly_experiment::registry::Registry;
-use ganomaly_experiment::results::images;
+use ganomaly_experiment::results::{WITHIN_A_SETTING, images};
 use ganomaly_metrics::mean_std;
 use std::path::Path;
 
@@ -72,7 +73,7 @@ pub(crate) fn tables(
     let first = &runs.first().context("no run of the plan is done")?.0.config;
     let settings = settings(plan, runs)?;
     let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
-    let mut series: Vec<ClassSeries> = Vec::new();
+    let mut series: Vec<Series> = Vec::new();
     let (classes, columns) = axes(first, registry)?;
     for setting in &settings {
         let mut table = table(setting, &classes, &columns)?;
@@ -88,20 +89,21 @@ pub(crate) fn tables(
         let values = classes.iter().map(|class| {
             let row = table.rows.iter().find(|row| row.class == *class)?;
             let seeds: Vec<f64> = row.auroc.iter().flatten().copied().collect();
-            mean_std(&seeds).ok().map(|m| (m.mean, m.std))
+            let m = mean_std(&seeds).ok()?;
+            Some((m.mean, m.std.map(|std| [m.mean - std, m.mean + std])))
         });
-        series.push(ClassSeries { name, values: values.collect(), published: false });
+        series.push(Series { name, values: values.collect(), elsewhere: false });
     }
     for column in &columns {
         let of = |class: &String| Some((column.of(class)?, None));
-        series.push(ClassSeries {
+        series.push(Series {
             name: column.heading(),
             values: classes.iter().map(of).collect(),
-            published: true,
+            elsewhere: true,
         });
     }
     let title = format!("{}: AUROC by {}", plan.name, first.class_heading());
-    let figure = class_auroc(FILE, &classes, &series).to_file(&title, "")?;
+    let figure = by_class(FILE, &classes, &series, true).to_file(&title, "")?;
     let files = vec![
         ("table.md".into(), markdown.clone().into_bytes()),
         ("table.csv".into(), csv.into_bytes()),
@@ -124,7 +126,7 @@ fn settings<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Setting<'
         let heading = run
             .settings(&plan.swept)?
             .into_iter()
-            .filter(|(key, _)| !matches!(key.as_str(), "abnormal_class" | "normal_class" | "seed"))
+            .filter(|(key, _)| !WITHIN_A_SETTING.contains(&key.as_str()))
             .map(|(key, value)| format!("{key} = {value}"))
             .collect::<Vec<_>>()
             .join(", ");
@@ -174,36 +176,39 @@ fn further(setting: &Setting<'_>, classes: &[String]) -> Result<String> {
     if names.is_empty() {
         return Ok(String::new());
     }
-    let mut text = format!(
-        "\nFurther scores, by running statistics: AUROC of the last epoch, mean over seeds. None of them is the result.\n\n| {} | {} | {} |\n|---|{}\n",
-        config.class_heading(),
-        config.counts(),
-        names.join(" | "),
-        "---:|".repeat(1 + names.len())
-    );
-    let mut columns = vec![Vec::new(); 1 + names.len()];
-    let mut row = |class: &str, means: Vec<f64>| {
-        let cells: Vec<String> = means.iter().map(|mean| format!("{mean:.3}")).collect();
-        text += &format!("| {class} | {} |\n", cells.join(" | "));
+    // The AUROC that counts, then that of each further score.
+    let auroc = |m: &Metrics, at: usize| match at {
+        0 => Some(m.auroc),
+        _ => m.further.get(at - 1).map(|f| f.last.auroc),
     };
+    let means = |runs: &[&Metrics]| -> Result<Vec<f64>> {
+        let of = |at| runs.iter().filter_map(|m| auroc(m, at)).collect::<Vec<f64>>();
+        (0..=names.len()).map(|at| Ok(mean_std(&of(at))?.mean)).collect()
+    };
+    let mut by_class: Vec<(&str, Vec<f64>)> = Vec::new();
     for class in classes {
-        let runs: Vec<&Metrics> =
-            setting.runs.iter().filter(|(c, _)| c.class() == class).map(|(_, m)| *m).collect();
-        if runs.is_empty() {
-            continue;
+        let runs = setting.runs.iter().filter(|(c, _)| c.class() == class).map(|(_, m)| *m);
+        let runs: Vec<&Metrics> = runs.collect();
+        if !runs.is_empty() {
+            by_class.push((class, means(&runs)?));
         }
-        let mut of_runs = vec![runs.iter().map(|m| m.auroc).collect::<Vec<f64>>()];
-        for at in 0..names.len() {
-            let last = runs.iter().filter_map(|m| m.further.get(at)).map(|f| f.last.auroc);
-            of_runs.push(last.collect());
-        }
-        let means = of_runs.iter().map(|v| Ok(mean_std(v)?.mean)).collect::<Result<Vec<f64>>>()?;
-        columns.iter_mut().zip(&means).for_each(|(column, mean)| column.push(*mean));
-        row(class, means);
     }
-    let means = columns.iter().map(|v| Ok(mean_std(v)?.mean)).collect::<Result<Vec<f64>>>()?;
-    row("average", means);
-    Ok(text)
+    let average = (0..=names.len()).map(|at| {
+        let column: Vec<f64> = by_class.iter().map(|(_, means)| means[at]).collect();
+        Ok(mean_std(&column)?.mean)
+    });
+    let average = average.collect::<Result<_>>()?;
+    by_class.push(("average", average));
+    let row = |(class, means): (&str, Vec<f64>)| {
+        let means = means.iter().map(|mean| format!("{mean:.3}"));
+        std::iter::once(class.to_string()).chain(means).collect()
+    };
+    let rows: Vec<Vec<String>> = by_class.into_iter().map(row).collect();
+    let columns = [&[config.class_heading(), config.counts()], &names[..]].concat();
+    Ok(format!(
+        "\nFurther scores, by running statistics: AUROC of the last epoch, mean over seeds. None of them is the result.\n\n{}",
+        text::table(1, &columns, &rows)
+    ))
 }
 
 /// One row per run: swept settings, the AUROC that counts, its interval, and each mode's last and

@@ -75,9 +75,28 @@ pub fn significant(value: f64, digits: i32) -> String {
     if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
+/// Each value once, in the order of its first occurrence.
+pub fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = Vec::new();
+    for value in values {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    all
+}
+
 /// "1 run", "2 runs".
 pub fn count(n: usize, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A Markdown table; all but the first columns have numbers.
+pub fn table(texts: usize, names: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    let rule = "---|".repeat(texts) + &"---:|".repeat(names.len() - texts);
+    let rows: String = rows.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
+    format!("| {} |\n|{rule}\n{rows}", names.join(" | "))
 }
 
 /// How many trainings a mean is taken over: "6 trainings (2 seeds)".

@@ -114,8 +114,8 @@ pub struct OrderGap {
 /// every epoch's scores and validation images, and its name gets the suffix `-audit`, so that the
 /// plain experiment's results stay unchanged.
 pub fn prepare(mut experiment: Experiment) -> Result<Experiment> {
-    let legal = ["abnormal_class", "normal_class", "seed"];
-    if let Some(other) = experiment.swept.iter().find(|key| !legal.contains(&key.as_str())) {
+    let legal = |key: &&String| results::WITHIN_A_SETTING.contains(&key.as_str());
+    if let Some(other) = experiment.swept.iter().find(|key| !legal(key)) {
         anyhow::bail!("{other} is swept: an audit takes a [sweep] over classes and seeds alone");
     }
     if experiment.runs.iter().all(are_recorded) {

@@ -7,7 +7,7 @@ use crate::audit::{Audit, AuditRow, EpochRule};
 use crate::plot::figure::{Ink, Shape};
 use crate::plot::forest::{Difference, differences};
 use crate::text;
-use crate::text::{plain, signed};
+use crate::text::{distinct, plain, signed};
 use anyhow::{Context, Result};
 use ganomaly_experiment::files::read_text;
 use maud::{Markup, html};
@@ -34,12 +34,7 @@ pub fn read(folder: &Path) -> Result<Option<Audit>> {
 
 /// The audit's section.
 pub fn section(audit: &Audit) -> Result<Markup> {
-    let mut classes: Vec<&str> = Vec::new();
-    for row in &audit.rows {
-        if !classes.contains(&class_of(row)) {
-            classes.push(class_of(row));
-        }
-    }
+    let mut classes = distinct(audit.rows.iter().map(class_of));
     // The average first: it is the main result.
     classes.sort_by_key(|class| *class != "average");
     let default = audit.rows.first().context("the audit has no rows")?;

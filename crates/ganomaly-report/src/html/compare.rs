@@ -7,6 +7,7 @@ use crate::text::{self, mean, mean_std, p_value, plain, signed, trainings};
 use anyhow::Result;
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::files::write_whole;
+use ganomaly_experiment::results::WITHIN_A_SETTING;
 use maud::{Markup, html};
 use std::path::{Path, PathBuf};
 
@@ -123,7 +124,7 @@ fn differences(a: &Side, b: &Side) -> Result<Markup> {
     };
     let rows: Vec<Vec<Cell>> = differing(a.config()?, b.config()?)?
         .iter()
-        .filter(|key| !matches!(key.as_str(), "abnormal_class" | "normal_class" | "seed"))
+        .filter(|key| !WITHIN_A_SETTING.contains(&key.as_str()))
         .map(|key| {
             vec![Cell::text(key), Cell::text(&shown(&left, key)), Cell::text(&shown(&right, key))]
         })

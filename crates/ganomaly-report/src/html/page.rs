@@ -160,22 +160,30 @@ pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Cell>], foot: &[Vec<
             }
         }
     };
-    html! {
-        div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table.sortable {
-                caption { span { (caption) } }
-                thead {
-                    tr {
-                        @for column in columns {
-                            th scope="col" class=[column.number.then_some("number")] {
-                                span.label { (column.name) }
-                                @if !column.note.is_empty() { span.note { (column.note) } }
-                            }
-                        }
+    let body = html! {
+        thead {
+            tr {
+                @for column in columns {
+                    th scope="col" class=[column.number.then_some("number")] {
+                        span.label { (column.name) }
+                        @if !column.note.is_empty() { span.note { (column.note) } }
                     }
                 }
-                tbody { @for cells in rows { (row(cells)) } }
-                @if !foot.is_empty() { tfoot { @for cells in foot { (row(cells)) } } }
+            }
+        }
+        tbody { @for cells in rows { (row(cells)) } }
+        @if !foot.is_empty() { tfoot { @for cells in foot { (row(cells)) } } }
+    };
+    boxed(caption, Some("sortable"), &body)
+}
+
+/// A table in a box that scrolls if the page is narrow.
+fn boxed(caption: &str, class: Option<&str>, body: &Markup) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(caption) {
+            table class=[class] {
+                caption { span { (caption) } }
+                (body)
             }
         }
     }
@@ -183,14 +191,10 @@ pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Cell>], foot: &[Vec<
 
 /// Names and values, in the given order.
 pub fn list(caption: &str, rows: &[(&str, Markup)]) -> Markup {
-    html! {
-        div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table {
-                caption { span { (caption) } }
-                tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } } }
-            }
-        }
-    }
+    let body = html! {
+        tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } } }
+    };
+    boxed(caption, None, &body)
 }
 
 /// A heat map as a table, so that it can be read, also by a screen reader.
@@ -200,27 +204,25 @@ pub fn heat_map(
     columns: &[String],
     rows: &[(String, Vec<Option<f64>>)],
 ) -> Markup {
-    html! {
-        figure.heat {
-            div.scroll tabindex="0" role="region" aria-label=(caption) {
-                table {
-                    caption { span { (caption) } }
-                    thead {
-                        tr {
-                            th scope="col" { (corner) }
-                            @for column in columns { th scope="col" { (column) } }
-                        }
-                    }
-                    tbody {
-                        @for (name, values) in rows {
-                            tr {
-                                th scope="row" { (name) }
-                                @for value in values { (heat_cell(*value)) }
-                            }
-                        }
-                    }
+    let body = html! {
+        thead {
+            tr {
+                th scope="col" { (corner) }
+                @for column in columns { th scope="col" { (column) } }
+            }
+        }
+        tbody {
+            @for (name, values) in rows {
+                tr {
+                    th scope="row" { (name) }
+                    @for value in values { (heat_cell(*value)) }
                 }
             }
+        }
+    };
+    html! {
+        figure.heat {
+            (boxed(caption, None, &body))
             div.scale aria-hidden="true" { span { "0.5" } span.ramp {} span { "1.0" } }
         }
     }

@@ -1,6 +1,7 @@
 //! How the numbers were obtained: every run with its metrics, configs, machines and times.
 
 use super::page::{Cell, Column, table};
+use crate::text::distinct;
 use anyhow::Result;
 use ganomaly_experiment::results::{Results, Run};
 use maud::{Markup, html};
@@ -8,12 +9,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// Every run in one row, with all its metrics.
 pub fn runs(results: &Results) -> Markup {
-    let mut modes: Vec<String> = Vec::new();
-    for mode in results.runs().flat_map(|run| &run.metrics.modes) {
-        if !modes.contains(&mode.scoring) {
-            modes.push(mode.scoring.clone());
-        }
-    }
+    let modes = results.runs().flat_map(|run| &run.metrics.modes);
+    let modes = distinct(modes.map(|mode| mode.scoring.as_str()));
     let mut columns = vec![Column::text("run"), Column::text("class"), Column::number("seed")];
     columns.extend(results.keys.iter().map(|key| Column::number(key)));
     columns.extend([
@@ -73,14 +70,12 @@ pub fn runs(results: &Results) -> Markup {
 
 /// Configs, machines and times.
 pub fn provenance(results: &Results) -> Result<Markup> {
-    let mut keys: Vec<&str> = Vec::new();
-    for (run, key) in results.runs().flat_map(|run| run.about.keys().map(move |key| (run, key))) {
-        // A generated set has no files.
-        let empty = run.about[key].as_object().is_some_and(serde_json::Map::is_empty);
-        if !keys.contains(&key.as_str()) && key != "dataset" && !empty {
-            keys.push(key);
-        }
-    }
+    // A generated set has no files.
+    let empty =
+        |value: &serde_json::Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+    let about = results.runs().flat_map(|run| &run.about);
+    let about = about.filter(|(key, value)| *key != "dataset" && !empty(value));
+    let mut keys = distinct(about.map(|(key, _)| key.as_str()));
     // Build and machine first, then times, each sorted by name.
     keys.sort_by_key(|key| (key.ends_with("_s"), *key != "version", *key == "score_s", *key));
     let mut columns = vec![Column::text("run")];

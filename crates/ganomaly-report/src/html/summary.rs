@@ -5,7 +5,7 @@ use super::page::{
 };
 use crate::plot::figure::{Axis, Figure, Ink, Mark, Shape, Ticks};
 use crate::published::{PublishedColumn, doubts, published};
-use crate::text::{self, count, mean, mean_std, plain, trainings};
+use crate::text::{self, count, distinct, mean, mean_std, plain, trainings};
 use anyhow::Result;
 use ganomaly_experiment::results::{Results, Setting};
 use maud::{Markup, html};
@@ -14,11 +14,8 @@ use maud::{Markup, html};
 pub fn lead(results: &Results) -> Result<Markup> {
     let average = results.settings[0].average()?;
     let first = &results.settings[0];
-    let mut protocols: Vec<&str> =
-        results.runs().map(|run| run.metrics.protocol.as_str()).collect();
-    protocols.dedup();
+    let mut protocols = distinct(results.runs().map(|run| run.metrics.protocol.as_str()));
     protocols.sort_unstable();
-    protocols.dedup();
     let facts = [
         (results.runs().count(), "run"),
         (results.settings.len(), "setting"),
@@ -228,12 +225,7 @@ pub fn settings(results: &Results) -> Result<Markup> {
             Ok(row)
         })
         .collect::<Result<_>>()?;
-    let mut classes: Vec<String> = Vec::new();
-    for class in results.settings.iter().flat_map(|setting| &setting.classes) {
-        if !classes.contains(class) {
-            classes.push(class.clone());
-        }
-    }
+    let classes = distinct(results.settings.iter().flat_map(|s| s.classes.iter().cloned()));
     let heat: Vec<(String, Vec<Option<f64>>)> = results
         .settings
         .iter()

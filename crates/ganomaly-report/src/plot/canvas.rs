@@ -32,6 +32,8 @@ pub enum Ink {
     White,
     /// A value on the colour scale, in [0, 1].
     Value(f64),
+    /// The same for a background, mixed with white.
+    Pale(f64),
 }
 
 impl Ink {
@@ -46,6 +48,11 @@ impl Ink {
             Self::Grid => RGBColor(228, 228, 228),
             Self::White => WHITE,
             Self::Value(part) => ViridisRGB.get_color_normalized(part as f32, 0.0, 1.0),
+            Self::Pale(part) => {
+                let RGBColor(r, g, b) = Self::Value(part).colour();
+                let [r, g, b] = [r, g, b].map(|c| (f64::from(c) * 0.6 + 255.0 * 0.4) as u8);
+                RGBColor(r, g, b)
+            }
             Self::Series(index) => match index % Self::SERIES {
                 0 => RGBColor(0, 158, 115),
                 1 => RGBColor(204, 121, 167),
@@ -64,13 +71,8 @@ impl Ink {
     /// The CSS class that gives an HTML element this colour.
     pub fn class(self) -> String {
         match self {
-            Self::Normal => "ink-normal".into(),
-            Self::Anomalous => "ink-anomalous".into(),
-            Self::Series(index) if index % Self::SERIES < 5 => {
-                format!("ink-{}", index % Self::SERIES)
-            }
-            Self::Main | Self::Series(5) => "ink-main".into(),
-            _ => "ink-muted".into(),
+            Self::Series(index) => format!("ink-{}", index % Self::SERIES),
+            other => format!("ink-{other:?}").to_lowercase(),
         }
     }
 
@@ -112,16 +114,8 @@ pub enum Shape {
 
 impl Shape {
     /// The CSS class that gives the key of a legend this shape.
-    pub fn class(self) -> &'static str {
-        match self {
-            Self::Line => "line",
-            Self::Dashed => "dashed",
-            Self::Frame => "frame",
-            Self::Area => "area",
-            Self::Dot | Self::Disc => "dot",
-            Self::Ring => "ring",
-            Self::Diamond => "diamond",
-        }
+    pub fn class(self) -> String {
+        format!("{self:?}").to_lowercase()
     }
 }
 

@@ -119,7 +119,7 @@ pub fn scores(size: Size, label: &str, normal: &[f64], anomalous: &[f64]) -> (Fi
         legend.push((ink, Shape::Area, name.to_string()));
     }
     let x = Axis::new(label, (low, high), Ticks::Numbers(5));
-    let y = Axis::new("share", (0.0, top.max(1e-3) * 1.06), Ticks::Numbers(5));
+    let y = Axis::new("share of images", (0.0, top.max(1e-3) * 1.06), Ticks::Numbers(5));
     (Figure::new(size, x, y, marks).legend(legend), cut)
 }
 
@@ -172,53 +172,6 @@ fn epochs(lines: &[Line]) -> Axis {
     Axis::new("epoch", (1.0 - pad, last + pad), Ticks::Whole(8))
 }
 
-/// One method's AUROC by class.
-#[derive(Clone, Debug)]
-pub struct ClassSeries {
-    /// For the legend.
-    pub name: String,
-    /// Mean and, if several seeds ran, standard deviation; none if missing.
-    pub values: Vec<Option<(f64, Option<f64>)>>,
-    /// Published numbers are dashed.
-    pub published: bool,
-}
-
-/// AUROC by class, ours with error bars, published numbers dashed: like the paper's figure 4.
-/// Classes that did not run are left out.
-pub fn class_auroc(size: Size, classes: &[String], series: &[ClassSeries]) -> Figure {
-    let value = |s: &ClassSeries, class: usize| s.values.get(class).copied().flatten();
-    let ours = |&class: &usize| series.iter().any(|s| !s.published && value(s, class).is_some());
-    let shown: Vec<usize> = (0..classes.len()).filter(ours).collect();
-    let names: Vec<&String> = shown.iter().map(|&class| &classes[class]).collect();
-    let x = Axis::names("class", &names);
-    let (mut marks, mut legend) =
-        (vec![Mark::dashed(vec![(x.range.0, 0.5), (x.range.1, 0.5)])], Vec::new());
-    for (at, s) in series.iter().enumerate() {
-        // Colours that return do so with another shape.
-        let (ink, again) = (Ink::Series(at), (at / Ink::SERIES) % 2 == 1);
-        let dot = if again { Shape::Diamond } else { Shape::Dot };
-        let line = if s.published { Shape::Dashed } else { Shape::Line };
-        let there =
-            (0..).zip(&shown).filter_map(|(x, &class)| Some((f64::from(x), value(s, class)?)));
-        let there: Vec<(f64, (f64, Option<f64>))> = there.collect();
-        let points: Vec<(f64, f64)> = there.iter().map(|&(x, (mean, _))| (x, mean)).collect();
-        for &(x, (mean, std)) in &there {
-            if let Some(std) = std {
-                let (low, high) = ((mean - std).max(0.0), (mean + std).min(1.0));
-                marks.push(Mark::line(vec![(x, low), (x, high)], ink));
-                marks.extend(
-                    [low, high].map(|y| Mark::line(vec![(x - 0.06, y), (x + 0.06, y)], ink)),
-                );
-            }
-        }
-        marks.push(Mark::new(line, points.clone(), ink, 1.75));
-        marks.push(Mark::new(dot, points, ink, 4.0));
-        legend.push((ink, if s.published { line } else { dot }, s.name.clone()));
-    }
-    legend.push((Ink::Muted, Shape::Dashed, "chance".into()));
-    Figure::new(size, x, Axis::new("AUROC", (0.0, 1.02), Ticks::Numbers(6)), marks).legend(legend)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,12 +179,7 @@ mod tests {
     const SIZE: Size = (400.0, 300.0);
 
     fn check(figure: &Figure, words: &[&str]) {
-        let svg = figure.to_file("t", "").unwrap();
-        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        assert!(!svg.contains("NaN") && !svg.contains("inf"), "a point is not finite");
-        for word in words {
-            assert!(svg.contains(word), "{word} is not in the figure");
-        }
+        super::super::figure::tests::check(&figure.to_file("t", "").unwrap(), words);
     }
 
     #[test]
@@ -266,14 +214,5 @@ mod tests {
         );
         check(&losses_by_epoch(SIZE, vec![line]), &["err_g", "0.02"]);
         check(&losses_by_epoch(SIZE, Vec::new()), &["mean loss"]);
-    }
-
-    #[test]
-    fn classes_that_did_not_run_are_left_out() {
-        let values = vec![Some((0.9, Some(0.1))), None];
-        let ours = ClassSeries { name: "ours".into(), values, published: false };
-        let figure = class_auroc(SIZE, &["ring".into(), "bar".into()], &[ours]);
-        check(&figure, &["ours", "ring"]);
-        assert!(!figure.to_file("t", "").unwrap().contains("bar"));
     }
 }

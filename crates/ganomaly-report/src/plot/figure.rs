@@ -1,6 +1,7 @@
 //! Figures: panels with axes and marks. The report shows them small, one for each class; the files
 //! in `plots` show the same ones large, with title and legend.
 
+pub use super::axis::{Axis, Ticks};
 pub use super::canvas::{Anchor, Ink, Shape};
 use super::canvas::{Canvas, svg};
 use anyhow::Result;
@@ -45,11 +46,6 @@ impl Mark {
         Self::new(shape, vec![at], ink, radius)
     }
 
-    /// A filled rectangle between two corners.
-    pub fn rectangle(a: (f64, f64), b: (f64, f64), ink: Ink) -> Self {
-        Self::new(Shape::Area, vec![a, (b.0, a.1), b, (a.0, b.1)], ink, 0.0)
-    }
-
     /// A text beside a point, at a distance in pixels.
     pub fn text(text: &str, at: (f64, f64), beside: (f64, f64), ink: Ink, anchor: Anchor) -> Self {
         let text = Some((text.to_string(), anchor, beside));
@@ -60,96 +56,6 @@ impl Mark {
     pub fn opacity(self, opacity: f64) -> Self {
         Self { opacity, ..self }
     }
-}
-
-/// An axis. Without ticks it is not drawn.
-#[derive(Clone, Debug)]
-pub struct Axis {
-    /// What it shows.
-    pub label: String,
-    /// Its ends: left and right, or bottom and top.
-    pub range: (f64, f64),
-    /// How it is labelled.
-    pub ticks: Ticks,
-}
-
-/// An axis's labels.
-#[derive(Clone, Debug)]
-pub enum Ticks {
-    /// At most about this many round numbers.
-    Numbers(usize),
-    /// The same for differences, with their signs.
-    Differences(usize),
-    /// At most about this many whole numbers.
-    Whole(usize),
-    /// The axis shows powers of ten.
-    Powers,
-    /// These.
-    At(Vec<(f64, String)>),
-}
-
-impl Axis {
-    pub fn new(label: &str, range: (f64, f64), ticks: Ticks) -> Self {
-        Self { label: label.into(), range, ticks }
-    }
-
-    /// Names at 0, 1, 2, …
-    pub fn names(label: &str, names: &[impl ToString]) -> Self {
-        let ticks = names.iter().enumerate().map(|(at, name)| (at as f64, name.to_string()));
-        Self::new(label, (-0.5, names.len() as f64 - 0.5), Ticks::At(ticks.collect()))
-    }
-
-    /// No axis, only a range.
-    pub fn hidden(range: (f64, f64)) -> Self {
-        Self::new("", range, Ticks::At(Vec::new()))
-    }
-
-    /// The ticks' positions and labels.
-    fn ticks(&self) -> Vec<(f64, String)> {
-        let (low, high) = self.range;
-        let (most, signed) = match &self.ticks {
-            Ticks::At(ticks) => return ticks.clone(),
-            Ticks::Powers => return powers(low, high),
-            Ticks::Numbers(most) | Ticks::Whole(most) => (*most, false),
-            Ticks::Differences(most) => (*most, true),
-        };
-        let mut step = round_step((high - low) / most as f64);
-        if matches!(self.ticks, Ticks::Whole(_)) {
-            step = step.max(1.0);
-        }
-        let digits = (-(step.log10() + 1e-9).floor()).max(0.0) as usize;
-        let at = ((low / step - 1e-9).ceil() as i64)..=((high / step + 1e-9).floor() as i64);
-        let label = |v: f64| match v {
-            _ if digits > 4 || v.abs() >= 1e6 => format!("{v:e}"),
-            _ if signed && v > 0.0 => format!("+{v:.digits$}"),
-            _ => format!("{v:.digits$}").replace('-', "−"),
-        };
-        at.map(|at| (at as f64 * step, label(at as f64 * step))).collect()
-    }
-}
-
-/// The next larger of 1, 2, 5 and their multiples by powers of ten.
-fn round_step(least: f64) -> f64 {
-    let power = 10f64.powf(least.log10().floor());
-    [1.0, 2.0, 5.0].map(|m| m * power).into_iter().find(|s| *s >= least).unwrap_or(10.0 * power)
-}
-
-/// Powers of ten between two exponents, and their multiples where there is room.
-pub fn powers(low: f64, high: f64) -> Vec<(f64, String)> {
-    const FACTORS: [&[f64]; 3] =
-        [&[1.0], &[1.0, 2.0, 5.0], &[1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0]];
-    let label = |v: f64| match v {
-        _ if (0.001..1e6).contains(&v) => crate::text::significant(v, 3),
-        _ => format!("{v:.0e}"),
-    };
-    let ticks = |factors: &[f64]| -> Vec<(f64, String)> {
-        let exponents = low.floor() as i32..=high.ceil() as i32;
-        let values =
-            exponents.flat_map(|e| factors.iter().map(move |factor| factor * 10f64.powi(e)));
-        values.map(|v| (v.log10(), label(v))).filter(|(at, _)| (low..=high).contains(at)).collect()
-    };
-    let all = FACTORS.map(ticks);
-    all.iter().find(|ticks| ticks.len() > 2).unwrap_or(&all[2]).clone()
 }
 
 /// An entry of a legend.
@@ -196,9 +102,14 @@ impl Scale {
         if high > low { Self { low, high } } else { Self { low: low - 0.01, high: high + 0.01 } }
     }
 
+    /// Where a value is on it, in [0, 1].
+    pub fn part(&self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
+    }
+
     /// The colour of a value.
     pub fn ink(&self, value: f64) -> Ink {
-        Ink::Value((value - self.low) / (self.high - self.low))
+        Ink::Value(self.part(value))
     }
 }
 
@@ -238,7 +149,7 @@ impl Figure {
         // Writing into a string cannot fail.
         let _ = maud::Escaper::new(&mut escaped).write_str(label);
         let attributes = format!(r#"class="drawn" role="img" aria-label="{escaped}""#);
-        svg(self.size, &attributes, |canvas| self.draw(canvas, 0.0, LETTERS.1))
+        svg(self.size, &attributes, |canvas| self.draw(canvas, (0.0, 0.0), LETTERS.1))
     }
 
     /// A figure as a file of its own.
@@ -246,7 +157,7 @@ impl Figure {
         let top = if note.is_empty() { 32.0 } else { 52.0 };
         let keys = self.keys();
         let rows = keys.last().map_or(0.0, |(row, _)| row + 1.0);
-        let size = (self.size.0, (top + self.size.1 + rows * ROW + 12.0).round());
+        let size = (self.size.0, (top + self.size.1 + rows * ROW + 16.0).round());
         let attributes =
             format!(r#"xmlns="http://www.w3.org/2000/svg" width="{}" height="{}""#, size.0, size.1);
         svg(size, &attributes, |canvas| {
@@ -255,9 +166,9 @@ impl Figure {
             let middle = size.0 / 2.0;
             canvas.text((middle, 22.0), title, 16.0, Ink::Main, Anchor::Centre)?;
             canvas.text((middle, 43.0), note, 11.5, Ink::Muted, Anchor::Centre)?;
-            self.draw(canvas, top, LETTERS.0)?;
+            self.draw(canvas, (6.0, top), LETTERS.0)?;
             for ((row, x), (ink, shape, name)) in keys.iter().zip(&self.legend) {
-                let y = top + self.size.1 + 10.0 + row * ROW;
+                let y = top + self.size.1 + 15.0 + row * ROW;
                 draw_key(canvas, (*x, y), *ink, *shape)?;
                 canvas.text((x + 26.0, y), name, LETTERS.0, Ink::Main, Anchor::Left)?;
             }
@@ -267,26 +178,23 @@ impl Figure {
 
     /// Each legend entry's row and left end.
     fn keys(&self) -> Vec<(f64, f64)> {
-        let first = 20.0;
-        let (mut row, mut x) = (0.0, first);
-        let place = |(_, _, name): &Entry| {
-            let needed = 26.0 + width(name, LETTERS.0) + 18.0;
-            if x > first && x + needed > self.size.0 {
-                (row, x) = (row + 1.0, first);
-            }
-            x += needed;
-            (row, x - needed)
+        let widths = self.legend.iter().map(|(.., name)| 44.0 + width(name, LETTERS.0));
+        let widest = widths.fold(0.0, f64::max);
+        let columns = ((self.size.0 - 40.0) / widest).floor().max(1.0);
+        let place = |at: usize| {
+            let row = (at as f64 / columns).floor();
+            (row, 20.0 + widest * (at as f64 - row * columns))
         };
-        self.legend.iter().map(place).collect()
+        (0..self.legend.len()).map(place).collect()
     }
 
-    /// Draws the panels below `top`.
-    fn draw(&self, canvas: &Canvas<'_>, top: f64, letters: f64) -> Result<()> {
+    /// Draws the panels below and to the right of a corner.
+    fn draw(&self, canvas: &Canvas<'_>, (edge, top): (f64, f64), letters: f64) -> Result<()> {
         let line = letters + 6.0;
         let y_ticks = self.y.ticks();
         let label = if self.y.label.is_empty() { 4.0 } else { line + 4.0 };
         let longest = y_ticks.iter().map(|(_, tick)| width(tick, letters)).fold(0.0, f64::max);
-        let left = label + longest + 6.0;
+        let left = edge + label + longest + 6.0;
         let right = self.size.0 - if self.scale.is_some() { 104.0 } else { 12.0 };
         let named = self.panels.iter().any(|panel| !panel.heading.is_empty());
         let labelled = self.panels.iter().any(|panel| !panel.x.label.is_empty());
@@ -299,7 +207,11 @@ impl Figure {
         let height =
             |v: f64| end - (v - self.y.range.0) / (self.y.range.1 - self.y.range.0) * (end - start);
         let text = |at, text: &str, anchor| canvas.text(at, text, letters, Ink::Main, anchor);
-        text((label / 2.0 + 1.0, f64::midpoint(start, end)), &self.y.label, Anchor::Upwards)?;
+        text(
+            (edge + label / 2.0 + 1.0, f64::midpoint(start, end)),
+            &self.y.label,
+            Anchor::Upwards,
+        )?;
         for (y, name) in &y_ticks {
             text((left - 6.0, height(*y)), name, Anchor::Right)?;
         }
@@ -376,8 +288,17 @@ fn draw_scale(canvas: &Canvas<'_>, scale: &Scale, (x, top): (f64, f64)) -> Resul
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A whole document of finite numbers with these words.
+    pub fn check(svg: &str, words: &[&str]) {
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "a mark is not finite");
+        for word in words {
+            assert!(svg.contains(word), "{word} is not in the figure");
+        }
+    }
 
     #[test]
     fn a_figure_has_its_marks_and_words() {
@@ -399,23 +320,5 @@ mod tests {
         for word in ["title", "note", "across", "up", "0.2", "a line", "width=\"200\""] {
             assert!(file.contains(word), "{word} is not in {file}");
         }
-    }
-
-    #[test]
-    fn ticks_are_round_numbers() {
-        let labels = |range, ticks| -> Vec<String> {
-            Axis::new("", range, ticks).ticks().into_iter().map(|(_, label)| label).collect()
-        };
-        assert_eq!(
-            labels((0.47, 1.005), Ticks::Numbers(6)),
-            ["0.5", "0.6", "0.7", "0.8", "0.9", "1.0"]
-        );
-        assert_eq!(
-            labels((-0.021, 0.05), Ticks::Differences(4)),
-            ["−0.02", "0.00", "+0.02", "+0.04"]
-        );
-        assert_eq!(labels((0.96, 2.04), Ticks::Whole(8)), ["1", "2"]);
-        assert_eq!(labels((-1.1, 0.8), Ticks::Powers), ["0.1", "0.2", "0.5", "1", "2", "5"]);
-        assert_eq!(labels((-4.1, 0.1), Ticks::Powers), ["1e-4", "0.001", "0.01", "0.1", "1"]);
     }
 }

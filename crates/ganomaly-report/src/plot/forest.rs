@@ -1,4 +1,4 @@
-//! Differences with their intervals, one row each, and AUROCs of several kinds by class.
+//! Differences with their intervals, one row each.
 
 use super::figure::{Axis, Figure, Ink, Mark, Panel, Shape, Ticks};
 use anyhow::{Result, ensure};
@@ -101,62 +101,10 @@ pub fn differences(width: f64, row: f64, label: &str, all: &[Difference]) -> Fig
     Figure::rows(width, row, &names, x, marks)
 }
 
-/// AUROCs of one kind, one for each class.
-#[derive(Clone, Debug)]
-pub struct Marks {
-    /// For the legend.
-    pub name: String,
-    /// A ring instead of a dot: a number from elsewhere.
-    pub hollow: bool,
-    /// AUROC of each class in [0, 1] and its interval, in the order of the classes; nothing is
-    /// drawn for none.
-    pub values: Vec<Option<(f64, Option<[f64; 2]>)>>,
-}
-
-/// Several AUROCs for each class, side by side; the last class is set apart as their average.
-pub fn marks(title: &str, note: &str, classes: &[String], series: &[Marks]) -> Result<String> {
-    ensure!(
-        !series.is_empty() && !classes.is_empty(),
-        "a figure cannot be drawn: there are no marks"
-    );
-    let x = Axis::names("", classes);
-    let mut all = vec![Mark::dashed(vec![(x.range.0, 0.5), (x.range.1, 0.5)])];
-    all.extend((1..classes.len()).map(|at| {
-        let (edge, last) = (at as f64 - 0.5, at + 1 == classes.len());
-        Mark::line(vec![(edge, 0.0), (edge, 1.0)], if last { Ink::Muted } else { Ink::Grid })
-    }));
-    let mut legend = Vec::new();
-    let step = (0.8 / series.len() as f64).min(0.2);
-    for (at, Marks { name, hollow, values }) in series.iter().enumerate() {
-        let beside = step * (at as f64 - (series.len() - 1) as f64 / 2.0);
-        let (ink, shape) = match hollow {
-            true => (Ink::Main, Shape::Ring),
-            false => (Ink::Series(at), Shape::Dot),
-        };
-        for (class, value) in values.iter().enumerate() {
-            let Some((auroc, interval)) = value else { continue };
-            let x = class as f64 + beside;
-            all.extend(interval.map(|ends| Mark::line(ends.map(|y| (x, y)).to_vec(), ink)));
-            all.push(Mark::at(shape, (x, *auroc), ink, 4.5));
-        }
-        legend.push((ink, shape, name.clone()));
-    }
-    legend.push((Ink::Muted, Shape::Dashed, "chance".into()));
-    // Even with few classes there is room for the legend.
-    let width = 90.0 + classes.len() as f64 * (560.0 / classes.len() as f64).max(84.0);
-    let y = Axis::new("AUROC", (0.0, 1.0), Ticks::Numbers(5));
-    Figure::new((width, 380.0), x, y, all).legend(legend).to_file(title, note)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::figure::tests::check;
     use super::*;
-
-    fn check(svg: &str, words: &[&str]) {
-        for word in words {
-            assert!(svg.contains(word), "{word} is not in {svg}");
-        }
-    }
 
     #[test]
     fn a_forest_has_its_rows_panels_and_classes() {
@@ -169,17 +117,5 @@ mod tests {
         let svg = forest("t", "n", &["l2".into()], &classes, &rows).unwrap();
         check(&svg, &["batch-sequential, last", "single, last", "l2", "+0.02", "average, 95 %"]);
         assert!(forest("t", "n", &[], &classes, &rows).is_err());
-    }
-
-    #[test]
-    fn every_class_and_kind_of_mark_is_named() {
-        let classes = ["airplane", "average"].map(String::from);
-        let values = vec![Some((0.94, Some([0.93, 0.95]))), None];
-        let all = |name: &str, hollow| Marks { name: name.into(), hollow, values: values.clone() };
-        let series = [all("published", true), all("honest", false)];
-        let svg = marks("t", "n", &classes, &series).unwrap();
-        check(&svg, &["airplane", "average", "published", "honest", "chance", "AUROC"]);
-        assert_eq!(svg.matches("<circle").count(), 4, "each in the figure and in the legend");
-        assert!(marks("t", "n", &classes, &[]).is_err());
     }
 }

@@ -1,25 +1,16 @@
 //! AUROC over loss weights: maps for two weights and a triangle for three.
 
-use super::figure::{Anchor, Axis, Figure, Ink, Mark, Scale, Shape, Ticks, powers};
+use super::axis::powers;
+use super::figure::{Anchor, Axis, Figure, Ink, Mark, Scale, Shape, Ticks};
 use crate::text::significant;
 use anyhow::{Result, ensure};
 
-/// A weighting's position on a map of two weights.
+/// A weighting's position on a map of two weights, 0 or more, or in the triangle of three shares,
+/// which add up to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MapPoint {
-    /// The two weights, 0 or more.
-    pub weights: [f64; 2],
-    /// Its AUROC.
-    pub auroc: f64,
-    /// Whether it is the paper's weighting.
-    pub paper: bool,
-}
-
-/// A weighting's position in the triangle.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TernaryPoint {
-    /// Shares of the three corners, which add up to 1.
-    pub shares: [f64; 3],
+pub struct Point<const N: usize> {
+    /// Where it is.
+    pub at: [f64; N],
     /// Its AUROC.
     pub auroc: f64,
     /// Whether it is the paper's weighting.
@@ -36,11 +27,11 @@ fn file(title: &str, note: &str, figure: Figure, scale: Scale, paper: Shape) -> 
 
 /// Draws a map of points on two logarithmic axes. The background is coloured by the average of the
 /// points near it; points with a weight of 0 lie in strips beside it.
-pub fn scatter_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result<String> {
+pub fn scatter_map(title: &str, names: [&str; 2], points: &[Point<2>]) -> Result<String> {
     ensure!(!points.is_empty(), "a figure cannot be drawn: there are no weightings");
     let scale = Scale::over(points.iter().map(|p| p.auroc));
-    let axes = [0, 1].map(|a| LogAxis::over(points.iter().map(|p| p.weights[a])));
-    let place = |p: &MapPoint| (axes[0].place(p.weights[0]), axes[1].place(p.weights[1]));
+    let axes = [0, 1].map(|a| LogAxis::over(points.iter().map(|p| p.at[a])));
+    let place = |[x, y]: [f64; 2]| (axes[0].place(x), axes[1].place(y));
     let mut marks = ground(&scale, points, &axes);
     // A line beside each strip.
     let [(left, right), (bottom, top)] = [0, 1].map(|a| axes[a].range());
@@ -48,9 +39,7 @@ pub fn scatter_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result
     let strips = [[(x, bottom), (x, top)], [(left, y), (right, y)]];
     let strips = strips.into_iter().zip(&axes).filter(|(_, axis)| axis.zero);
     marks.extend(strips.map(|(line, _)| Mark::new(Shape::Line, line.to_vec(), Ink::Muted, 1.0)));
-    for p in in_order(points, |p| p.auroc) {
-        marks.extend(point(place(&p), scale.ink(p.auroc), p.paper));
-    }
+    marks.extend(marked(points, &scale, place));
     let [x, y] = [0, 1].map(|a| axes[a].axis(names[a]));
     let note = "The ground is the average of the points near it, white where there is none. Strips: a weight of 0.";
     file(title, note, Figure::new((WIDTH, 460.0), x, y, marks), scale, Shape::Ring)
@@ -58,10 +47,10 @@ pub fn scatter_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result
 
 /// Draws a map of a grid: a cell for each pair of levels with its number, the average over the
 /// points in it.
-pub fn grid_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result<String> {
+pub fn grid_map(title: &str, names: [&str; 2], points: &[Point<2>]) -> Result<String> {
     ensure!(!points.is_empty(), "a figure cannot be drawn: there are no weightings");
     let levels = [0, 1].map(|a| {
-        let mut levels: Vec<f64> = points.iter().map(|p| p.weights[a]).collect();
+        let mut levels: Vec<f64> = points.iter().map(|p| p.at[a]).collect();
         levels.sort_unstable_by(f64::total_cmp);
         levels.dedup();
         levels
@@ -69,7 +58,7 @@ pub fn grid_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result<St
     let mut cells = Vec::new();
     for (column, &x) in (0..).zip(&levels[0]) {
         for (row, &y) in (0..).zip(&levels[1]) {
-            let here: Vec<&MapPoint> = points.iter().filter(|p| p.weights == [x, y]).collect();
+            let here: Vec<&Point<2>> = points.iter().filter(|p| p.at == [x, y]).collect();
             if !here.is_empty() {
                 let mean = here.iter().map(|p| p.auroc).sum::<f64>() / here.len() as f64;
                 let paper = here.iter().any(|p| p.paper);
@@ -99,12 +88,7 @@ pub fn grid_map(title: &str, names: [&str; 2], points: &[MapPoint]) -> Result<St
 }
 
 /// Draws three shares; at each corner, one of them is alone.
-pub fn ternary(
-    title: &str,
-    note: &str,
-    corners: [&str; 3],
-    points: &[TernaryPoint],
-) -> Result<String> {
+pub fn ternary(title: &str, note: &str, corners: [&str; 3], points: &[Point<3>]) -> Result<String> {
     ensure!(!points.is_empty(), "a figure cannot be drawn: there are no weightings");
     let scale = Scale::over(points.iter().map(|p| p.auroc));
     // Corners: the first on the left, the second at the top, the third on the right.
@@ -139,39 +123,41 @@ pub fn ternary(
     ]);
     let triangle = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]].map(place);
     marks.push(Mark::new(Shape::Frame, triangle.to_vec(), Ink::Main, 1.0));
-    for p in in_order(points, |p| p.auroc) {
-        marks.extend(point(place(p.shares), scale.ink(p.auroc), p.paper));
-    }
+    marks.extend(marked(points, &scale, place));
     // As high as an equilateral triangle needs.
     let (x, y) = (Axis::hidden((-0.1, 1.1)), Axis::hidden((-0.12, 1.0)));
     let size = (WIDTH, 32.0 + (WIDTH - 114.0) / 1.2 * 1.12);
     file(title, note, Figure::new(size, x, y, marks), scale, Shape::Ring)
 }
 
-/// A weighting's mark, with a ring around the paper's.
-fn point(at: (f64, f64), ink: Ink, paper: bool) -> Vec<Mark> {
-    let ring = [(Shape::Dot, Ink::White, 13.0), (Shape::Ring, Ink::Main, 11.0)];
-    let ring = ring.into_iter().filter(|_| paper).map(|(s, ink, r)| Mark::at(s, at, ink, r));
-    ring.chain([Mark::at(Shape::Disc, at, ink, 6.0)]).collect()
-}
-
-/// The best last, so that they are on top.
-fn in_order<T: Copy>(points: &[T], auroc: impl Fn(&T) -> f64) -> Vec<T> {
+/// The weightings' marks, with a ring around the paper's; the best are on top.
+fn marked<const N: usize>(
+    points: &[Point<N>],
+    scale: &Scale,
+    place: impl Fn([f64; N]) -> (f64, f64),
+) -> Vec<Mark> {
     let mut points = points.to_vec();
-    points.sort_by(|a, b| auroc(a).total_cmp(&auroc(b)));
-    points
+    points.sort_by(|a, b| a.auroc.total_cmp(&b.auroc));
+    let mark = |p: &Point<N>| {
+        let ring = [(Shape::Dot, Ink::White, 13.0), (Shape::Ring, Ink::Main, 11.0)];
+        let own = [(Shape::Disc, scale.ink(p.auroc), 6.0)];
+        let all = ring.into_iter().filter(|_| p.paper).chain(own);
+        all.map(|(shape, ink, radius)| Mark::at(shape, place(p.at), ink, radius))
+            .collect::<Vec<_>>()
+    };
+    points.iter().flat_map(mark).collect()
 }
 
 /// Colours the map by the average of the points weighted by a Gaussian of their distance; far from
 /// all points it stays white.
-fn ground(scale: &Scale, points: &[MapPoint], axes: &[LogAxis; 2]) -> Vec<Mark> {
+fn ground(scale: &Scale, points: &[Point<2>], axes: &[LogAxis; 2]) -> Vec<Mark> {
     const STEPS: usize = 36;
     // The Gaussian's standard deviation, as a fraction of each axis.
     const REACH: f64 = 0.12;
     let inside: Vec<(f64, f64, f64)> = points
         .iter()
-        .filter(|p| p.weights.iter().all(|&w| w > 0.0))
-        .map(|p| (axes[0].part(p.weights[0]), axes[1].part(p.weights[1]), p.auroc))
+        .filter(|p| p.at.iter().all(|&w| w > 0.0))
+        .map(|p| (axes[0].part(p.at[0]), axes[1].part(p.at[1]), p.auroc))
         .collect();
     let mut marks = Vec::new();
     for (column, row) in (0..STEPS * STEPS).map(|cell| (cell / STEPS, cell % STEPS)) {
@@ -186,9 +172,12 @@ fn ground(scale: &Scale, points: &[MapPoint], axes: &[LogAxis; 2]) -> Vec<Mark> 
             nearest = nearest.min(distance);
         }
         if nearest <= 4.0 {
-            let corner = |by| (axes[0].at(part(column, by)), axes[1].at(part(row, by)));
-            let ink = scale.ink(sum / weights);
-            marks.push(Mark::rectangle(corner(0.0), corner(1.0), ink).opacity(0.6));
+            // They overlap, so that there are no seams.
+            let [a, b] = [-0.02, 1.02].map(|by| [part(column, by), part(row, by)]);
+            let corners = [a, [b[0], a[1]], b, [a[0], b[1]]];
+            let corners = corners.map(|[x, y]| (axes[0].at(x), axes[1].at(y))).to_vec();
+            let ink = Ink::Pale(scale.part(sum / weights));
+            marks.push(Mark::new(Shape::Area, corners, ink, 0.0));
         }
     }
     marks
@@ -242,19 +231,12 @@ impl LogAxis {
 
 #[cfg(test)]
 mod tests {
+    use super::super::figure::tests::check;
     use super::*;
-
-    fn check(svg: &str, words: &[&str]) {
-        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        assert!(!svg.contains("NaN") && !svg.contains("inf"), "a mark is not finite");
-        for word in words {
-            assert!(svg.contains(word), "{word} is not in the figure");
-        }
-    }
 
     #[test]
     fn maps_have_axes_legend_and_zeros() {
-        let point = |x, y, auroc| MapPoint { weights: [x, y], auroc, paper: x == 1.0 };
+        let point = |x, y, auroc| Point { at: [x, y], auroc, paper: x == 1.0 };
         let points = [point(0.1, 5.0, 0.7), point(1.0, 50.0, 0.9), point(0.0, 50.0, 0.8)];
         let svg = scatter_map("w_con over w_adv", ["w_adv", "w_con"], &points).unwrap();
         check(&svg, &["w_adv", "w_con", "AUROC", "0.700", "0.900", "0.5", "the paper"]);
@@ -267,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_triangle_has_its_corners() {
-        let point = |shares, auroc| TernaryPoint { shares, auroc, paper: false };
+        let point = |at, auroc| Point { at, auroc, paper: false };
         let points = [point([1.0, 0.0, 0.0], 0.5), point([0.2, 0.3, 0.5], 0.6)];
         let svg = ternary("t", "how", ["w_adv", "w_con", "w_enc"], &points).unwrap();
         check(&svg, &["w_adv", "w_con", "w_enc", "how", "AUROC"]);

@@ -6,6 +6,7 @@ pub(crate) use files::files;
 pub use files::write;
 
 use crate::compare::Comparison;
+use crate::text::distinct;
 use anyhow::{Context, Error, Result, ensure};
 use ganomaly_experiment::config::design::{Design, DesignKind, Preset, Shown, WEIGHTS, Weights};
 use ganomaly_experiment::config::{Experiment, RunConfig};
@@ -183,12 +184,8 @@ fn compare(
 
 /// Refuses experiments that vary more than weights, or lack the paper's; before any run begins.
 pub fn check(experiment: &Experiment) -> Result<()> {
-    let legal = ["abnormal_class", "normal_class", "seed"];
-    let other = experiment
-        .swept
-        .iter()
-        .find(|key| !legal.contains(&key.as_str()) && !WEIGHTS.contains(&key.as_str()));
-    if let Some(other) = other {
+    let legal = |key: &str| results::WITHIN_A_SETTING.contains(&key) || WEIGHTS.contains(&key);
+    if let Some(other) = experiment.swept.iter().find(|key| !legal(key)) {
         anyhow::bail!(
             "{other} is swept: a comparison of weightings takes a [sweep] over classes and seeds alone"
         );
@@ -214,16 +211,6 @@ pub fn check(experiment: &Experiment) -> Result<()> {
 fn weights_of(config: &RunConfig) -> Option<Weights> {
     let [adv, con, enc] = WEIGHTS.map(|weight| config.number(weight));
     Some([adv?, con?, enc?])
-}
-
-fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
-    let mut all: Vec<T> = Vec::new();
-    for value in values {
-        if !all.contains(&value) {
-            all.push(value);
-        }
-    }
-    all
 }
 
 fn mean<'a>(runs: impl Iterator<Item = &'a RunAuroc>) -> Result<Estimate> {
