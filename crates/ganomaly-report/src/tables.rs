@@ -74,17 +74,15 @@ pub(crate) fn tables(
     let settings = settings(plan, runs)?;
     let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
     let mut series: Vec<Series> = Vec::new();
-    let (classes, columns) = axes(first, registry)?;
+    let classes = registry.find_dataset(&first.dataset)?.class_names();
+    let columns = published(&first.dataset)?;
     for setting in &settings {
         let mut table = table(setting, &classes, &columns)?;
         table.protocol.extend(images.iter().flat_map(|images| ["; ", images]));
         markdown += &format!("\n{}{}", table.to_markdown(), further(setting, &classes)?);
         csv += &table.to_csv()?;
-        let name = if setting.heading.is_empty() {
-            "this project".into()
-        } else {
-            setting.heading.clone()
-        };
+        let name = Some(&setting.heading).filter(|heading| !heading.is_empty());
+        let name = name.map_or_else(|| "this project".into(), String::clone);
         // By class: a table leaves out the classes that did not run.
         let values = classes.iter().map(|class| {
             let row = table.rows.iter().find(|row| row.class == *class)?;
@@ -111,12 +109,6 @@ pub(crate) fn tables(
         ("plots/auroc.svg".into(), figure.into_bytes()),
     ];
     Ok((markdown, files))
-}
-
-/// The classes and the published numbers of a run's data set.
-fn axes(config: &RunConfig, registry: &Registry) -> Result<(Vec<String>, Vec<PublishedColumn>)> {
-    let classes = registry.find_dataset(&config.dataset)?.class_names();
-    Ok((classes, published(&config.dataset)?))
 }
 
 fn settings<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Setting<'a>>> {

@@ -4,7 +4,7 @@
 use super::summary::{Summary, classes, find, main};
 use super::{Audit, AuditRow, EpochRule, MODES};
 use crate::plot::forest::{ForestCell, ForestRow, forest};
-use crate::text::{self, shown, shown_difference};
+use crate::text::{self, distinct, shown, shown_difference};
 use anyhow::Result;
 use ganomaly_experiment::config::ScoringMode;
 use ganomaly_experiment::files::{Contents, write_all};
@@ -40,12 +40,10 @@ struct Axes {
 impl Axes {
     fn of(audit: &Audit) -> Self {
         let rows = || audit.rows.iter().filter(|row| row.class.is_none());
-        let mut kinds: Vec<String> = rows().map(|row| row.score.clone()).collect();
-        kinds.dedup();
         let is_mode = |mode: &ScoringMode| rows().any(|row| row.scoring == mode.to_string());
         let is_rule = |rule: &EpochRule| rows().any(|row| row.epoch == *rule);
         Self {
-            kinds,
+            kinds: distinct(rows().map(|row| row.score.clone())),
             modes: MODES.into_iter().filter(is_mode).collect(),
             rules: EpochRule::ALL.into_iter().filter(is_rule).collect(),
         }
@@ -128,11 +126,7 @@ fn order(audit: &Audit, classes: &[String]) -> String {
     if audit.order.is_empty() {
         return String::new();
     }
-    let mut kinds: Vec<&str> = audit.order.iter().map(|gap| gap.score.as_str()).collect();
-    let first = kinds.first().copied();
-    kinds.dedup();
-    let all = kinds.iter().skip(1).position(|kind| Some(*kind) == first);
-    kinds.truncate(all.map_or(kinds.len(), |at| at + 1));
+    let kinds = distinct(audit.order.iter().map(|gap| gap.score.as_str()));
     let mut rows = Vec::new();
     for class in classes.iter().map(Some).chain([None]) {
         for rule in Axes::of(audit).rules {

@@ -4,7 +4,7 @@
 use super::{Audit, AuditRow, EpochRule};
 use crate::plot::by_class::{Series, by_class};
 use crate::published::{PublishedColumn, published};
-use crate::text::{shown, shown_difference, table, trainings};
+use crate::text::{distinct, shown, shown_difference, table, trainings};
 use anyhow::Result;
 use ganomaly_experiment::config::ScoringMode;
 
@@ -153,9 +153,7 @@ impl<'a> Summary<'a> {
 
 /// The classes, in the order of the rows.
 pub(super) fn classes(audit: &Audit) -> Vec<String> {
-    let mut classes: Vec<String> = audit.rows.iter().filter_map(|r| r.class.clone()).collect();
-    classes.dedup();
-    classes
+    distinct(audit.rows.iter().filter_map(|row| row.class.clone()))
 }
 
 /// The score that counts: that of the honest default, which comes first.

@@ -6,12 +6,9 @@ use super::page::{
 use crate::audit::{Audit, AuditRow, EpochRule};
 use crate::plot::figure::{Ink, Shape};
 use crate::plot::forest::{Difference, differences};
-use crate::text;
-use crate::text::{distinct, plain, signed};
+use crate::text::{self, distinct, plain, signed};
 use anyhow::{Context, Result};
-use ganomaly_experiment::files::read_text;
 use maud::{Markup, html};
-use std::path::Path;
 
 fn class_of(row: &AuditRow) -> &str {
     row.class.as_deref().unwrap_or("average")
@@ -19,17 +16,6 @@ fn class_of(row: &AuditRow) -> &str {
 
 fn protocol(row: &AuditRow) -> String {
     format!("{}, {}", row.scoring, row.epoch)
-}
-
-/// Reads an experiment's audit; none if there is no such file.
-pub fn read(folder: &Path) -> Result<Option<Audit>> {
-    let path = folder.join("audit.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let what = || format!("{}: not an audit; run the audit again", path.display());
-    let text = read_text(&path)?;
-    serde_json::from_str(&text).map(Some).with_context(what)
 }
 
 /// The audit's section.

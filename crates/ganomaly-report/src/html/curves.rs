@@ -2,10 +2,11 @@
 //! epoch.
 
 use super::page::{class_name, legend, small_figure};
-use crate::plot::curves::{self, Ends, Line, ink};
+use crate::plot::curves::{self, Line, ink};
 use crate::plot::figure::{Figure, Ink, Size};
 use crate::text::{mean, mean_std, plain};
 use anyhow::Result;
+use ganomaly_experiment::record::metrics::BestOnTest;
 use ganomaly_experiment::results::{Run, Setting};
 use ganomaly_metrics::{precision_recall_curve, roc_curve};
 use maud::{Markup, html};
@@ -128,12 +129,8 @@ pub fn training(setting: &Setting) -> Result<Markup> {
             Line::new(name, mean_by_epoch(&runs, name), Ink::Series(at))
         };
         let figure = curves::losses_by_epoch(MEDIUM, names.iter().enumerate().map(line).collect());
-        losses.push(
-            class,
-            "",
-            &figure,
-            &format!("losses by epoch of {class}: {}", names.join(", ")),
-        )?;
+        let label = format!("losses by epoch of {class}: {}", names.join(", "));
+        losses.push(class, "", &figure, &label)?;
     }
     Ok(html! {
         p {
@@ -195,13 +192,9 @@ fn auroc_figure(class: &str, runs: &[&Run], modes: &[String]) -> (Figure, String
     let others =
         others.map(|(at, mode)| Line::new(mode, mean_by_epoch(runs, &column(mode)), ink(at)));
     let lines: Vec<Line> = runs.iter().map(own).chain(others).collect();
-    let (mut ends, mut label) = (Vec::new(), format!("AUROC by epoch of {class}"));
-    for run in runs {
-        let best = run.metrics.modes[0].best_on_test;
-        ends.push(Ends {
-            last: (run.config.epochs as f64, run.metrics.auroc),
-            best: (best.epoch as f64, best.auroc),
-        });
+    let mut label = format!("AUROC by epoch of {class}");
+    let best: Vec<BestOnTest> = runs.iter().map(|run| run.metrics.modes[0].best_on_test).collect();
+    for (run, best) in runs.iter().zip(&best) {
         label += &format!(
             "; seed {}: {:.3} after the last epoch, {:.3} after epoch {}, the best on test",
             run.config.seed(),
@@ -210,5 +203,5 @@ fn auroc_figure(class: &str, runs: &[&Run], modes: &[String]) -> (Figure, String
             best.epoch
         );
     }
-    (curves::auroc_by_epoch(MEDIUM, &lines, &ends), label)
+    (curves::auroc_by_epoch(MEDIUM, &lines, &best), label)
 }

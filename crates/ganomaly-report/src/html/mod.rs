@@ -15,13 +15,14 @@ mod weightings;
 
 pub use compare::write_comparison;
 
-use anyhow::{Result, bail};
-use ganomaly_experiment::files::write_whole;
+use anyhow::{Context, Result, bail};
+use ganomaly_experiment::files::{read_text, write_whole};
 use ganomaly_experiment::record;
 use ganomaly_experiment::results::{Results, Setting};
 use ganomaly_experiment::run_data::DataStore;
 use maud::{Markup, html};
 use page::Page;
+use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -63,10 +64,8 @@ pub fn write(folder: &Path, store: &DataStore) -> Result<PathBuf> {
 
 /// Whether a folder contains a finished run.
 pub fn has_runs(folder: &Path) -> bool {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .any(|path| record::is_run(&path) && path.join(record::SCORES).exists())
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    entries.any(|path| record::is_run(&path) && path.join(record::SCORES).exists())
 }
 
 fn build(results: &Results, store: &DataStore, budget: PageBudget) -> Result<String> {
@@ -78,11 +77,12 @@ fn build(results: &Results, store: &DataStore, budget: PageBudget) -> Result<Str
     } else {
         page.section("settings", "Settings", summary::settings(results)?);
     }
-    if let Some(weightings) = weightings::read(&results.folder)? {
+    let again = "not weightings; compare them again";
+    if let Some(weightings) = read(&results.folder, "weightings.json", again)? {
         let body = weightings::section(&weightings, &results.folder)?;
         page.section("weightings", "Weightings", body);
     }
-    if let Some(audit) = audit::read(&results.folder)? {
+    if let Some(audit) = read(&results.folder, "audit.json", "not an audit; run the audit again")? {
         page.section("audit", "Protocol audit", audit::section(&audit)?);
     }
     if let [setting] = results.settings.as_slice() {
@@ -96,6 +96,16 @@ fn build(results: &Results, store: &DataStore, budget: PageBudget) -> Result<Str
     page.section("runs", "Runs", provenance::runs(results));
     page.section("provenance", "Config, machine, times", provenance::provenance(results)?);
     Ok(page.finish())
+}
+
+/// Reads a file of the experiment; none if it is not there.
+fn read<T: DeserializeOwned>(folder: &Path, file: &str, problem: &str) -> Result<Option<T>> {
+    let path = folder.join(file);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let read = serde_json::from_str(&read_text(&path)?);
+    read.with_context(|| format!("{}: {problem}", path.display())).map(Some)
 }
 
 type Draw = fn(&Setting, &DataStore, &mut usize) -> Result<Markup>;

@@ -5,24 +5,13 @@ use crate::compare::NOT_INDEPENDENT;
 use crate::plot::figure::{Ink, Shape};
 use crate::plot::forest::{Difference, differences};
 use crate::text::{self, count, plain, signed, significant};
-use crate::weightings::{Weighting, Weightings};
-use anyhow::{Context, Result};
+use crate::weightings::{Level, Weighting, Weightings};
+use anyhow::Result;
 use base64::Engine;
 use ganomaly_experiment::config::design::WEIGHTS;
-use ganomaly_experiment::files::{self, read_text};
+use ganomaly_experiment::files;
 use maud::{Markup, html};
 use std::path::Path;
-
-/// Reads an experiment's weightings; none if there is no such file.
-pub fn read(folder: &Path) -> Result<Option<Weightings>> {
-    let path = folder.join("weightings.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let what = || format!("{}: not weightings; compare them again", path.display());
-    let text = read_text(&path)?;
-    serde_json::from_str(&text).map(Some).with_context(what)
-}
 
 /// The weightings' section.
 pub fn section(all: &Weightings, folder: &Path) -> Result<Markup> {
@@ -89,12 +78,13 @@ fn effects(all: &Weightings) -> Result<Markup> {
             ink: Ink::Main,
         });
     }
-    let trend = (Ink::Main, Shape::Dot, "trend, 95 % over weightings");
-    let level = (Ink::Series(0), Shape::Dot, "level, 95 % over test images");
-    let mut legend = vec![];
-    legend.extend((!rows.is_empty()).then_some(trend));
-    legend.extend((!all.levels.is_empty()).then_some(level));
-    legend.push((Ink::Muted, Shape::Dashed, "none"));
+    let legend = [
+        (!rows.is_empty(), Ink::Main, Shape::Dot, "trend, 95 % over weightings"),
+        (!all.levels.is_empty(), Ink::Series(0), Shape::Dot, "level, 95 % over test images"),
+        (true, Ink::Muted, Shape::Dashed, "none"),
+    ];
+    let legend = legend.into_iter().filter(|(there, ..)| *there);
+    let legend = legend.map(|(_, ink, shape, name)| (ink, shape, name.to_string())).collect();
     rows.extend(all.levels.iter().map(|level| Difference {
         name: format!("{} = {}", level.weight, significant(level.value, 4)),
         value: level.effect.value,
@@ -106,8 +96,7 @@ fn effects(all: &Weightings) -> Result<Markup> {
             html! { p { "There are too few weightings above zero, or they vary too little, to tell." } },
         );
     }
-    let legend = legend.into_iter().map(|(ink, shape, name)| (ink, shape, name.into()));
-    let figure = differences(430.0, 22.0, "difference in AUROC", &rows).legend(legend.collect());
+    let figure = differences(430.0, 22.0, "difference in AUROC", &rows).legend(legend);
     let said: Vec<String> =
         rows.iter().map(|d| format!("{} {}", d.name, signed(d.value))).collect();
     let columns = [
@@ -132,8 +121,8 @@ fn effects(all: &Weightings) -> Result<Markup> {
         }
         @if !all.levels.is_empty() {
             p { "Each level of the grid against the average of its weight's levels, over the grid's own points, paired over everything else." }
+            (levels(all))
         }
-        @if !all.levels.is_empty() { (levels(all)) }
         (wide_figure(&figure, &format!("main effects: {}", said.join(", ")))?)
     })
 }
@@ -142,19 +131,14 @@ fn levels(all: &Weightings) -> Markup {
     let mut columns = vec![Column::text("weight"), Column::number("level")];
     columns.extend(estimate_columns("AUROC to the mean"));
     columns.push(Column::number("blocks"));
-    let rows: Vec<Vec<Cell>> = all
-        .levels
-        .iter()
-        .map(|level| {
-            let mut row = vec![
-                Cell::text(&level.weight),
-                Cell::sorted_by(Some(level.value), html! { (significant(level.value, 4)) }),
-            ];
-            row.extend(estimate_cells(&level.effect, signed));
-            row.push(Cell::number(Some(level.blocks as f64), 0));
-            row
-        })
-        .collect();
+    let row = |level: &Level| {
+        let value = html! { (significant(level.value, 4)) };
+        let mut row = vec![Cell::text(&level.weight), Cell::sorted_by(Some(level.value), value)];
+        row.extend(estimate_cells(&level.effect, signed));
+        row.push(Cell::number(Some(level.blocks as f64), 0));
+        row
+    };
+    let rows: Vec<Vec<Cell>> = all.levels.iter().map(row).collect();
     table("Each level of each weight", &columns, &rows, &[])
 }
 

@@ -2,6 +2,7 @@
 //! The report shows those of each class, the files of a run its own.
 
 use super::figure::{Axis, Entry, Figure, Ink, Mark, Shape, Size, Ticks};
+use ganomaly_experiment::record::metrics::BestOnTest;
 
 const BINS: usize = 40;
 
@@ -123,23 +124,14 @@ pub fn scores(size: Size, label: &str, normal: &[f64], anomalous: &[f64]) -> (Fi
     (Figure::new(size, x, y, marks).legend(legend), cut)
 }
 
-/// A run's result, and what the best epoch on the test set would have been.
-#[derive(Clone, Copy, Debug)]
-pub struct Ends {
-    /// The last epoch and its AUROC.
-    pub last: (f64, f64),
-    /// The best epoch and its AUROC.
-    pub best: (f64, f64),
-}
-
-/// AUROC after each epoch. The results are dots, and rings mark the best epochs on the test set.
-pub fn auroc_by_epoch(size: Size, lines: &[Line], runs: &[Ends]) -> Figure {
+/// AUROC after each epoch. The first lines are of one run each: a dot marks its result, and a ring
+/// its best epoch on the test set.
+pub fn auroc_by_epoch(size: Size, lines: &[Line], best: &[BestOnTest]) -> Figure {
     let (mut marks, mut legend) = drawn(lines);
-    let marked = |shape, at: fn(&Ends) -> (f64, f64), ink, radius| {
-        Mark::new(shape, runs.iter().map(at).collect(), ink, radius)
-    };
-    marks.push(marked(Shape::Dot, |run| run.last, Ink::Main, 3.0));
-    marks.push(marked(Shape::Ring, |run| run.best, Ink::Muted, 6.0));
+    let last = lines.iter().take(best.len()).filter_map(|line| line.points.last().copied());
+    let best = best.iter().map(|best| (best.epoch as f64, best.auroc)).collect();
+    marks.push(Mark::new(Shape::Dot, last.collect(), Ink::Main, 3.0));
+    marks.push(Mark::new(Shape::Ring, best, Ink::Muted, 6.0));
     legend.insert(1, (Ink::Main, Shape::Dot, "last epoch: the result".into()));
     legend.insert(2, (Ink::Muted, Shape::Ring, "best on test: known only in hindsight".into()));
     let values = lines.iter().flat_map(|line| &line.points).map(|p| p.1);
@@ -207,9 +199,9 @@ mod tests {
     #[test]
     fn training_may_have_losses_that_are_not_numbers() {
         let line = Line::new("err_g", vec![(1.0, 0.02), (2.0, f64::NAN), (3.0, -1.0)], ink(1));
-        let ends = Ends { last: (3.0, 0.7), best: (1.0, 0.9) };
+        let best = BestOnTest { epoch: 1, auroc: 0.9 };
         check(
-            &auroc_by_epoch(SIZE, std::slice::from_ref(&line), &[ends]),
+            &auroc_by_epoch(SIZE, std::slice::from_ref(&line), &[best]),
             &["err_g", "best on test"],
         );
         check(&losses_by_epoch(SIZE, vec![line]), &["err_g", "0.02"]);

@@ -120,7 +120,7 @@ const ROW: f64 = 20.0;
 
 /// A text's width, estimated.
 fn width(text: &str, letters: f64) -> f64 {
-    0.56 * letters * text.chars().count() as f64
+    0.53 * letters * text.chars().count() as f64
 }
 
 impl Figure {
@@ -180,7 +180,7 @@ impl Figure {
     fn keys(&self) -> Vec<(f64, f64)> {
         let widths = self.legend.iter().map(|(.., name)| 44.0 + width(name, LETTERS.0));
         let widest = widths.fold(0.0, f64::max);
-        let columns = ((self.size.0 - 40.0) / widest).floor().max(1.0);
+        let columns = ((self.size.0 - 20.0) / widest).floor().max(1.0);
         let place = |at: usize| {
             let row = (at as f64 / columns).floor();
             (row, 20.0 + widest * (at as f64 - row * columns))

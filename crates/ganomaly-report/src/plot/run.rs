@@ -1,7 +1,7 @@
 //! A run's plots, in `plots/RUN` of its experiment: curves from its scores and, where its weights and
 //! the data set are at hand, images with their reconstructions.
 
-use super::curves::{self, Ends, Line, ink};
+use super::curves::{self, Line, ink};
 use super::figure::{FILE, Figure, Ink};
 use super::reconstructions::{Sample, grid};
 use anyhow::{Context, Result};
@@ -87,14 +87,12 @@ pub fn curves(
     let losses = run.losses.iter().enumerate();
     let losses = losses.map(|(at, (name, values))| line(name, values, Ink::Series(at)));
     let best = metrics.modes[0].best_on_test;
-    let ends =
-        Ends { last: (config.epochs as f64, metrics.auroc), best: (best.epoch as f64, best.auroc) };
     let files = [
         ("roc.svg", curves::roc(FILE, rates), format!("ROC: {name}")),
         ("scores.svg", histogram, format!("Scores: {name}, {mode}")),
         (
             "auroc.svg",
-            curves::auroc_by_epoch(FILE, &aurocs, &[ends]),
+            curves::auroc_by_epoch(FILE, &aurocs, &[best]),
             format!("AUROC by epoch: {name}"),
         ),
         (

@@ -173,7 +173,7 @@ fn ground(scale: &Scale, points: &[Point<2>], axes: &[LogAxis; 2]) -> Vec<Mark> 
         }
         if nearest <= 4.0 {
             // They overlap, so that there are no seams.
-            let [a, b] = [-0.02, 1.02].map(|by| [part(column, by), part(row, by)]);
+            let [a, b] = [-0.06, 1.06].map(|by| [part(column, by), part(row, by)]);
             let corners = [a, [b[0], a[1]], b, [a[0], b[1]]];
             let corners = corners.map(|[x, y]| (axes[0].at(x), axes[1].at(y))).to_vec();
             let ink = Ink::Pale(scale.part(sum / weights));
