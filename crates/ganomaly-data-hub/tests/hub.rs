@@ -46,7 +46,7 @@ fn png(n: usize, [channels, side, _]: [usize; 3]) -> Vec<u8> {
 
 fn write_parquet(path: &Path, images: Vec<Vec<u8>>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let labels: Vec<i64> = (0..pictures.len() as i64).map(|i| i % 10).collect();
+    let labels: Vec<i64> = (0..images.len() as i64).map(|i| i % 10).collect();
     let images: Vec<ByteArray> = images.into_iter().map(ByteArray::from).collect();
     let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
     let file = fs::File::create(path).unwrap();

@@ -15,8 +15,8 @@ use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
-/// Settings that distinguish runs within a group; any other setting that differs separates groups.
-const WITHIN_A_GROUP: [&str; 3] = ["abnormal_class", "normal_class", "seed"];
+/// Keys in which the runs of one setting differ; any other difference is another setting.
+pub const WITHIN_A_SETTING: [&str; 3] = ["abnormal_class", "normal_class", "seed"];
 
 /// A finished run.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Run {
     /// `epochs.csv`.
     pub epochs: Epochs,
     /// Indices of the test images in the data set.
-    pub pictures: Vec<u32>,
+    pub images: Vec<u32>,
     /// Which of them are anomalous.
     pub anomalous: Vec<bool>,
     /// Their scores, in the mode and kind that count.
@@ -45,12 +45,12 @@ pub struct Run {
     pub auroc: RunAuroc,
 }
 
-/// Runs that differ only in class and seed.
+/// One setting of an experiment: its runs differ only in class and seed.
 #[derive(Debug)]
-pub struct Group {
-    /// The settings that distinguish it from the other groups, as in TOML; none if there is only
-    /// one group.
-    pub settings: Vec<(String, String)>,
+pub struct Setting {
+    /// The keys and values that distinguish it from the others, as in TOML; none if it is the only
+    /// one.
+    pub values: Vec<(String, String)>,
     /// Its runs, by class and seed.
     pub runs: Vec<Run>,
     /// The classes that have a run, in the data set's order.
@@ -59,14 +59,14 @@ pub struct Group {
     pub seeds: Vec<u64>,
 }
 
-impl Group {
-    /// The settings in one line; empty if there is only one group.
+impl Setting {
+    /// Its values in one line; empty if it is the only one.
     pub fn name(&self) -> String {
-        let each = self.settings.iter().map(|(key, value)| format!("{key} = {value}"));
+        let each = self.values.iter().map(|(key, value)| format!("{key} = {value}"));
         each.collect::<Vec<_>>().join(", ")
     }
 
-    /// The first run; every group has one.
+    /// The first run; every setting has one.
     pub fn first(&self) -> &Run {
         &self.runs[0]
     }
@@ -100,11 +100,6 @@ impl Group {
         let values: Vec<RunValue<'_>> = runs.map(|run| run.auroc.value()).collect();
         estimate(&values, LEVEL).context("the mean AUROC")
     }
-
-    /// "abnormal class" or "normal class".
-    pub fn class_heading(&self) -> &'static str {
-        if self.first().config.normal_class.is_some() { "normal class" } else { "abnormal class" }
-    }
 }
 
 /// An experiment's finished runs.
@@ -116,9 +111,9 @@ pub struct Results {
     pub dataset: String,
     /// Its folder.
     pub folder: PathBuf,
-    /// Its runs by setting, at least one.
-    pub groups: Vec<Group>,
-    /// The settings that differ between groups.
+    /// Its settings with their runs, at least one.
+    pub settings: Vec<Setting>,
+    /// The keys that differ between settings.
     pub keys: Vec<String>,
     /// Runs of the plan that are not finished.
     pub missing: usize,
@@ -143,70 +138,65 @@ impl Results {
         let name =
             path.file_name().map_or("experiment".into(), |n| n.to_string_lossy().into_owned());
         let (missing, others) = (plan.runs.len() - runs.len(), plan.others(folder)?.len());
-        let results = Self::group(name, folder.to_path_buf(), runs)?;
+        let results = Self::of_runs(name, folder.to_path_buf(), runs)?;
         let dataset = dataset(folder, &done)?;
         Ok(Self { dataset, missing, others, ..results })
     }
 
-    fn group(name: String, folder: PathBuf, runs: Vec<Run>) -> Result<Self> {
+    fn of_runs(name: String, folder: PathBuf, runs: Vec<Run>) -> Result<Self> {
         let tables = runs.iter().map(|run| run.config.table()).collect::<Result<Vec<_>>>()?;
         let mut keys: Vec<String> = Vec::new();
         for key in tables.iter().flat_map(toml::Table::keys) {
             let differs = tables.iter().any(|t| t.get(key) != tables[0].get(key));
-            if differs && !keys.contains(key) && !WITHIN_A_GROUP.contains(&key.as_str()) {
+            if differs && !keys.contains(key) && !WITHIN_A_SETTING.contains(&key.as_str()) {
                 keys.push(key.clone());
             }
         }
         let mut keyed = Vec::new();
         for (run, table) in runs.into_iter().zip(tables) {
-            let settings: Vec<Option<toml::Value>> =
+            let values: Vec<Option<toml::Value>> =
                 keys.iter().map(|key| table.get(key).cloned()).collect();
-            let class = run
-                .config
-                .images
-                .class_names
-                .iter()
-                .position(|c| c == run.config.class())
-                .unwrap_or_default();
-            keyed.push((settings, class, run.config.seed(), run));
+            let mut classes = run.config.images.class_names.iter();
+            let class = classes.position(|c| c == run.config.class()).unwrap_or_default();
+            keyed.push((values, class, run.config.seed(), run));
         }
         keyed.sort_by(|a, b| {
-            let settings = a.0.iter().zip(&b.0).map(|(a, b)| compare(a.as_ref(), b.as_ref()));
-            let settings = settings.fold(Ordering::Equal, Ordering::then);
-            settings.then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)).then_with(|| a.3.name.cmp(&b.3.name))
+            let values = a.0.iter().zip(&b.0).map(|(a, b)| compare(a.as_ref(), b.as_ref()));
+            let values = values.fold(Ordering::Equal, Ordering::then);
+            values.then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)).then_with(|| a.3.name.cmp(&b.3.name))
         });
-        let mut groups: Vec<(Vec<Option<toml::Value>>, Group)> = Vec::new();
-        for (settings, _, seed, run) in keyed {
-            if groups.last().is_none_or(|(last, _)| *last != settings) {
-                let written = settings.iter().zip(&keys).map(|(value, key)| {
+        let mut settings: Vec<(Vec<Option<toml::Value>>, Setting)> = Vec::new();
+        for (values, _, seed, run) in keyed {
+            if settings.last().is_none_or(|(last, _)| *last != values) {
+                let written = values.iter().zip(&keys).map(|(value, key)| {
                     (key.clone(), value.as_ref().map_or("unset".into(), shown))
                 });
-                let group = Group {
-                    settings: written.collect(),
+                let setting = Setting {
+                    values: written.collect(),
                     runs: Vec::new(),
                     classes: Vec::new(),
                     seeds: Vec::new(),
                 };
-                groups.push((settings, group));
+                settings.push((values, setting));
             }
-            let Some((_, group)) = groups.last_mut() else { continue };
+            let Some((_, setting)) = settings.last_mut() else { continue };
             let class = run.config.class().to_string();
-            if !group.classes.contains(&class) {
-                group.classes.push(class);
+            if !setting.classes.contains(&class) {
+                setting.classes.push(class);
             }
-            if let Err(at) = group.seeds.binary_search(&seed) {
-                group.seeds.insert(at, seed);
+            if let Err(at) = setting.seeds.binary_search(&seed) {
+                setting.seeds.insert(at, seed);
             }
-            group.runs.push(run);
+            setting.runs.push(run);
         }
-        let groups = groups.into_iter().map(|(_, group)| group).collect();
+        let settings = settings.into_iter().map(|(_, setting)| setting).collect();
         let dataset = String::new();
-        Ok(Self { name, dataset, folder, groups, keys, missing: 0, others: 0 })
+        Ok(Self { name, dataset, folder, settings, keys, missing: 0, others: 0 })
     }
 
     /// Every run.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.groups.iter().flat_map(|group| &group.runs)
+        self.settings.iter().flat_map(|setting| &setting.runs)
     }
 }
 
@@ -258,7 +248,7 @@ impl Run {
             toml,
             about,
             epochs,
-            pictures: images,
+            images,
             anomalous,
             scores,
             auroc,

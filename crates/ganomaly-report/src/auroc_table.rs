@@ -1,10 +1,10 @@
 //! The table of an experiment: classes as rows, seeds and published numbers as columns.
 
 use super::published::{PublishedColumn, doubts};
-use crate::text::plain;
+use crate::text::{distinct, mean, plain, table};
 use anyhow::Result;
 use ganomaly_experiment::record::auroc::LEVEL;
-use ganomaly_metrics::{Estimate, RunValue, estimate, mean_std};
+use ganomaly_metrics::{Estimate, RunValue, estimate};
 use std::fmt::Write;
 
 /// AUROC by class and seed.
@@ -48,20 +48,9 @@ impl AurocTable {
             }
         }
         let mut text = format!("## {}\n\nAUROC; {}.\n\n", self.title, self.protocol);
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        text += &line(&header);
-        text += &format!("|---|{}\n", "---:|".repeat(header.len() - 1));
-        for row in &rows {
-            text += &line(row);
-        }
+        text += &table(1, &header, &rows);
         let _ = writeln!(text, "\n{}", self.uncertainty());
-        let mut sources: Vec<(&str, &str)> = Vec::new();
-        for column in &self.published {
-            let source = (column.source.as_str(), column.standing.as_str());
-            if !sources.contains(&source) {
-                sources.push(source);
-            }
-        }
+        let sources = distinct(self.published.iter().map(|c| (&c.source, &c.standing)));
         if !sources.is_empty() {
             text += "\nPublished numbers and their standing:\n";
         }
@@ -99,10 +88,7 @@ impl AurocTable {
             .rows
             .iter()
             .map(|row| {
-                let published = self.published.iter().map(|column| {
-                    let found = column.by_class.iter().find(|(class, _)| *class == row.class);
-                    found.map(|(_, v)| *v)
-                });
+                let published = self.published.iter().map(|column| column.of(&row.class));
                 self.line(row.class.clone(), &row.auroc, &[row], published)
             })
             .collect();
@@ -118,16 +104,11 @@ impl AurocTable {
         let by_seed: Vec<Option<f64>> = (0..self.seeds.len())
             .map(|s| {
                 let values: Option<Vec<f64>> = self.rows.iter().map(|r| r.auroc[s]).collect();
-                values.and_then(|v| mean_std(&v).ok()).map(|m| m.mean)
+                values.and_then(|v| mean(&v))
             })
             .collect();
-        let published = self.published.iter().map(|column| {
-            let of = |row: &ClassRow| {
-                column.by_class.iter().find(|(class, _)| *class == row.class).map(|(_, v)| *v)
-            };
-            let values: Option<Vec<f64>> = self.rows.iter().map(of).collect();
-            values.and_then(|v| mean_std(&v).ok()).map(|m| m.mean)
-        });
+        let classes: Vec<&str> = self.rows.iter().map(|row| row.class.as_str()).collect();
+        let published = self.published.iter().map(|column| column.average(&classes));
         let rows: Vec<&ClassRow> = self.rows.iter().collect();
         self.line("average".into(), &by_seed, &rows, published)
     }

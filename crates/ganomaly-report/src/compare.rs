@@ -1,7 +1,6 @@
 //! Compares two configurations, paired over class and seed.
 
-use crate::text;
-use crate::text::{shown, shown_difference, trainings};
+use crate::text::{self, p_value, shown, shown_difference, trainings};
 use anyhow::{Context, Result, bail, ensure};
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::plan::{Plan, same_images};
@@ -155,11 +154,6 @@ impl Comparison {
     }
 }
 
-/// Formats a p value.
-pub(crate) fn p_value(p: f64) -> String {
-    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
-}
-
 impl Side {
     /// Labels the side with its folder's name, if settings chose it from both folders.
     pub fn labelled(mut self, folder: &Path) -> Self {
@@ -248,9 +242,9 @@ pub fn compare(a: &Side, b: &Side) -> Result<Comparison> {
     let mut paired = Vec::new();
     for (key, run) in &a.runs {
         let Some(other) = b.runs.get(key) else { continue };
-        if let Some(what) = other_pictures(&run.config, &other.config) {
+        if let Some(what) = other_images(&run.config, &other.config) {
             bail!(
-                "class {} seed {}: {} and {} differ in {what}, so that they were not tested on the same pictures",
+                "class {} seed {}: {} and {} differ in {what}, so that they were not tested on the same images",
                 key.0,
                 key.1,
                 a.label,
@@ -266,7 +260,7 @@ pub fn compare(a: &Side, b: &Side) -> Result<Comparison> {
         let known = !one.resampled.is_empty() && !other.resampled.is_empty();
         ensure!(
             !known || one.tested_on == other.tested_on,
-            "class {} seed {}: the scores of {} and {} are not of the same pictures",
+            "class {} seed {}: the scores of {} and {} are not of the same images",
             one.class,
             one.seed,
             a.label,
@@ -278,7 +272,7 @@ pub fn compare(a: &Side, b: &Side) -> Result<Comparison> {
 }
 
 /// The setting that gives two runs of one class and seed different test images.
-fn other_pictures(a: &RunConfig, b: &RunConfig) -> Option<&'static str> {
+fn other_images(a: &RunConfig, b: &RunConfig) -> Option<&'static str> {
     if a.dataset != b.dataset {
         Some("dataset")
     } else if a.split != b.split {

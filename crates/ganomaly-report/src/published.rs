@@ -1,5 +1,6 @@
 //! The published numbers shown beside results, each with its reliability.
 
+use crate::text::mean;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 
@@ -28,6 +29,17 @@ impl PublishedColumn {
             Some(_) => format!("{}; AUROC or AUPRC?", self.standing),
             None => self.standing.clone(),
         }
+    }
+
+    /// The value of a class.
+    pub fn of(&self, class: &str) -> Option<f64> {
+        self.by_class.iter().find(|(of, _)| of == class).map(|(_, v)| *v)
+    }
+
+    /// The average over classes; none if one has no value.
+    pub fn average(&self, classes: &[impl AsRef<str>]) -> Option<f64> {
+        let all: Option<Vec<f64>> = classes.iter().map(|class| self.of(class.as_ref())).collect();
+        all.and_then(|all| mean(&all))
     }
 
     /// The method with its note, for a heading or a legend.

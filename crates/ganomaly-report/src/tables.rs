@@ -1,15 +1,17 @@
 //! The tables and plots of an experiment, from its plan and its runs' records.
 
 use crate::auroc_table::{AurocTable, ClassRow};
-use crate::plot::curves::{self, ClassSeries};
+use crate::plot::by_class::{Series, by_class};
+use crate::plot::figure::FILE;
 use crate::published::{PublishedColumn, published};
+use crate::text;
 use anyhow::{Context, Result};
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::files::{Contents, write_all};
 use ganomaly_experiment::plan::{Plan, Run};
 use ganomaly_experiment::record::{self, FurtherMetrics as Further, Metrics};
 use ganomaly_experiment::registry::Registry;
-use ganomaly_experiment::results::images;
+use ganomaly_experiment::results::{WITHIN_A_SETTING, images};
 use ganomaly_metrics::mean_std;
 use std::path::Path;
 
@@ -43,9 +45,8 @@ pub fn collect(folder: &Path, registry: &Registry) -> Result<Collected> {
     Ok(Collected { table, missing, others: plan.others(folder)?, plan, planned })
 }
 
-/// Runs that differ only in class and seed, with the settings that distinguish them from other
-/// groups.
-struct Group<'a> {
+/// Runs that differ only in class and seed, with the settings that distinguish them from others.
+struct Setting<'a> {
     heading: String,
     runs: Vec<(&'a RunConfig, &'a Metrics)>,
 }
@@ -68,75 +69,75 @@ pub(crate) fn tables(
     images: Option<&str>,
 ) -> Result<(String, Contents)> {
     let first = &runs.first().context("no run of the plan is done")?.0.config;
-    let groups = groups(plan, runs)?;
+    let settings = settings(plan, runs)?;
     let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
-    let mut series: Vec<ClassSeries> = Vec::new();
+    let mut series: Vec<Series> = Vec::new();
     let (classes, columns) = (&first.images.class_names, published(&first.dataset)?);
-    for group in &groups {
-        let mut table = table(group, classes, &columns)?;
+    for setting in &settings {
+        let mut table = table(setting, classes, &columns)?;
         table.protocol.extend(images.iter().flat_map(|images| ["; ", images]));
-        markdown += &format!("\n{}{}", table.to_markdown(), further(group, classes)?);
+        markdown += &format!("\n{}{}", table.to_markdown(), further(setting, classes)?);
         csv += &table.to_csv()?;
-        let name =
-            if group.heading.is_empty() { "this project".into() } else { group.heading.clone() };
+        let name = Some(&setting.heading).filter(|heading| !heading.is_empty());
+        let name = name.map_or_else(|| "this project".into(), String::clone);
         // By class: a table leaves out the classes that did not run.
         let values = classes.iter().map(|class| {
             let row = table.rows.iter().find(|row| row.class == *class)?;
             let seeds: Vec<f64> = row.auroc.iter().flatten().copied().collect();
-            mean_std(&seeds).ok().map(|m| (m.mean, m.std))
+            let m = mean_std(&seeds).ok()?;
+            Some((m.mean, m.std.map(|std| [m.mean - std, m.mean + std])))
         });
-        series.push(ClassSeries { name, values: values.collect(), published: false });
+        series.push(Series { name, values: values.collect(), elsewhere: false });
     }
     for column in &columns {
-        let of = |class: &String| {
-            column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| (*v, None))
-        };
-        series.push(ClassSeries {
+        let of = |class: &String| Some((column.of(class)?, None));
+        series.push(Series {
             name: column.heading(),
             values: classes.iter().map(of).collect(),
-            published: true,
+            elsewhere: true,
         });
     }
-    let title = format!("{}: AUROC by {}", plan.name, class_heading(first));
+    let title = format!("{}: AUROC by {}", plan.name, first.class_heading());
+    let figure = by_class(FILE, classes, &series, true).to_file(&title, "")?;
     let files = vec![
         ("table.md".into(), markdown.clone().into_bytes()),
         ("table.csv".into(), csv.into_bytes()),
         ("runs.csv".into(), runs_csv(plan, runs)?.into_bytes()),
-        ("plots/auroc.svg".into(), curves::class_auroc(&title, classes, &series)?.into_bytes()),
+        ("plots/auroc.svg".into(), figure.into_bytes()),
     ];
     Ok((markdown, files))
 }
 
-fn groups<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Group<'a>>> {
-    let mut groups: Vec<Group<'a>> = Vec::new();
+fn settings<'a>(plan: &Plan, runs: &'a [(Run, Metrics)]) -> Result<Vec<Setting<'a>>> {
+    let mut settings: Vec<Setting<'a>> = Vec::new();
     for (run, metrics) in runs {
         let config = &run.config;
         let heading = run
             .settings(&plan.swept)?
             .into_iter()
-            .filter(|(key, _)| !matches!(key.as_str(), "abnormal_class" | "normal_class" | "seed"))
+            .filter(|(key, _)| !WITHIN_A_SETTING.contains(&key.as_str()))
             .map(|(key, value)| format!("{key} = {value}"))
             .collect::<Vec<_>>()
             .join(", ");
-        match groups.iter_mut().find(|g| g.heading == heading) {
-            Some(group) => group.runs.push((config, metrics)),
-            None => groups.push(Group { heading, runs: vec![(config, metrics)] }),
+        match settings.iter_mut().find(|g| g.heading == heading) {
+            Some(setting) => setting.runs.push((config, metrics)),
+            None => settings.push(Setting { heading, runs: vec![(config, metrics)] }),
         }
     }
-    Ok(groups)
+    Ok(settings)
 }
 
 fn table(
-    group: &Group<'_>,
+    setting: &Setting<'_>,
     classes: &[String],
     published: &[PublishedColumn],
 ) -> Result<AurocTable> {
-    let (config, _) = group.runs.first().context("a group without runs")?;
-    let mut seeds: Vec<u64> = group.runs.iter().map(|(c, _)| c.seed()).collect();
+    let (config, _) = setting.runs.first().context("a setting without runs")?;
+    let mut seeds: Vec<u64> = setting.runs.iter().map(|(c, _)| c.seed()).collect();
     seeds.sort_unstable();
     seeds.dedup();
     let find = |class: &str, seed: u64| {
-        let run = group.runs.iter().find(|(c, _)| c.class() == class && c.seed() == seed);
+        let run = setting.runs.iter().find(|(c, _)| c.class() == class && c.seed() == seed);
         run.map(|(_, m)| m.auroc)
     };
     let rows = classes
@@ -148,9 +149,9 @@ fn table(
         .filter(|row| row.auroc.iter().any(Option::is_some))
         .collect();
     Ok(AurocTable {
-        title: [config.dataset.as_str(), &group.heading].join(" ").trim().to_string(),
+        title: [config.dataset.as_str(), &setting.heading].join(" ").trim().to_string(),
         protocol: config.protocol(),
-        class_heading: class_heading(config).to_string(),
+        class_heading: config.class_heading().to_string(),
         rows,
         seeds,
         published: published.to_vec(),
@@ -158,46 +159,45 @@ fn table(
 }
 
 /// A table of the further scores beside the one that counts; empty if none were recorded.
-fn further(group: &Group<'_>, classes: &[String]) -> Result<String> {
-    let (config, first) = group.runs.first().context("a group without runs")?;
+fn further(setting: &Setting<'_>, classes: &[String]) -> Result<String> {
+    let (config, first) = setting.runs.first().context("a setting without runs")?;
     let names: Vec<&str> = first.further.iter().map(|f| f.score.as_str()).collect();
     if names.is_empty() {
         return Ok(String::new());
     }
-    let mut text = format!(
-        "\nFurther scores, by running statistics: AUROC of the last epoch, mean over seeds. None of them is the result.\n\n| {} | {} | {} |\n|---|{}\n",
-        class_heading(config),
-        config.counts(),
-        names.join(" | "),
-        "---:|".repeat(1 + names.len())
-    );
-    let mut columns = vec![Vec::new(); 1 + names.len()];
-    let mut row = |class: &str, means: Vec<f64>| {
-        let cells: Vec<String> = means.iter().map(|mean| format!("{mean:.3}")).collect();
-        text += &format!("| {class} | {} |\n", cells.join(" | "));
+    // The AUROC that counts, then that of each further score.
+    let auroc = |m: &Metrics, at: usize| match at {
+        0 => Some(m.auroc),
+        _ => m.further.get(at - 1).map(|f| f.last.auroc),
     };
+    let means = |runs: &[&Metrics]| -> Result<Vec<f64>> {
+        let of = |at| runs.iter().filter_map(|m| auroc(m, at)).collect::<Vec<f64>>();
+        (0..=names.len()).map(|at| Ok(mean_std(&of(at))?.mean)).collect()
+    };
+    let mut by_class: Vec<(&str, Vec<f64>)> = Vec::new();
     for class in classes {
-        let runs: Vec<&Metrics> =
-            group.runs.iter().filter(|(c, _)| c.class() == class).map(|(_, m)| *m).collect();
-        if runs.is_empty() {
-            continue;
+        let runs = setting.runs.iter().filter(|(c, _)| c.class() == class).map(|(_, m)| *m);
+        let runs: Vec<&Metrics> = runs.collect();
+        if !runs.is_empty() {
+            by_class.push((class, means(&runs)?));
         }
-        let mut of_runs = vec![runs.iter().map(|m| m.auroc).collect::<Vec<f64>>()];
-        for at in 0..names.len() {
-            let last = runs.iter().filter_map(|m| m.further.get(at)).map(|f| f.last.auroc);
-            of_runs.push(last.collect());
-        }
-        let means = of_runs.iter().map(|v| Ok(mean_std(v)?.mean)).collect::<Result<Vec<f64>>>()?;
-        columns.iter_mut().zip(&means).for_each(|(column, mean)| column.push(*mean));
-        row(class, means);
     }
-    let means = columns.iter().map(|v| Ok(mean_std(v)?.mean)).collect::<Result<Vec<f64>>>()?;
-    row("average", means);
-    Ok(text)
-}
-
-fn class_heading(config: &RunConfig) -> &'static str {
-    if config.normal_class.is_some() { "normal class" } else { "abnormal class" }
+    let average = (0..=names.len()).map(|at| {
+        let column: Vec<f64> = by_class.iter().map(|(_, means)| means[at]).collect();
+        Ok(mean_std(&column)?.mean)
+    });
+    let average = average.collect::<Result<_>>()?;
+    by_class.push(("average", average));
+    let row = |(class, means): (&str, Vec<f64>)| {
+        let means = means.iter().map(|mean| format!("{mean:.3}"));
+        std::iter::once(class.to_string()).chain(means).collect()
+    };
+    let rows: Vec<Vec<String>> = by_class.into_iter().map(row).collect();
+    let columns = [&[config.class_heading(), config.counts()], &names[..]].concat();
+    Ok(format!(
+        "\nFurther scores, by running statistics: AUROC of the last epoch, mean over seeds. None of them is the result.\n\n{}",
+        text::table(1, &columns, &rows)
+    ))
 }
 
 /// One row per run: swept settings, the AUROC that counts, its interval, and each mode's last and

@@ -37,7 +37,7 @@ pub struct EpochScores {
     /// Which test images are anomalous, `[T]`.
     pub anomalous: Vec<bool>,
     /// The test images' indices in the data set, `[T]`.
-    pub pictures: Vec<u32>,
+    pub images: Vec<u32>,
     /// Mean contextual error of the validation images by epoch; none if no images were held out.
     pub validation_con: Option<Vec<f64>>,
     scores: HashMap<String, Vec<Vec<f64>>>,
@@ -58,7 +58,7 @@ impl EpochScores {
         }
         Self {
             anomalous: split.test_is_anomaly.clone(),
-            pictures: split.test.clone(),
+            images: split.test.clone(),
             validation_con: outcome.epochs.iter().map(|e| e.validation_con).collect(),
             scores,
         }
@@ -71,13 +71,13 @@ impl EpochScores {
             for kind in config.kinds(mode) {
                 let rows = self.of(mode, kind)?;
                 let numbers: Vec<f32> = rows.iter().flatten().map(|&score| score as f32).collect();
-                let shape = (rows.len(), self.pictures.len());
+                let shape = (rows.len(), self.images.len());
                 tensors.push((name(mode, kind), Tensor::from_vec(numbers, shape, &Device::Cpu)?));
             }
         }
         let anomalous: Vec<u8> = self.anomalous.iter().map(|&a| u8::from(a)).collect();
         tensors.push(("anomalous".into(), vector(anomalous)?));
-        tensors.push(("picture".into(), vector(self.pictures.clone())?));
+        tensors.push(("picture".into(), vector(self.images.clone())?));
         if let Some(validation) = &self.validation_con {
             tensors.push(("validation_con".into(), vector(validation.clone())?));
         }
@@ -99,13 +99,13 @@ impl EpochScores {
             weights::read_safetensors(&path).with_context(what)?.into_iter().collect();
         let anomalous = all.remove("anomalous").context("no tensor \"anomalous\"");
         let anomalous = anomalous.and_then(|t| Ok(t.to_vec1::<u8>()?)).with_context(what)?;
-        let pictures = all.remove("picture").context("no tensor \"picture\"");
-        let pictures = pictures.and_then(|t| Ok(t.to_vec1::<u32>()?)).with_context(what)?;
+        let images = all.remove("picture").context("no tensor \"picture\"");
+        let images = images.and_then(|t| Ok(t.to_vec1::<u32>()?)).with_context(what)?;
         ensure!(
-            pictures.len() == anomalous.len(),
+            images.len() == anomalous.len(),
             "{}: {} numbers of images for {} images",
             what(),
-            pictures.len(),
+            images.len(),
             anomalous.len()
         );
         let validation = all.remove("validation_con").map(|t| t.to_vec1::<f64>()).transpose();
@@ -127,7 +127,7 @@ impl EpochScores {
             scores.insert(name.clone(), rows.into_iter().map(wide).collect());
         }
         let anomalous = anomalous.iter().map(|&a| a != 0).collect();
-        Ok(Self { anomalous, pictures, validation_con, scores })
+        Ok(Self { anomalous, images, validation_con, scores })
     }
 
     /// Scores by epoch and test image, `[E][T]`.

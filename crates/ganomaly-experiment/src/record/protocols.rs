@@ -119,7 +119,7 @@ impl RunProtocols {
             lists.push(&all[epoch]);
         }
         let options = run_auroc::resampling(config);
-        let mut aurocs = resampled_aurocs(&lists, labels, &scores.pictures, options)?;
+        let mut aurocs = resampled_aurocs(&lists, labels, &scores.images, options)?;
         for value in aurocs.resampled.iter_mut().flatten() {
             *value = f64::from(*value as f32);
         }

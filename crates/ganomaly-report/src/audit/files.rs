@@ -4,8 +4,7 @@
 use super::summary::{Summary, classes, find, main};
 use super::{Audit, AuditRow, EpochRule, MODES};
 use crate::plot::forest::{ForestCell, ForestRow, forest};
-use crate::text;
-use crate::text::{shown, shown_difference};
+use crate::text::{self, distinct, shown, shown_difference};
 use anyhow::Result;
 use ganomaly_experiment::config::ScoringMode;
 use ganomaly_experiment::files::{Contents, write_all};
@@ -41,12 +40,10 @@ struct Axes {
 impl Axes {
     fn of(audit: &Audit) -> Self {
         let rows = || audit.rows.iter().filter(|row| row.class.is_none());
-        let mut kinds: Vec<String> = rows().map(|row| row.score.clone()).collect();
-        kinds.dedup();
         let is_mode = |mode: &ScoringMode| rows().any(|row| row.scoring == mode.to_string());
         let is_rule = |rule: &EpochRule| rows().any(|row| row.epoch == *rule);
         Self {
-            kinds,
+            kinds: distinct(rows().map(|row| row.score.clone())),
             modes: MODES.into_iter().filter(is_mode).collect(),
             rules: EpochRule::ALL.into_iter().filter(is_rule).collect(),
         }
@@ -129,56 +126,43 @@ fn order(audit: &Audit, classes: &[String]) -> String {
     if audit.order.is_empty() {
         return String::new();
     }
-    let mut text = String::from(
-        "\n## The order of the test set alone\n\nAUROC batch-sequential minus batch-shuffled: both use a batch's statistics.\n\n| class | epoch |",
-    );
-    let mut kinds: Vec<&str> = audit.order.iter().map(|gap| gap.score.as_str()).collect();
-    let first = kinds.first().copied();
-    kinds.dedup();
-    let all = kinds.iter().skip(1).position(|kind| Some(*kind) == first);
-    kinds.truncate(all.map_or(kinds.len(), |at| at + 1));
-    for kind in &kinds {
-        let _ = write!(text, " {kind} |");
-    }
-    let _ = writeln!(text, "\n|---|---|{}", "---:|".repeat(kinds.len()));
+    let kinds = distinct(audit.order.iter().map(|gap| gap.score.as_str()));
+    let mut rows = Vec::new();
     for class in classes.iter().map(Some).chain([None]) {
         for rule in Axes::of(audit).rules {
-            let name = class.map_or("average", String::as_str);
-            let _ = write!(text, "| {name} | {rule} |");
-            for kind in &kinds {
+            let cell = |kind: &&str| {
                 let found = audit.order.iter().find(|gap| {
                     gap.class.as_ref() == class && gap.epoch == rule && gap.score == *kind
                 });
-                let cell = found.map_or("–".into(), |g| shown_difference(&g.gap));
-                let _ = write!(text, " {cell} |");
-            }
-            text += "\n";
+                found.map_or("–".into(), |g| shown_difference(&g.gap))
+            };
+            let name = class.map_or("average", String::as_str);
+            rows.push(
+                [vec![name.into(), rule.to_string()], kinds.iter().map(cell).collect()].concat(),
+            );
         }
     }
-    text
+    format!(
+        "\n## The order of the test set alone\n\nAUROC batch-sequential minus batch-shuffled: both use a batch's statistics.\n\n{}",
+        text::table(2, &[&["class", "epoch"], &kinds[..]].concat(), &rows)
+    )
 }
 
 fn section(audit: &Audit, class: Option<&String>, heading: &str) -> String {
-    let mut text = format!("\n## {heading}\n\n| statistics | epoch |");
     let Axes { kinds, modes, rules } = Axes::of(audit);
-    for kind in &kinds {
-        let _ = write!(text, " {kind} AUROC | {kind} gap |");
-    }
-    let _ = writeln!(text, "\n|---|---|{}", "---:|".repeat(2 * kinds.len()));
-    for &mode in &modes {
-        for &rule in &rules {
-            let _ = write!(text, "| {mode} | {rule} |");
-            for kind in &kinds {
-                let row = find(audit, class, mode, rule, kind);
-                let _ = match row {
-                    Some(row) => write!(text, " {} | {} |", shown(&row.auroc), gap(audit, row)),
-                    None => write!(text, " – | – |"),
-                };
-            }
-            text += "\n";
+    let mut names = ["statistics", "epoch"].map(String::from).to_vec();
+    names.extend(kinds.iter().flat_map(|kind| ["AUROC", "gap"].map(|of| format!("{kind} {of}"))));
+    let mut rows = Vec::new();
+    for (&mode, &rule) in modes.iter().flat_map(|mode| rules.iter().map(move |rule| (mode, rule))) {
+        let mut cells = vec![mode.to_string(), rule.to_string()];
+        for kind in &kinds {
+            let row = find(audit, class, mode, rule, kind);
+            let dash = || ["–", "–"].map(String::from);
+            cells.extend(row.map_or_else(dash, |row| [shown(&row.auroc), gap(audit, row)]));
         }
+        rows.push(cells);
     }
-    text
+    format!("\n## {heading}\n\n{}", text::table(2, &names, &rows))
 }
 
 fn gap(audit: &Audit, row: &AuditRow) -> String {
@@ -212,8 +196,9 @@ fn plot(audit: &Audit) -> Result<String> {
         }
     }
     let panels: Vec<String> = kinds.iter().map(|kind| format!("score {kind}")).collect();
-    let names: Vec<String> =
-        classes.iter().map(|class| format!("{} {class}", short(&audit.class_heading))).collect();
+    // Without its "abnormal" or "normal", for the legend.
+    let heading = audit.class_heading.rsplit(' ').next().unwrap_or_default();
+    let names: Vec<String> = classes.iter().map(|class| format!("{heading} {class}")).collect();
     forest(
         &format!("{}: what the protocol adds", audit.experiment),
         "the same weights under every protocol; the honest default is running, last, l2",
@@ -221,9 +206,4 @@ fn plot(audit: &Audit) -> Result<String> {
         &names,
         &rows,
     )
-}
-
-/// The heading without its "abnormal" or "normal", for a legend.
-fn short(heading: &str) -> &str {
-    heading.rsplit(' ').next().unwrap_or(heading)
 }

@@ -10,6 +10,7 @@ mod summary;
 pub(crate) use files::files;
 pub use files::write;
 
+use crate::text::distinct;
 use anyhow::{Context, Result, ensure};
 use ganomaly_experiment::config::{
     Experiment, KeepScores, Name, RunConfig, ScoringMode, Validation,
@@ -114,8 +115,8 @@ pub struct OrderGap {
 /// every epoch's scores and validation images, and its name gets the suffix `-audit`, so that the
 /// plain experiment's results stay unchanged.
 pub fn prepare(mut experiment: Experiment) -> Result<Experiment> {
-    let legal = ["abnormal_class", "normal_class", "seed"];
-    if let Some(other) = experiment.swept.iter().find(|key| !legal.contains(&key.as_str())) {
+    let legal = |key: &&String| results::WITHIN_A_SETTING.contains(&key.as_str());
+    if let Some(other) = experiment.swept.iter().find(|key| !legal(key)) {
         anyhow::bail!("{other} is swept: an audit takes a [sweep] over classes and seeds alone");
     }
     if experiment.runs.iter().all(are_recorded) {
@@ -147,26 +148,17 @@ pub fn audit(experiment: &Experiment, folder: &Path) -> Result<Audit> {
         .map(|run| judge(&run.config, run.name.clone(), &folder.join(&run.name)))
         .collect::<Result<_>>()?;
     ensure!(!judged.is_empty(), "{}: none of the experiment's runs is done", folder.display());
-    let mut by_class: Vec<(String, Vec<&Judged>)> = Vec::new();
-    for run in &judged {
-        match by_class.iter_mut().find(|(class, _)| *class == run.run.class) {
-            Some((_, runs)) => runs.push(run),
-            None => by_class.push((run.run.class.clone(), vec![run])),
-        }
-    }
     let protocols = protocols(config);
     let (mut rows, mut order) = (Vec::new(), Vec::new());
-    for (class, runs) in &by_class {
+    let classes = distinct(judged.iter().map(|judged| &judged.run.class));
+    for class in classes.into_iter().map(Some).chain([None]) {
+        let runs = judged.iter().filter(|judged| class.is_none_or(|of| judged.run.class == *of));
+        let runs: Vec<&Judged> = runs.collect();
         for (at, protocol) in protocols.iter().enumerate() {
-            rows.push(row(Some(class), runs, (at, *protocol))?);
+            rows.push(row(class, &runs, (at, *protocol))?);
         }
-        order.extend(order_gaps(Some(class), runs, &protocols, config)?);
+        order.extend(order_gaps(class, &runs, &protocols, config)?);
     }
-    let all: Vec<&Judged> = judged.iter().collect();
-    for (at, protocol) in protocols.iter().enumerate() {
-        rows.push(row(None, &all, (at, *protocol))?);
-    }
-    order.extend(order_gaps(None, &all, &protocols, config)?);
     Ok(Audit {
         experiment: experiment.name.clone(),
         dataset: results::dataset(folder, &done)?,

@@ -2,12 +2,11 @@
 //! under the honest and the published protocol. A table of `audit.md`, and `plots/summary.svg`.
 
 use super::{Audit, AuditRow, EpochRule};
-use crate::plot::marks::{Marks, marks};
+use crate::plot::by_class::{Series, by_class};
 use crate::published::{PublishedColumn, published};
-use crate::text::{shown, shown_difference, trainings};
+use crate::text::{distinct, shown, shown_difference, table, trainings};
 use anyhow::Result;
 use ganomaly_experiment::config::ScoringMode;
-use std::fmt::Write;
 
 /// The values that are compared.
 pub(super) struct Summary<'a> {
@@ -56,13 +55,8 @@ impl<'a> Summary<'a> {
     }
 
     fn published(&self, class: Option<&String>) -> Option<f64> {
-        let by_class = &self.published.as_ref()?.by_class;
-        let of = |class: &String| by_class.iter().find(|(of, _)| of == class).map(|(_, v)| *v);
-        let all: Option<Vec<f64>> = self.classes.iter().map(of).collect();
-        match class {
-            Some(class) => of(class),
-            None => all.map(|all| all.iter().sum::<f64>() / all.len() as f64),
-        }
+        let column = self.published.as_ref()?;
+        class.map_or_else(|| column.average(&self.classes), |class| column.of(class))
     }
 
     fn honest(&self, class: Option<&String>, score: &str) -> Option<&'a AuditRow> {
@@ -78,20 +72,10 @@ impl<'a> Summary<'a> {
             Some(column) => format!("published, {}", column.heading()),
             None => "published".into(),
         };
-        let mut text = format!(
-            "\n## In short\n\nHonest: running statistics, last epoch, score {}. By the published \
-             protocol: the same weights and score, {}, the best epoch on the test set; the \
-             difference is to the honest AUROC. Further scores: honest, of the same weights.\n\n\
-             | {} | {heading} | honest | by the published protocol | difference |",
-            self.main(),
-            self.scoring,
-            self.audit.class_heading
-        );
-        for score in &self.further {
-            let _ = write!(text, " {score} |");
-        }
-        let _ = writeln!(text, "\n|---|{}", "---:|".repeat(4 + self.further.len()));
-        for class in self.all() {
+        let mut names: Vec<&str> = vec![&self.audit.class_heading, &heading];
+        names.extend(["honest", "by the published protocol", "difference"]);
+        names.extend(self.further.iter().map(String::as_str));
+        let row = |class: Option<&String>| {
             let auroc = |row: Option<&AuditRow>| row.map_or("–".into(), |row| shown(&row.auroc));
             let by = self.as_published(class);
             let mut cells = vec![
@@ -102,18 +86,25 @@ impl<'a> Summary<'a> {
                 by.map_or("–".into(), |row| shown_difference(&row.gap)),
             ];
             cells.extend(self.further.iter().map(|score| auroc(self.honest(class, score))));
-            let _ = writeln!(text, "| {} |", cells.join(" | "));
-        }
-        text
+            cells
+        };
+        format!(
+            "\n## In short\n\nHonest: running statistics, last epoch, score {}. By the published \
+             protocol: the same weights and score, {}, the best epoch on the test set; the \
+             difference is to the honest AUROC. Further scores: honest, of the same weights.\n\n{}",
+            self.main(),
+            self.scoring,
+            table(1, &names, &self.all().map(row).collect::<Vec<_>>())
+        )
     }
 
     pub fn plot(&self) -> Result<String> {
         let mut series = Vec::new();
         if let Some(column) = &self.published {
             let values = self.all().map(|class| Some((self.published(class)?, None)));
-            series.push(Marks {
+            series.push(Series {
                 name: format!("published for {} ({})", column.method, column.caution()),
-                hollow: true,
+                elsewhere: true,
                 values: values.collect(),
             });
         }
@@ -124,7 +115,7 @@ impl<'a> Summary<'a> {
             };
             let values: Vec<_> = self.all().map(value).collect();
             if values.iter().any(Option::is_some) {
-                series.push(Marks { name, hollow: false, values });
+                series.push(Series { name, elsewhere: false, values });
             }
         };
         let l2 = self.main().to_string();
@@ -154,15 +145,15 @@ impl<'a> Summary<'a> {
         let classes: Vec<String> =
             self.all().map(|class| class.cloned().unwrap_or_else(|| "average".into())).collect();
         let title = format!("{}: one network, several AUROCs", self.audit.experiment);
-        marks(&title, &note, &classes, &series)
+        // Even with few classes there is room for the legend.
+        let width = 90.0 + (84.0 * classes.len() as f64).max(560.0);
+        by_class((width, 380.0), &classes, &series, false).to_file(&title, &note)
     }
 }
 
 /// The classes, in the order of the rows.
 pub(super) fn classes(audit: &Audit) -> Vec<String> {
-    let mut classes: Vec<String> = audit.rows.iter().filter_map(|r| r.class.clone()).collect();
-    classes.dedup();
-    classes
+    distinct(audit.rows.iter().filter_map(|row| row.class.clone()))
 }
 
 /// The score that counts: that of the honest default, which comes first.

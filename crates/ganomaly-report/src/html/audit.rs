@@ -1,16 +1,14 @@
 //! The protocol audit, from `audit.json`.
 
 use super::page::{
-    Cell, Column, class_name, estimate_cells, estimate_columns, legend, signed, small_figure, table,
+    Cell, Column, class_name, estimate_cells, estimate_columns, legend, small_figure, table,
 };
 use crate::audit::{Audit, AuditRow, EpochRule};
-use crate::plot::figure::{Axis, Figure, Ink, Mark, Ticks};
-use crate::text;
-use crate::text::plain;
+use crate::plot::figure::{Ink, Shape};
+use crate::plot::forest::{Difference, differences};
+use crate::text::{self, distinct, plain, signed};
 use anyhow::{Context, Result};
-use ganomaly_experiment::files::read_text;
 use maud::{Markup, html};
-use std::path::Path;
 
 fn class_of(row: &AuditRow) -> &str {
     row.class.as_deref().unwrap_or("average")
@@ -20,25 +18,9 @@ fn protocol(row: &AuditRow) -> String {
     format!("{}, {}", row.scoring, row.epoch)
 }
 
-/// Reads an experiment's audit; none if there is no such file.
-pub fn read(folder: &Path) -> Result<Option<Audit>> {
-    let path = folder.join("audit.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let what = || format!("{}: not an audit; `cargo xtask audit` writes it again", path.display());
-    let text = read_text(&path)?;
-    serde_json::from_str(&text).map(Some).with_context(what)
-}
-
 /// The audit's section.
 pub fn section(audit: &Audit) -> Result<Markup> {
-    let mut classes: Vec<&str> = Vec::new();
-    for row in &audit.rows {
-        if !classes.contains(&class_of(row)) {
-            classes.push(class_of(row));
-        }
-    }
+    let mut classes = distinct(audit.rows.iter().map(class_of));
     // The average first: it is the main result.
     classes.sort_by_key(|class| *class != "average");
     let default = audit.rows.first().context("the audit has no rows")?;
@@ -53,6 +35,11 @@ pub fn section(audit: &Audit) -> Result<Markup> {
     let test = audit.runs.first().map_or(0, |run| run.test_normal + run.test_anomalous);
     let average = audit.rows.iter().find(|row| row.class.is_none()).unwrap_or(default);
     let trainings = text::trainings(&average.auroc);
+    let rules = [
+        (EpochRule::Last, "last epoch"),
+        (EpochRule::BestOnTest, "best on test: hindsight"),
+        (EpochRule::BestByValidation, "best by validation"),
+    ];
     Ok(html! {
         p {
             "How much of an AUROC comes from the protocol rather than from the model: the same trained weights, judged in every way. "
@@ -63,7 +50,7 @@ pub fn section(audit: &Audit) -> Result<Markup> {
             (text::MEANING) " " (audit.resamples) " resamples of " (test) " test images a run, " (trainings) "."
         }
         p.note { "In the figures, bars are intervals over test images." }
-        (legend(&[(Ink::Main, "dot", "last epoch"), (Ink::Series(2), "dot", "best on test: hindsight"), (Ink::Series(0), "dot", "best by validation")]))
+        (legend(&rules.map(|(rule, name)| (ink(rule), Shape::Dot, name.into()))))
         div.multiples.large { @for figure in figures { (figure) } }
         (matrix(audit, &classes, score))
         details {
@@ -83,41 +70,19 @@ fn ink(epoch: EpochRule) -> Ink {
 
 /// Gaps with their intervals, one row per protocol.
 fn gaps(class: &str, rows: &[&AuditRow]) -> Result<String> {
-    let names: Vec<String> = rows.iter().rev().map(|row| protocol(row)).collect();
-    let last = rows.len() as f64 - 1.0;
-    let mut marks = vec![Mark::Line {
-        points: vec![(0.0, -0.6), (0.0, last + 0.6)],
-        ink: Ink::Muted,
-        width: 1.0,
-        opacity: 1.0,
-        dashed: true,
-    }];
-    let (mut low, mut high) = (-0.02f64, 0.02f64);
-    for (at, row) in rows.iter().enumerate() {
-        let (y, ink, gap) = (last - at as f64, ink(row.epoch), row.gap.value);
-        let (from, to) = row.gap.over_images.map_or((gap, gap), |i| (i.low, i.high));
-        marks.push(Mark::line(vec![(from, y), (to, y)], ink));
-        marks.push(Mark::Dot { at: (gap, y), ink, radius: 3.5, opacity: 1.0 });
-        (low, high) = (low.min(from), high.max(to));
-    }
-    let pad = (high - low) * 0.05;
-    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() as u32;
-    let figure = Figure {
-        size: (400, 56 + 17 * rows.len() as u32),
-        x: Axis {
-            label: "gap in AUROC to the honest default",
-            range: (low - pad, high + pad),
-            ticks: Ticks::Numbers(4),
-        },
-        y: Axis { label: "", range: (-0.6, last + 0.6), ticks: Ticks::Names(&names) },
-        left: 12 + longest * 57 / 10,
-    };
-    let said: Vec<String> = rows
+    let all: Vec<Difference> = rows
         .iter()
-        .skip(1)
-        .map(|row| format!("{} {}", protocol(row), signed(row.gap.value)))
+        .map(|row| Difference {
+            name: protocol(row),
+            value: row.gap.value,
+            interval: row.gap.over_images,
+            ink: ink(row.epoch),
+        })
         .collect();
-    figure.svg(&format!("gaps to the honest default, {class}: {}", said.join("; ")), &marks)
+    let figure = differences(400.0, 17.0, "gap in AUROC to the honest default", &all);
+    let said: Vec<String> =
+        all.iter().skip(1).map(|d| format!("{} {}", d.name, signed(d.value))).collect();
+    figure.for_page(&format!("gaps to the honest default, {class}: {}", said.join("; ")))
 }
 
 /// A table of protocols (rows) and classes (columns), by the score that counts.

@@ -1,16 +1,14 @@
 //! Two settings, run by run: a page for a [`Comparison`].
 
-use super::page::{
-    Cell, Column, Page, interval, legend, list, mean, mean_std, over_trainings, signed, slug, table,
-};
-use crate::compare::{Comparison, Pair, Side, compare, differing, p_value};
-use crate::plot::figure::{Axis, Figure, Ink, Mark, Ticks};
-use crate::text;
-use crate::text::trainings;
+use super::page::{Cell, Column, Page, interval, list, over_trainings, slug, table, wide_figure};
+use crate::compare::{Comparison, Pair, Side, compare, differing};
+use crate::plot::figure::{Axis, Figure, Ink, Mark, Shape, Ticks};
+use crate::text::{self, mean, mean_std, p_value, plain, signed, trainings};
 use anyhow::Result;
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::files::write_whole;
-use maud::{Markup, PreEscaped, html};
+use ganomaly_experiment::results::WITHIN_A_SETTING;
+use maud::{Markup, html};
 use std::path::{Path, PathBuf};
 
 /// Writes the page that compares two sides into the results folder and returns its path.
@@ -61,70 +59,37 @@ fn by_class(all: &Comparison, class_heading: &str) -> Result<Markup> {
     let mut rows = Vec::new();
     let mut marks = Vec::new();
     let mut low = 0.9f64;
-    for (at, class) in classes.iter().enumerate() {
+    for (y, class) in (0..).map(f64::from).zip(&classes) {
         let (left, right) = of(class);
         let gaps: Vec<f64> = right.iter().zip(&left).map(|(b, a)| a - b).collect();
         rows.push(vec![
             Cell::text(class),
-            Cell::sorted_by(mean(&left), html! { (mean_std(&left)) }),
-            Cell::sorted_by(mean(&right), html! { (mean_std(&right)) }),
-            Cell::sorted_by(mean(&gaps), html! { strong { (gap(&gaps)) } }),
+            Cell::sorted_by(mean(&left), html! { (mean_std(&left, plain)) }),
+            Cell::sorted_by(mean(&right), html! { (mean_std(&right, plain)) }),
+            Cell::sorted_by(mean(&gaps), html! { strong { (mean_std(&gaps, signed)) } }),
             Cell::number(Some(gaps.len() as f64), 0),
         ]);
-        let y = (classes.len() - 1 - at) as f64;
         if let (Some(left), Some(right)) = (mean(&left), mean(&right)) {
             low = low.min(left).min(right);
             let bar = vec![(left, y), (right, y)];
-            marks.push(Mark::Line {
-                points: bar,
-                ink: Ink::Muted,
-                width: 2.0,
-                opacity: 1.0,
-                dashed: false,
-            });
-            marks.push(Mark::Ring { at: (left, y), ink: Ink::Series(2), radius: 4.5 });
-            marks.push(Mark::Dot {
-                at: (right, y),
-                ink: Ink::Series(4),
-                radius: 4.5,
-                opacity: 1.0,
-            });
+            marks.push(Mark::new(Shape::Line, bar, Ink::Muted, 2.0));
+            marks.push(Mark::at(Shape::Ring, (left, y), Ink::Series(2), 4.5));
+            marks.push(Mark::at(Shape::Dot, (right, y), Ink::Series(4), 4.5));
         }
     }
-    let names: Vec<String> = classes.iter().rev().map(ToString::to_string).collect();
-    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() as u32;
-    let last = classes.len() as f64 - 1.0;
-    let figure = Figure {
-        size: (430, 60 + 26 * classes.len() as u32),
-        x: Axis {
-            label: "AUROC, mean over seeds",
-            range: (((low - 0.02) * 10.0).floor().max(0.0) / 10.0, 1.005),
-            ticks: Ticks::Numbers(6),
-        },
-        y: Axis { label: "", range: (-0.7, last + 0.7), ticks: Ticks::Names(&names) },
-        left: 14 + 7 * longest.min(16),
-    };
-    let label = format!("AUROC by class of {} and {}", all.a, all.b);
-    let svg = figure.svg(&label, &marks)?;
+    let range = (((low - 0.02) * 10.0).floor().max(0.0) / 10.0, 1.005);
+    let x = Axis::new("AUROC, mean over seeds", range, Ticks::Numbers(6));
+    let legend = vec![
+        (Ink::Series(2), Shape::Ring, format!("A: {}", all.a)),
+        (Ink::Series(4), Shape::Dot, format!("B: {}", all.b)),
+    ];
+    let figure = Figure::rows(430.0, 26.0, &classes, x, marks).legend(legend);
     Ok(html! {
         div.pair {
-        (table("AUROC by class, over the seeds that both have", &columns, &rows, &[]))
-        figure.wide {
-            (PreEscaped(svg))
-            (legend(&[(Ink::Series(2), "ring", &format!("A: {}", all.a)), (Ink::Series(4), "dot", &format!("B: {}", all.b))]))
-        }
+            (table("AUROC by class, over the seeds that both have", &columns, &rows, &[]))
+            (wide_figure(&figure, &format!("AUROC by class of {} and {}", all.a, all.b))?)
         }
     })
-}
-
-fn gap(gaps: &[f64]) -> String {
-    match ganomaly_metrics::mean_std(gaps) {
-        Ok(m) => match m.std {
-            Some(std) => format!("{} ± {std:.3}", signed(m.mean)),
-            None => signed(m.mean),
-        },
-        Err(_) => "–".into(),
-    }
 }
 
 fn statistics(all: &Comparison) -> Markup {
@@ -159,7 +124,7 @@ fn differences(a: &Side, b: &Side) -> Result<Markup> {
     };
     let rows: Vec<Vec<Cell>> = differing(a.config()?, b.config()?)?
         .iter()
-        .filter(|key| !matches!(key.as_str(), "abnormal_class" | "normal_class" | "seed"))
+        .filter(|key| !WITHIN_A_SETTING.contains(&key.as_str()))
         .map(|key| {
             vec![Cell::text(key), Cell::text(&shown(&left, key)), Cell::text(&shown(&right, key))]
         })

@@ -15,13 +15,14 @@ mod weightings;
 
 pub use compare::write_comparison;
 
-use anyhow::{Result, bail};
-use ganomaly_experiment::files::write_whole;
+use anyhow::{Context, Result, bail};
+use ganomaly_experiment::files::{read_text, write_whole};
 use ganomaly_experiment::record;
-use ganomaly_experiment::results::{Group, Results};
+use ganomaly_experiment::results::{Results, Setting};
 use ganomaly_experiment::run_data::DataStore;
 use maud::{Markup, html};
 use page::Page;
+use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,18 +33,18 @@ const LARGEST: usize = 10_000_000;
 
 /// Maximum size of parts of a page, in bytes; the page reports what is left out.
 #[derive(Clone, Copy)]
-struct Limits {
+struct PageBudget {
     /// The settings one by one.
     settings: usize,
     /// Example images.
-    pictures: usize,
+    images: usize,
 }
 
 /// Tried in turn, until the page is small enough.
-const LIMITS: [Limits; 3] = [
-    Limits { settings: 5_000_000, pictures: 2_500_000 },
-    Limits { settings: 2_000_000, pictures: 500_000 },
-    Limits { settings: 0, pictures: 0 },
+const BUDGETS: [PageBudget; 3] = [
+    PageBudget { settings: 5_000_000, images: 2_500_000 },
+    PageBudget { settings: 2_000_000, images: 500_000 },
+    PageBudget { settings: 0, images: 0 },
 ];
 
 /// Writes `report.html` into an experiment's folder and returns its path. Images are drawn if
@@ -51,8 +52,8 @@ const LIMITS: [Limits; 3] = [
 pub fn write(folder: &Path, store: &DataStore) -> Result<PathBuf> {
     let results = Results::read(folder, store.registry())?;
     let path = folder.join(FILE);
-    for limits in LIMITS {
-        let page = build(&results, store, limits)?;
+    for budget in BUDGETS {
+        let page = build(&results, store, budget)?;
         if page.len() < LARGEST {
             write_whole(&path, &page)?;
             return Ok(path);
@@ -63,34 +64,33 @@ pub fn write(folder: &Path, store: &DataStore) -> Result<PathBuf> {
 
 /// Whether a folder contains a finished run.
 pub fn has_runs(folder: &Path) -> bool {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .any(|path| record::is_run(&path) && path.join(record::SCORES).exists())
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    entries.any(|path| record::is_run(&path) && path.join(record::SCORES).exists())
 }
 
-fn build(results: &Results, store: &DataStore, limits: Limits) -> Result<String> {
+fn build(results: &Results, store: &DataStore, budget: PageBudget) -> Result<String> {
     let mut page = Page::new(&results.name, summary::lead(results)?);
-    let mut pictures = limits.pictures;
-    if let [group] = results.groups.as_slice() {
-        page.section("auroc", "AUROC by class", summary::by_class(group)?);
-        page.section("seeds", "Class by seed", summary::class_by_seed(group));
+    let mut images = budget.images;
+    if let [setting] = results.settings.as_slice() {
+        page.section("auroc", "AUROC by class", summary::by_class(setting)?);
+        page.section("seeds", "Class by seed", summary::class_by_seed(setting));
     } else {
         page.section("settings", "Settings", summary::settings(results)?);
     }
-    if let Some(weightings) = weightings::read(&results.folder)? {
+    let again = "not weightings; compare them again";
+    if let Some(weightings) = read(&results.folder, "weightings.json", again)? {
         let body = weightings::section(&weightings, &results.folder)?;
         page.section("weightings", "Weightings", body);
     }
-    if let Some(audit) = audit::read(&results.folder)? {
+    if let Some(audit) = read(&results.folder, "audit.json", "not an audit; run the audit again")? {
         page.section("audit", "Protocol audit", audit::section(&audit)?);
     }
-    if let [group] = results.groups.as_slice() {
-        for part in PARTS {
-            page.section(part.id, part.title, part.make(group, store, &mut pictures)?);
+    if let [setting] = results.settings.as_slice() {
+        for (id, title, draw) in PARTS {
+            page.section(id, title, draw(setting, store, &mut images)?);
         }
     } else {
-        let body = each_setting(results, store, limits)?;
+        let body = each_setting(results, store, budget)?;
         page.section("each-setting", "Each setting", body);
     }
     page.section("runs", "Runs", provenance::runs(results));
@@ -98,57 +98,46 @@ fn build(results: &Results, store: &DataStore, limits: Limits) -> Result<String>
     Ok(page.finish())
 }
 
-/// A part of what is shown for each setting.
-struct Part {
-    id: &'static str,
-    title: &'static str,
-    draw: Draw,
+/// Reads a file of the experiment; none if it is not there.
+fn read<T: DeserializeOwned>(folder: &Path, file: &str, problem: &str) -> Result<Option<T>> {
+    let path = folder.join(file);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let read = serde_json::from_str(&read_text(&path)?);
+    read.with_context(|| format!("{}: {problem}", path.display())).map(Some)
 }
 
-enum Draw {
-    Curves(fn(&Group) -> Result<Markup>),
-    Examples,
-}
+type Draw = fn(&Setting, &DataStore, &mut usize) -> Result<Markup>;
 
-const PARTS: [Part; 5] = [
-    Part { id: "roc", title: "ROC curves", draw: Draw::Curves(curves::roc) },
-    Part {
-        id: "precision-recall",
-        title: "Precision and recall",
-        draw: Draw::Curves(curves::precision_recall),
-    },
-    Part { id: "scores", title: "Scores", draw: Draw::Curves(curves::histograms) },
-    Part { id: "training", title: "Training", draw: Draw::Curves(curves::training) },
-    Part { id: "pictures", title: "Pictures", draw: Draw::Examples },
+/// What is shown for each setting: the section's id, its title and its content, which may take from
+/// the budget of bytes for images.
+const PARTS: [(&str, &str, Draw); 5] = [
+    ("roc", "ROC curves", |setting, _, _| curves::roc(setting)),
+    ("precision-recall", "Precision and recall", |setting, _, _| curves::precision_recall(setting)),
+    ("scores", "Scores", |setting, _, _| curves::histograms(setting)),
+    ("training", "Training", |setting, _, _| curves::training(setting)),
+    ("images", "Images", |setting, store, images| Ok(examples::examples(setting, store, images))),
 ];
 
-impl Part {
-    fn make(&self, group: &Group, store: &DataStore, budget: &mut usize) -> Result<Markup> {
-        match self.draw {
-            Draw::Curves(draw) => draw(group),
-            Draw::Examples => Ok(examples::examples(group, store, budget)),
-        }
-    }
-}
-
 /// The settings one by one, collapsed, until the page would get too large.
-fn each_setting(results: &Results, store: &DataStore, limits: Limits) -> Result<Markup> {
+fn each_setting(results: &Results, store: &DataStore, budget: PageBudget) -> Result<Markup> {
     let mut settings = Vec::new();
-    let (mut bytes, mut pictures) = (0, limits.pictures);
-    for group in &results.groups {
-        let body = if bytes < limits.settings {
-            one_of_many(group, store, &mut pictures)?
+    let (mut bytes, mut images) = (0, budget.images);
+    for setting in &results.settings {
+        let body = if bytes < budget.settings {
+            one_of_many(setting, store, &mut images)?
         } else {
             html! { p { "The curves of this setting are left out, to keep the page small." } }
         };
         bytes += body.0.len();
-        settings.push((group, body));
+        settings.push((setting, body));
     }
     Ok(html! {
         p { "The same figures for every setting. Press one to see it." }
-        @for (at, (group, body)) in settings.iter().enumerate() {
+        @for (at, (setting, body)) in settings.iter().enumerate() {
             details.setting id={ "setting-" (at + 1) } {
-                summary { h3 { (group.name()) } span.note { (summary::headline(group)?) } }
+                summary { h3 { (setting.name()) } span.note { (summary::headline(setting)?) } }
                 (body)
             }
         }
@@ -156,16 +145,16 @@ fn each_setting(results: &Results, store: &DataStore, limits: Limits) -> Result<
 }
 
 /// One of several settings: its numbers, then its figures.
-fn one_of_many(group: &Group, store: &DataStore, budget: &mut usize) -> Result<Markup> {
+fn one_of_many(setting: &Setting, store: &DataStore, images: &mut usize) -> Result<Markup> {
     let mut parts = Vec::new();
-    for part in PARTS {
-        parts.push((part.title, part.make(group, store, budget)?));
+    for (_, title, draw) in PARTS {
+        parts.push((title, draw(setting, store, images)?));
     }
     Ok(html! {
-        (summary::by_class(group)?)
-        @if group.seeds.len() > 1 {
+        (summary::by_class(setting)?)
+        @if setting.seeds.len() > 1 {
             h4 { "Class by seed" }
-            (summary::class_by_seed(group))
+            (summary::class_by_seed(setting))
         }
         @for (title, body) in &parts {
             h4 { (title) }

@@ -1,7 +1,8 @@
 //! The page of a report: head, table of contents, sections, and the components that every section
 //! uses.
 
-use crate::plot::figure::Ink;
+use crate::plot::figure::{Entry, Figure};
+use anyhow::Result;
 use ganomaly_metrics::{Estimate, Interval};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -159,22 +160,30 @@ pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Cell>], foot: &[Vec<
             }
         }
     };
-    html! {
-        div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table.sortable {
-                caption { span { (caption) } }
-                thead {
-                    tr {
-                        @for column in columns {
-                            th scope="col" class=[column.number.then_some("number")] {
-                                span.label { (column.name) }
-                                @if !column.note.is_empty() { span.note { (column.note) } }
-                            }
-                        }
+    let body = html! {
+        thead {
+            tr {
+                @for column in columns {
+                    th scope="col" class=[column.number.then_some("number")] {
+                        span.label { (column.name) }
+                        @if !column.note.is_empty() { span.note { (column.note) } }
                     }
                 }
-                tbody { @for cells in rows { (row(cells)) } }
-                @if !foot.is_empty() { tfoot { @for cells in foot { (row(cells)) } } }
+            }
+        }
+        tbody { @for cells in rows { (row(cells)) } }
+        @if !foot.is_empty() { tfoot { @for cells in foot { (row(cells)) } } }
+    };
+    boxed(caption, Some("sortable"), &body)
+}
+
+/// A table in a box that scrolls if the page is narrow.
+fn boxed(caption: &str, class: Option<&str>, body: &Markup) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(caption) {
+            table class=[class] {
+                caption { span { (caption) } }
+                (body)
             }
         }
     }
@@ -182,14 +191,10 @@ pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Cell>], foot: &[Vec<
 
 /// Names and values, in the given order.
 pub fn list(caption: &str, rows: &[(&str, Markup)]) -> Markup {
-    html! {
-        div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table {
-                caption { span { (caption) } }
-                tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } } }
-            }
-        }
-    }
+    let body = html! {
+        tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } } }
+    };
+    boxed(caption, None, &body)
 }
 
 /// A heat map as a table, so that it can be read, also by a screen reader.
@@ -199,27 +204,25 @@ pub fn heat_map(
     columns: &[String],
     rows: &[(String, Vec<Option<f64>>)],
 ) -> Markup {
-    html! {
-        figure.heat {
-            div.scroll tabindex="0" role="region" aria-label=(caption) {
-                table {
-                    caption { span { (caption) } }
-                    thead {
-                        tr {
-                            th scope="col" { (corner) }
-                            @for column in columns { th scope="col" { (column) } }
-                        }
-                    }
-                    tbody {
-                        @for (name, values) in rows {
-                            tr {
-                                th scope="row" { (name) }
-                                @for value in values { (heat_cell(*value)) }
-                            }
-                        }
-                    }
+    let body = html! {
+        thead {
+            tr {
+                th scope="col" { (corner) }
+                @for column in columns { th scope="col" { (column) } }
+            }
+        }
+        tbody {
+            @for (name, values) in rows {
+                tr {
+                    th scope="row" { (name) }
+                    @for value in values { (heat_cell(*value)) }
                 }
             }
+        }
+    };
+    html! {
+        figure.heat {
+            (boxed(caption, None, &body))
             div.scale aria-hidden="true" { span { "0.5" } span.ramp {} span { "1.0" } }
         }
     }
@@ -250,35 +253,24 @@ pub fn small_figure(title: &str, value: &str, svg: &str) -> Markup {
 }
 
 /// Names and colours of the marks in figures.
-pub fn legend(entries: &[(Ink, &str, &str)]) -> Markup {
+pub fn legend(entries: &[Entry]) -> Markup {
     html! {
         ul.legend aria-label="Legend" {
             @for (ink, shape, name) in entries {
-                li { span class={ "key " (shape) " " (ink.class()) } aria-hidden="true" {} (name) }
+                li { span class={ "key " (shape.class()) " " (ink.class()) } aria-hidden="true" {} (name) }
             }
         }
     }
 }
 
-/// Mean ± standard deviation; the mean alone for a single value.
-pub fn mean_std(values: &[f64]) -> String {
-    match ganomaly_metrics::mean_std(values) {
-        Ok(m) => match m.std {
-            Some(std) => format!("{:.3} ± {std:.3}", m.mean),
-            None => format!("{:.3}", m.mean),
-        },
-        Err(_) => "–".into(),
-    }
-}
-
-/// The mean; none if there are no values.
-pub fn mean(values: &[f64]) -> Option<f64> {
-    ganomaly_metrics::mean_std(values).ok().map(|m| m.mean)
-}
-
-/// A number with its sign, and a minus as wide as a plus.
-pub fn signed(value: f64) -> String {
-    format!("{value:+.3}").replace('-', "−")
+/// A figure with its legend, described in words by `label`.
+pub fn wide_figure(figure: &Figure, label: &str) -> Result<Markup> {
+    Ok(html! {
+        figure.wide {
+            (PreEscaped(figure.for_page(label)?))
+            (legend(&figure.legend))
+        }
+    })
 }
 
 /// An interval's ends; a dash if there is none.
@@ -315,11 +307,6 @@ pub fn estimate_columns(what: &str) -> [Column; 3] {
         Column::number("over images").note("95 % interval"),
         Column::number("over trainings").note("± std, 95 %"),
     ]
-}
-
-/// "1 run", "2 runs".
-pub fn count(n: usize, one: &str, many: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
 }
 
 /// A class as a heading: a bare number gets a prefix.

@@ -1,6 +1,7 @@
 //! How the numbers were obtained: every run with its metrics, configs, machines and times.
 
 use super::page::{Cell, Column, table};
+use crate::text::distinct;
 use anyhow::Result;
 use ganomaly_experiment::results::{Results, Run};
 use maud::{Markup, html};
@@ -8,12 +9,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// Every run in one row, with all its metrics.
 pub fn runs(results: &Results) -> Markup {
-    let mut modes: Vec<String> = Vec::new();
-    for mode in results.runs().flat_map(|run| &run.metrics.modes) {
-        if !modes.contains(&mode.scoring) {
-            modes.push(mode.scoring.clone());
-        }
-    }
+    let modes = results.runs().flat_map(|run| &run.metrics.modes);
+    let modes = distinct(modes.map(|mode| mode.scoring.as_str()));
     let mut columns = vec![Column::text("run"), Column::text("class"), Column::number("seed")];
     columns.extend(results.keys.iter().map(|key| Column::number(key)));
     columns.extend([
@@ -29,8 +26,8 @@ pub fn runs(results: &Results) -> Markup {
         columns.push(Column::number(mode).note("best on test, hindsight"));
     }
     let mut rows = Vec::new();
-    for group in &results.groups {
-        for run in &group.runs {
+    for setting in &results.settings {
+        for run in &setting.runs {
             let m = &run.metrics;
             let last = &m.modes[0].last;
             let [low, high] = m.auroc_interval;
@@ -39,7 +36,7 @@ pub fn runs(results: &Results) -> Markup {
                 Cell::text(run.config.class()),
                 Cell::number(Some(run.config.seed() as f64), 0),
             ];
-            row.extend(group.settings.iter().map(|(_, value)| Cell::text(value)));
+            row.extend(setting.values.iter().map(|(_, value)| Cell::text(value)));
             row.extend([
                 Cell::sorted_by(Some(m.auroc), html! { strong { (format!("{:.3}", m.auroc)) } }),
                 Cell::sorted_by(Some(low), html! { (format!("{low:.3} – {high:.3}")) }),
@@ -73,14 +70,12 @@ pub fn runs(results: &Results) -> Markup {
 
 /// Configs, machines and times.
 pub fn provenance(results: &Results) -> Result<Markup> {
-    let mut keys: Vec<&str> = Vec::new();
-    for (run, key) in results.runs().flat_map(|run| run.about.keys().map(move |key| (run, key))) {
-        // A generated set has no files.
-        let empty = run.about[key].as_object().is_some_and(serde_json::Map::is_empty);
-        if !keys.contains(&key.as_str()) && key != "dataset" && !empty {
-            keys.push(key);
-        }
-    }
+    // A generated set has no files.
+    let empty =
+        |value: &serde_json::Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+    let about = results.runs().flat_map(|run| &run.about);
+    let about = about.filter(|(key, value)| *key != "dataset" && !empty(value));
+    let mut keys = distinct(about.map(|(key, _)| key.as_str()));
     // Build and machine first, then times, each sorted by name.
     keys.sort_by_key(|key| (key.ends_with("_s"), *key != "version", *key == "score_s", *key));
     let mut columns = vec![Column::text("run")];
@@ -92,8 +87,8 @@ pub fn provenance(results: &Results) -> Result<Markup> {
             column
         }
     }));
-    columns.push(Column::number("pictures").note("training"));
-    columns.push(Column::number("pictures").note("test: normal + anomalous"));
+    columns.push(Column::number("images").note("training"));
+    columns.push(Column::number("images").note("test: normal + anomalous"));
     let rows: Vec<Vec<Cell>> = results
         .runs()
         .map(|run| {
@@ -116,13 +111,13 @@ pub fn provenance(results: &Results) -> Result<Markup> {
             " in all, summed over runs. A run is a pure function of its config; times aside, it comes out the same again."
         }
         (table("Where and when each run was made", &columns, &rows, &[]))
-        @for group in &results.groups {
-            (config(group.first(), &group.name()))
+        @for setting in &results.settings {
+            (config(setting.first(), &setting.name()))
         }
     })
 }
 
-/// The complete config of a group's first run.
+/// The complete config of a setting's first run.
 fn config(run: &Run, name: &str) -> Markup {
     html! {
         details.config {

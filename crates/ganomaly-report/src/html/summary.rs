@@ -1,38 +1,26 @@
 //! The results of an experiment: the table with the published numbers, and the heat maps.
 
 use super::page::{
-    Cell, Column, count, estimate_cells, estimate_columns, heat_map, interval, legend, mean,
-    mean_std, table,
+    Cell, Column, estimate_cells, estimate_columns, heat_map, interval, table, wide_figure,
 };
-use crate::plot::figure::{Axis, Figure, Ink, Mark, Ticks};
+use crate::plot::figure::{Axis, Figure, Ink, Mark, Shape, Ticks};
 use crate::published::{PublishedColumn, doubts, published};
-use crate::text;
-use crate::text::{plain, trainings};
+use crate::text::{self, count, distinct, mean, mean_std, plain, trainings};
 use anyhow::Result;
-use ganomaly_experiment::results::{Group, Results};
-use maud::{Markup, PreEscaped, html};
+use ganomaly_experiment::results::{Results, Setting};
+use maud::{Markup, html};
 
 /// The text below the title: the protocol and the numbers that count.
 pub fn lead(results: &Results) -> Result<Markup> {
-    let average = results.groups[0].average()?;
-    let runs = results.runs().count();
-    let first = &results.groups[0];
-    let mut protocols: Vec<&str> =
-        results.runs().map(|run| run.metrics.protocol.as_str()).collect();
-    protocols.dedup();
+    let average = results.settings[0].average()?;
+    let first = &results.settings[0];
+    let mut protocols = distinct(results.runs().map(|run| run.metrics.protocol.as_str()));
     protocols.sort_unstable();
-    protocols.dedup();
     let facts = [
-        (runs.to_string(), if runs == 1 { "run" } else { "runs" }),
-        (
-            results.groups.len().to_string(),
-            if results.groups.len() == 1 { "setting" } else { "settings" },
-        ),
-        (
-            first.classes.len().to_string(),
-            if first.classes.len() == 1 { "class" } else { "classes" },
-        ),
-        (first.seeds.len().to_string(), if first.seeds.len() == 1 { "seed" } else { "seeds" }),
+        (results.runs().count(), "run"),
+        (results.settings.len(), "setting"),
+        (first.classes.len(), "class"),
+        (first.seeds.len(), "seed"),
     ];
     Ok(html! {
         p.protocol {
@@ -43,41 +31,38 @@ pub fn lead(results: &Results) -> Result<Markup> {
             }
         }
         dl.facts {
-            @if results.groups.len() == 1 {
+            @if results.settings.len() == 1 {
                 div.main { dt { "mean AUROC" } dd { (plain(average.value)) } }
                 div { dt { "over test images, 95 %" } dd { (interval(average.over_images, plain)) } }
                 @if let Some(std) = average.over_trainings.std {
                     div { dt { "over " (trainings(&average)) } dd { (format!("± {std:.3}")) } }
                 }
             }
-            @for (value, name) in facts {
-                div { dt { (name) } dd { (value) } }
+            @for (n, name) in facts {
+                @let ending = if n == 1 { "" } else if name == "class" { "es" } else { "s" };
+                div { dt { (name) (ending) } dd { (n) } }
             }
         }
         @if results.missing + results.others > 0 {
             p.unfinished {
-                @if results.missing > 0 { (count(results.missing, "run", "runs")) " of the plan not finished yet. " }
-                @if results.others > 0 { (count(results.others, "finished run", "finished runs")) " of other configs in the folder, not shown here." }
+                @if results.missing > 0 { (count(results.missing, "run")) " of the plan not finished yet. " }
+                @if results.others > 0 { (count(results.others, "finished run")) " of other configs in the folder, not shown here." }
             }
         }
     })
 }
 
 /// The table of one setting, with its figure.
-pub fn by_class(group: &Group) -> Result<Markup> {
-    let columns = published(&group.first().config.dataset)?;
+pub fn by_class(setting: &Setting) -> Result<Markup> {
+    let columns = published(&setting.first().config.dataset)?;
     Ok(html! {
         div.pair {
-            (class_table(group, &columns)?)
-            (class_figure(group, &columns)?)
+            (class_table(setting, &columns)?)
+            (class_figure(setting, &columns)?)
         }
-        p.note { (trainings(&group.average()?)) ". " (text::MEANING) }
+        p.note { (trainings(&setting.average()?)) ". " (text::MEANING) }
         @if !columns.is_empty() { (sources(&columns)) }
     })
-}
-
-fn of_class(column: &PublishedColumn, class: &str) -> Option<f64> {
-    column.by_class.iter().find(|(c, _)| c == class).map(|(_, v)| *v)
 }
 
 /// A method's name in its usual spelling.
@@ -85,29 +70,27 @@ fn method(column: &PublishedColumn) -> String {
     column.method.replace('_', " ")
 }
 
-fn class_table(group: &Group, published: &[PublishedColumn]) -> Result<Markup> {
-    let seeds = count(group.seeds.len(), "seed", "seeds");
-    let mut columns = vec![Column::text(group.class_heading())];
+fn class_table(setting: &Setting, published: &[PublishedColumn]) -> Result<Markup> {
+    let seeds = count(setting.seeds.len(), "seed");
+    let mut columns = vec![Column::text(setting.first().config.class_heading())];
     columns.extend(estimate_columns("AUROC"));
     columns.push(Column::number("seeds"));
     columns.extend(published.iter().map(|c| Column::number(&method(c)).note(&c.caution())));
     let mut rows = Vec::new();
-    for class in &group.classes {
-        let mean = group.mean_of(class)?;
+    for class in &setting.classes {
+        let mean = setting.mean_of(class)?;
         let mut row = vec![Cell::text(class)];
         row.extend(estimate_cells(&mean, plain));
         row.push(Cell::number(Some(mean.over_trainings.seeds as f64), 0));
-        row.extend(published.iter().map(|column| Cell::number(of_class(column, class), 3)));
+        row.extend(published.iter().map(|column| Cell::number(column.of(class), 3)));
         rows.push(row);
     }
-    let overall = group.average()?;
+    let overall = setting.average()?;
     let mut average = vec![Cell::text("average")];
     average.extend(estimate_cells(&overall, plain));
     average.push(Cell::number(Some(overall.over_trainings.seeds as f64), 0));
-    average.extend(published.iter().map(|column| {
-        let all: Option<Vec<f64>> = group.classes.iter().map(|c| of_class(column, c)).collect();
-        Cell::number(all.and_then(|all| mean(&all)), 3)
-    }));
+    average
+        .extend(published.iter().map(|column| Cell::number(column.average(&setting.classes), 3)));
     let foot = if rows.len() > 1 { vec![average] } else { Vec::new() };
     let caption = if published.is_empty() {
         format!("AUROC by class over {seeds}")
@@ -120,24 +103,17 @@ fn class_table(group: &Group, published: &[PublishedColumn]) -> Result<Markup> {
 }
 
 /// One row per class: each seed, their mean and standard deviation, and the published numbers.
-fn class_figure(group: &Group, published: &[PublishedColumn]) -> Result<Markup> {
-    let last = group.classes.len() - 1;
-    let mut names: Vec<String> = group.classes.clone();
-    names.reverse();
-    let height = |class: usize| (last - class) as f64;
+fn class_figure(setting: &Setting, published: &[PublishedColumn]) -> Result<Markup> {
     let (mut marks, mut lowest) = (Vec::new(), 0.5f64);
-    let ours = published.iter().filter(|c| c.method == "ganomaly");
-    let others = published.iter().filter(|c| c.method != "ganomaly");
-    let columns: Vec<(&PublishedColumn, Ink)> = ours
-        .map(|c| (c, Ink::Series(0)))
-        .chain(others.enumerate().map(|(at, c)| (c, Ink::Series(at + 1))))
-        .collect();
-    for (at, class) in group.classes.iter().enumerate() {
-        let y = height(at);
-        let values = group.aurocs(class);
+    // The method of this project has the first colour, whether or not it was published.
+    let first = usize::from(published.first().is_some_and(|c| c.method != "ganomaly"));
+    let columns: Vec<(&PublishedColumn, Ink)> =
+        published.iter().zip((first..).map(Ink::Series)).collect();
+    for (y, class) in (0..).map(f64::from).zip(&setting.classes) {
+        let values = setting.aurocs(class);
         for &(column, ink) in &columns {
-            if let Some(x) = of_class(column, class) {
-                marks.push(Mark::Diamond { at: (x, y), ink, radius: 3.5 });
+            if let Some(x) = column.of(class) {
+                marks.push(Mark::at(Shape::Diamond, (x, y), ink, 3.5));
                 lowest = lowest.min(x);
             }
         }
@@ -146,52 +122,31 @@ fn class_figure(group: &Group, published: &[PublishedColumn]) -> Result<Markup> 
             let bar = vec![((m.mean - std).max(0.0), y), ((m.mean + std).min(1.0), y)];
             marks.push(Mark::line(bar, Ink::Main));
         }
-        marks.push(Mark::Dot { at: (m.mean, y), ink: Ink::Main, radius: 4.5, opacity: 1.0 });
-        if values.len() > 1 {
-            marks.extend(values.iter().map(|&x| Mark::Dot {
-                at: (x, y + 0.28),
-                ink: Ink::Main,
-                radius: 2.0,
-                opacity: 0.5,
-            }));
-        }
+        marks.push(Mark::at(Shape::Dot, (m.mean, y), Ink::Main, 4.5));
         lowest = values.iter().copied().fold(lowest, f64::min);
+        if values.len() > 1 {
+            let seeds = values.into_iter().map(|x| (x, y - 0.28)).collect();
+            marks.push(Mark::new(Shape::Dot, seeds, Ink::Main, 2.0).opacity(0.5));
+        }
     }
     let low = ((lowest - 0.02) * 10.0).floor().max(0.0) / 10.0;
-    let chance = vec![(0.5, -0.7), (0.5, last as f64 + 0.7)];
-    let chance =
-        Mark::Line { points: chance, ink: Ink::Muted, width: 1.0, opacity: 1.0, dashed: true };
-    marks.insert(0, chance);
-    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() as u32;
-    let figure = Figure {
-        size: (430, 60 + 26 * group.classes.len() as u32),
-        x: Axis { label: "AUROC", range: (low, 1.005), ticks: Ticks::Numbers(6) },
-        y: Axis { label: "", range: (-0.7, last as f64 + 0.7), ticks: Ticks::Names(&names) },
-        left: 14 + 7 * longest.min(16),
+    let bottom = setting.classes.len() as f64 - 0.35;
+    marks.insert(0, Mark::dashed(vec![(0.5, -0.65), (0.5, bottom)]));
+    let x = Axis::new("AUROC", (low, 1.005), Ticks::Numbers(6));
+    let mut figure = Figure::rows(430.0, 26.0, &setting.classes, x, marks);
+    let here = match setting.seeds.len() {
+        1 => "here",
+        _ => "here: mean, one deviation, and each seed above it",
     };
-    let said: Vec<String> = group
-        .classes
-        .iter()
-        .map(|class| format!("{class} {}", mean_std(&group.aurocs(class))))
-        .collect();
-    let svg = figure.svg(&format!("AUROC by class: {}", said.join(", ")), &marks)?;
-    let mut entries =
-        vec![(Ink::Main, "dot", "here: mean, one deviation, and each seed above it".to_string())];
-    if group.seeds.len() == 1 {
-        entries[0].2 = "here".into();
+    figure.legend.push((Ink::Main, Shape::Dot, here.into()));
+    for (column, ink) in columns {
+        let name = format!("{} ({})", method(column), column.caution());
+        figure.legend.push((ink, Shape::Diamond, name));
     }
-    for &(column, ink) in &columns {
-        entries.push((ink, "diamond", format!("{} ({})", method(column), column.caution())));
-    }
-    entries.push((Ink::Muted, "dashed", "chance".into()));
-    let entries: Vec<(Ink, &str, &str)> =
-        entries.iter().map(|(ink, shape, name)| (*ink, *shape, name.as_str())).collect();
-    Ok(html! {
-        figure.wide {
-            (PreEscaped(svg))
-            (legend(&entries))
-        }
-    })
+    figure.legend.push((Ink::Muted, Shape::Dashed, "chance".into()));
+    let of = |class: &String| format!("{class} {}", mean_std(&setting.aurocs(class), plain));
+    let said: Vec<String> = setting.classes.iter().map(of).collect();
+    wide_figure(&figure, &format!("AUROC by class: {}", said.join(", ")))
 }
 
 fn sources(columns: &[PublishedColumn]) -> Markup {
@@ -228,21 +183,22 @@ fn meaning(standing: &str) -> &'static str {
 }
 
 /// The heat map of classes and seeds.
-pub fn class_by_seed(group: &Group) -> Markup {
-    let mut columns: Vec<String> = group.seeds.iter().map(|seed| format!("seed {seed}")).collect();
-    let several = group.seeds.len() > 1;
+pub fn class_by_seed(setting: &Setting) -> Markup {
+    let mut columns: Vec<String> =
+        setting.seeds.iter().map(|seed| format!("seed {seed}")).collect();
+    let several = setting.seeds.len() > 1;
     columns.extend(several.then(|| "mean".into()));
-    let rows: Vec<(String, Vec<Option<f64>>)> = group
+    let rows: Vec<(String, Vec<Option<f64>>)> = setting
         .classes
         .iter()
         .map(|class| {
             let mut row: Vec<Option<f64>> =
-                group.seeds.iter().map(|&seed| group.auroc(class, seed)).collect();
-            row.extend(several.then(|| mean(&group.aurocs(class))));
+                setting.seeds.iter().map(|&seed| setting.auroc(class, seed)).collect();
+            row.extend(several.then(|| mean(&setting.aurocs(class))));
             (class.clone(), row)
         })
         .collect();
-    heat_map("AUROC by class and seed", group.class_heading(), &columns, &rows)
+    heat_map("AUROC by class and seed", setting.first().config.class_heading(), &columns, &rows)
 }
 
 /// Every setting in one row, and the heat map of settings and classes.
@@ -255,32 +211,27 @@ pub fn settings(results: &Results) -> Result<Markup> {
         Column::number("highest class"),
     ]);
     let rows: Vec<Vec<Cell>> = results
-        .groups
+        .settings
         .iter()
-        .map(|group| {
+        .map(|setting| {
             let classes: Vec<f64> =
-                group.classes.iter().filter_map(|class| mean(&group.aurocs(class))).collect();
+                setting.classes.iter().filter_map(|class| mean(&setting.aurocs(class))).collect();
             let mut row: Vec<Cell> =
-                group.settings.iter().map(|(_, value)| Cell::text(value)).collect();
-            row.extend(estimate_cells(&group.average()?, plain));
-            row.push(Cell::number(Some(group.runs.len() as f64), 0));
+                setting.values.iter().map(|(_, value)| Cell::text(value)).collect();
+            row.extend(estimate_cells(&setting.average()?, plain));
+            row.push(Cell::number(Some(setting.runs.len() as f64), 0));
             let ends = [f64::min as fn(f64, f64) -> f64, f64::max];
             row.extend(ends.map(|end| Cell::number(classes.iter().copied().reduce(end), 3)));
             Ok(row)
         })
         .collect::<Result<_>>()?;
-    let mut classes: Vec<String> = Vec::new();
-    for class in results.groups.iter().flat_map(|group| &group.classes) {
-        if !classes.contains(class) {
-            classes.push(class.clone());
-        }
-    }
+    let classes = distinct(results.settings.iter().flat_map(|s| s.classes.iter().cloned()));
     let heat: Vec<(String, Vec<Option<f64>>)> = results
-        .groups
+        .settings
         .iter()
-        .map(|group| {
-            let of = |class: &String| mean(&group.aurocs(class));
-            (group.name(), classes.iter().map(of).collect())
+        .map(|setting| {
+            let of = |class: &String| mean(&setting.aurocs(class));
+            (setting.name(), classes.iter().map(of).collect())
         })
         .collect();
     Ok(html! {
@@ -293,9 +244,9 @@ pub fn settings(results: &Results) -> Result<Markup> {
     })
 }
 
-/// The AUROC of a group, for a heading.
-pub fn headline(group: &Group) -> Result<String> {
-    let average = group.average()?;
+/// The AUROC of a setting, for a heading.
+pub fn headline(setting: &Setting) -> Result<String> {
+    let average = setting.average()?;
     let std = average.over_trainings.std.map(|std| format!(" ± {std:.3}")).unwrap_or_default();
     Ok(format!("mean AUROC {}{std} over {}", plain(average.value), trainings(&average)))
 }

@@ -1,397 +1,210 @@
-//! Plots as SVG documents.
+//! The curves of runs: ROC and precision-recall curves, score histograms, and training by epoch.
+//! The report shows those of each class, the files of a run its own.
 
-use anyhow::{Result, anyhow};
-use plotters::coord::types::RangedCoordf64;
-use plotters::prelude::*;
-use plotters::style::FontTransform;
+use super::figure::{Axis, Entry, Figure, Ink, Mark, Shape, Size, Ticks};
+use ganomaly_experiment::record::metrics::BestOnTest;
 
-/// Okabe and Ito's palette, distinguishable with every kind of colour vision.
-pub(super) const PALETTE: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(90, 90, 90),
-];
-const FONT: &str = "sans-serif";
-const SIZE: (u32, u32) = (720, 460);
-const GREY: RGBColor = RGBColor(130, 130, 130);
-/// More points than this on a ROC curve make no visible difference.
-const CURVE_POINTS: usize = 400;
+const BINS: usize = 40;
 
-/// A ROC curve.
+/// A named line through points; lines with the same name have one entry in the legend.
 #[derive(Clone, Debug)]
-pub struct Curve<'a> {
-    /// For the legend.
-    pub label: String,
-    /// False positive rates, in rising order.
-    pub fpr: &'a [f64],
-    /// True positive rates, in rising order.
-    pub tpr: &'a [f64],
-}
-
-/// A line through points.
-#[derive(Clone, Debug)]
-pub struct Series {
-    /// For the legend.
+pub struct Line {
     pub name: String,
-    /// (x, y).
     pub points: Vec<(f64, f64)>,
-    /// Dashed rather than solid.
-    pub dashed: bool,
+    pub ink: Ink,
+    pub opacity: f64,
+    pub shape: Shape,
 }
 
-/// One method's AUROC by class.
-#[derive(Clone, Debug)]
-pub struct ClassSeries {
-    /// For the legend.
-    pub name: String,
-    /// Mean and, if several seeds ran, standard deviation; none if missing.
-    pub values: Vec<Option<(f64, Option<f64>)>>,
-    /// Published numbers are dashed.
-    pub published: bool,
-}
-
-type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-
-/// The frame of a plot.
-struct Frame<'a> {
-    title: &'a str,
-    x: (&'a str, f64, f64),
-    y: (&'a str, f64, f64),
-    /// Names for whole numbers on the x axis.
-    ticks: Option<&'a [String]>,
-    /// Whether the y axis shows powers of ten.
-    log_y: bool,
-    /// Whether only whole numbers on the x axis are meaningful.
-    whole_x: bool,
-}
-
-fn error(e: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("a plot cannot be drawn: {e}")
-}
-
-/// Draws axes and grid, then the content from `body`, then the legend.
-fn draw(
-    frame: &Frame<'_>,
-    legend: SeriesLabelPosition,
-    body: impl FnOnce(&mut Chart<'_>) -> Result<()>,
-) -> Result<String> {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        area.fill(&WHITE).map_err(error)?;
-        let mut chart = ChartBuilder::on(&area)
-            .caption(frame.title, (FONT, 19).into_font())
-            .margin(14)
-            .margin_right(24)
-            .x_label_area_size(if frame.ticks.is_some() { 64 } else { 44 })
-            .y_label_area_size(58)
-            .build_cartesian_2d(frame.x.1..frame.x.2, frame.y.1..frame.y.2)
-            .map_err(error)?;
-        let tick = |x: &f64| match frame.ticks {
-            Some(names) if (x - x.round()).abs() < 1e-6 && *x >= 0.0 => {
-                names.get(x.round() as usize).cloned().unwrap_or_default()
-            }
-            Some(_) => String::new(),
-            None if frame.whole_x && (x - x.round()).abs() > 1e-6 => String::new(),
-            None => short(*x),
-        };
-        let power = |y: &f64| short(if frame.log_y { 10f64.powf(*y) } else { *y });
-        let mut mesh = chart.configure_mesh();
-        let small = (FONT, 13).into_font().color(&BLACK);
-        mesh.x_desc(frame.x.0)
-            .y_desc(frame.y.0)
-            .label_style((FONT, 13))
-            .axis_desc_style((FONT, 15))
-            .light_line_style(WHITE)
-            .bold_line_style(RGBColor(228, 228, 228))
-            .x_label_formatter(&tick)
-            .y_label_formatter(&power);
-        if let Some(names) = frame.ticks {
-            mesh.x_labels(names.len() + 2).disable_x_mesh();
-            if names.iter().any(|n| n.len() > 4) {
-                mesh.x_label_style(small.transform(FontTransform::None));
-            }
-        }
-        mesh.draw().map_err(error)?;
-        body(&mut chart)?;
-        chart
-            .configure_series_labels()
-            .position(legend)
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(200, 200, 200))
-            .label_font((FONT, 13))
-            .draw()
-            .map_err(error)?;
-        area.present().map_err(error)?;
+impl Line {
+    /// A solid line.
+    pub fn new(name: &str, points: Vec<(f64, f64)>, ink: Ink) -> Self {
+        Self { name: name.into(), points, ink, opacity: 1.0, shape: Shape::Line }
     }
-    Ok(svg)
+
+    /// One of `count` lines of the same kind: translucent, if there are several.
+    pub fn one_of(self, count: usize) -> Self {
+        Self { opacity: if count > 1 { 0.6 } else { 1.0 }, ..self }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark::new(self.shape, self.points.clone(), self.ink, 1.75).opacity(self.opacity)
+    }
 }
 
-/// At most three significant digits, without trailing zeros.
-fn short(v: f64) -> String {
-    let rounded = format!("{v:.3}");
-    let rounded = rounded.trim_end_matches('0').trim_end_matches('.');
-    if v != 0.0 && v.abs() < 0.001 { format!("{v:.0e}") } else { rounded.to_string() }
+/// The ink of the first, second, … of several lines.
+pub fn ink(index: usize) -> Ink {
+    if index == 0 { Ink::Main } else { Ink::Series(index - 1) }
 }
 
-/// Adds a line with its legend entry.
-fn line(
-    chart: &mut Chart<'_>,
-    name: &str,
-    colour: RGBColor,
-    points: &[(f64, f64)],
-    dashed: bool,
-) -> Result<()> {
-    let style = colour.stroke_width(2);
-    let points = points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
-    let annotation = if dashed {
-        chart.draw_series(DashedLineSeries::new(points, 6, 4, style)).map_err(error)?
-    } else {
-        chart.draw_series(LineSeries::new(points, style)).map_err(error)?
-    };
-    annotation.label(name).legend(move |(x, y)| {
-        let end = if dashed { 7 } else { 18 };
-        let dash = |from, to| PathElement::new(vec![(from, 0), (to, 0)], style);
-        EmptyElement::at((x, y)) + dash(0, end) + dash(11, 18)
-    });
-    Ok(())
+/// The marks of lines, the first on top, and the legend.
+fn drawn(lines: &[Line]) -> (Vec<Mark>, Vec<Entry>) {
+    let mut legend: Vec<Entry> = Vec::new();
+    for line in lines {
+        if legend.iter().all(|(.., name)| *name != line.name) {
+            legend.push((line.ink, line.shape, line.name.clone()));
+        }
+    }
+    (lines.iter().rev().map(Line::mark).collect(), legend)
 }
 
 /// ROC curves with the diagonal of chance.
-pub fn roc(title: &str, curves: &[Curve<'_>]) -> Result<String> {
-    let frame = Frame {
-        title: &format!("ROC: {title}"),
-        x: ("false positive rate", 0.0, 1.0),
-        y: ("true positive rate", 0.0, 1.0),
-        ticks: None,
-        log_y: false,
-        whole_x: false,
-    };
-    draw(&frame, SeriesLabelPosition::LowerRight, |chart| {
-        for (curve, colour) in curves.iter().zip(PALETTE.iter().cycle()) {
-            let n = curve.fpr.len().min(curve.tpr.len());
-            let step = n.div_ceil(CURVE_POINTS).max(1);
-            let kept = (0..n).filter(|i| i % step == 0 || i + 1 == n);
-            let points: Vec<_> = kept.map(|i| (curve.fpr[i], curve.tpr[i])).collect();
-            line(chart, &curve.label, *colour, &points, false)?;
-        }
-        line(chart, "chance", GREY, &[(0.0, 0.0), (1.0, 1.0)], true)
-    })
+pub fn roc(size: Size, curves: Vec<Line>) -> Figure {
+    let chance = ("chance", [(0.0, 0.0), (1.0, 1.0)]);
+    rates(size, ["false positive rate", "true positive rate"], curves, chance)
 }
 
-/// Two histograms with common bins, each as a fraction of its own images. The highest 0.5 % of all
-/// scores are left out if they would squeeze the rest; the axis label states this.
-pub fn score_histogram(
-    title: &str,
-    x_label: &str,
-    normal: &[f64],
-    anomalous: &[f64],
-) -> Result<String> {
-    const BINS: usize = 50;
+/// Precision-recall curves with the share of anomalies, which is chance level.
+pub fn precision_recall(size: Size, curves: Vec<Line>, share: f64) -> Figure {
+    let chance = ("chance: the share of anomalies", [(0.0, share), (1.0, share)]);
+    rates(size, ["recall", "precision"], curves, chance)
+}
+
+fn rates(
+    size: Size,
+    names: [&str; 2],
+    mut curves: Vec<Line>,
+    (name, chance): (&str, [(f64, f64); 2]),
+) -> Figure {
+    for curve in &mut curves {
+        curve.points = thinned(&curve.points, 1.25 / size.0);
+    }
+    let (mut marks, mut legend) = drawn(&curves);
+    marks.insert(0, Mark::dashed(chance.to_vec()));
+    legend.push((Ink::Muted, Shape::Dashed, name.into()));
+    let ticks = if size.0 < 300.0 { 2 } else { 5 };
+    let [x, y] = names.map(|name| Axis::new(name, (0.0, 1.0), Ticks::Numbers(ticks)));
+    Figure::new(size, x, y, marks).legend(legend)
+}
+
+/// Thins a curve to points that are at least `step` apart in one direction; its ends are kept.
+fn thinned(points: &[(f64, f64)], step: f64) -> Vec<(f64, f64)> {
+    let mut kept: Vec<(f64, f64)> = Vec::new();
+    for (at, &(x, y)) in points.iter().enumerate() {
+        let far = |last: &(f64, f64)| (last.0 - x).abs() >= step || (last.1 - y).abs() >= step;
+        if at + 1 == points.len() || kept.last().is_none_or(far) {
+            kept.push((x, y));
+        }
+    }
+    kept
+}
+
+/// Two histograms with common bins, each as a share of its own images; and whether the highest
+/// scores, at most 0.5 %, are left out, since they would squeeze the rest.
+pub fn scores(size: Size, label: &str, normal: &[f64], anomalous: &[f64]) -> (Figure, bool) {
     let mut all: Vec<f64> = normal.iter().chain(anomalous).copied().collect();
     all.sort_unstable_by(f64::total_cmp);
-    let (Some(&low), Some(&highest)) = (all.first(), all.last()) else {
-        return Err(error("there are no scores"));
-    };
-    let robust = all[(all.len() - 1) * 995 / 1000];
-    let clipped = highest > low + 1.3 * (robust - low) && robust > low;
-    let high = if clipped { robust } else { highest };
+    let (low, highest) =
+        (all.first().copied().unwrap_or_default(), all.last().copied().unwrap_or_default());
+    let robust = all.get(all.len().saturating_sub(1) * 995 / 1000).copied().unwrap_or(highest);
+    let cut = highest > low + 1.3 * (robust - low) && robust > low;
+    let high = if cut { robust } else { highest };
     let high = if high > low { high } else { low + 1.0 };
     let width = (high - low) / BINS as f64;
-    let shares = |scores: &[f64]| {
+    let (mut marks, mut legend, mut top) = (Vec::new(), Vec::new(), 0.0f64);
+    let kinds = [("normal", Ink::Normal, normal), ("anomalous", Ink::Anomalous, anomalous)];
+    for (name, ink, scores) in kinds {
         let mut bins = [0.0; BINS];
         for score in scores.iter().filter(|&&s| s <= high) {
             bins[(((score - low) / width) as usize).min(BINS - 1)] += 1.0 / scores.len() as f64;
         }
-        bins
-    };
-    let kinds =
-        [("normal", PALETTE[0], shares(normal)), ("anomalous", PALETTE[1], shares(anomalous))];
-    let top = kinds.iter().flat_map(|(_, _, bins)| bins.iter().copied()).fold(0.0, f64::max);
-    let x_label = if clipped {
-        format!("{x_label}; the highest 0.5 % are not shown")
-    } else {
-        x_label.into()
-    };
-    let frame = Frame {
-        title: &format!("Scores: {title}"),
-        x: (&x_label, low, high),
-        y: ("share of pictures", 0.0, top * 1.08),
-        ticks: None,
-        log_y: false,
-        whole_x: false,
-    };
-    draw(&frame, SeriesLabelPosition::UpperRight, |chart| {
-        for (name, colour, bins) in kinds {
-            let bars = bins.iter().enumerate().map(|(i, &share)| {
-                let left = low + i as f64 * width;
-                Rectangle::new([(left, 0.0), (left + width, share)], colour.mix(0.5).filled())
-            });
-            chart.draw_series(bars).map_err(error)?.label(name).legend(move |(x, y)| {
-                Rectangle::new([(x, y - 5), (x + 18, y + 5)], colour.mix(0.5).filled())
-            });
+        let mut outline = vec![(low, 0.0)];
+        for (at, &share) in bins.iter().enumerate() {
+            let left = low + at as f64 * width;
+            outline.extend([(left, share), (left + width, share)]);
+            top = top.max(share);
         }
-        Ok(())
-    })
+        outline.push((high, 0.0));
+        marks.push(Mark::new(Shape::Area, outline.clone(), ink, 0.0).opacity(0.28));
+        marks.push(Mark::new(Shape::Line, outline, ink, 1.25));
+        legend.push((ink, Shape::Area, name.to_string()));
+    }
+    let x = Axis::new(label, (low, high), Ticks::Numbers(5));
+    let y = Axis::new("share of images", (0.0, top.max(1e-3) * 1.06), Ticks::Numbers(5));
+    (Figure::new(size, x, y, marks).legend(legend), cut)
 }
 
-/// Lines over epochs; `marked` puts a labelled dot on an (epoch, value).
-pub fn epochs(
-    title: &str,
-    y_label: &str,
-    series: &[Series],
-    marked: Option<(f64, f64, &str)>,
-) -> Result<String> {
-    by_epoch(title, y_label, series, marked, false)
+/// AUROC after each epoch. The first lines are of one run each: a dot marks its result, and a ring
+/// its best epoch on the test set.
+pub fn auroc_by_epoch(size: Size, lines: &[Line], best: &[BestOnTest]) -> Figure {
+    let (mut marks, mut legend) = drawn(lines);
+    let last = lines.iter().take(best.len()).filter_map(|line| line.points.last().copied());
+    let best = best.iter().map(|best| (best.epoch as f64, best.auroc)).collect();
+    marks.push(Mark::new(Shape::Dot, last.collect(), Ink::Main, 3.0));
+    marks.push(Mark::new(Shape::Ring, best, Ink::Muted, 6.0));
+    legend.insert(1, (Ink::Main, Shape::Dot, "last epoch: the result".into()));
+    legend.insert(2, (Ink::Muted, Shape::Ring, "best on test: known only in hindsight".into()));
+    let values = lines.iter().flat_map(|line| &line.points).map(|p| p.1);
+    let low = values.filter(|v| v.is_finite()).fold(0.9, f64::min);
+    let range = (((low - 0.02) * 10.0).floor() / 10.0, 1.01);
+    let y = Axis::new("AUROC", range, Ticks::Numbers(6));
+    Figure::new(size, epochs(lines), y, marks).legend(legend)
 }
 
-/// Lines over epochs on a logarithmic axis; numbers that are not above 0 are left out.
-pub fn epochs_log(title: &str, y_label: &str, series: &[Series]) -> Result<String> {
-    let log = |s: &Series| Series {
-        points: s.points.iter().filter(|p| p.1 > 0.0).map(|&(x, y)| (x, y.log10())).collect(),
-        ..s.clone()
-    };
-    by_epoch(title, y_label, &series.iter().map(log).collect::<Vec<_>>(), None, true)
-}
-
-fn by_epoch(
-    title: &str,
-    y_label: &str,
-    series: &[Series],
-    marked: Option<(f64, f64, &str)>,
-    log_y: bool,
-) -> Result<String> {
-    let points = || series.iter().flat_map(|s| s.points.iter().copied());
-    let finite = || points().map(|p| p.1).filter(|v| v.is_finite());
-    let low = finite().fold(f64::INFINITY, f64::min);
-    let high = finite().fold(f64::NEG_INFINITY, f64::max);
+/// Mean losses by epoch on a logarithmic axis; what is not above 0 is left out.
+pub fn losses_by_epoch(size: Size, mut lines: Vec<Line>) -> Figure {
+    for line in &mut lines {
+        line.points.retain(|p| p.1 > 0.0 && p.1.is_finite());
+        line.points.iter_mut().for_each(|p| p.1 = p.1.log10());
+    }
+    let (mut marks, legend) = drawn(&lines);
+    marks.extend(lines.iter().map(|l| Mark::new(Shape::Dot, l.points.clone(), l.ink, 1.75)));
+    let values = lines.iter().flat_map(|line| &line.points).map(|p| p.1);
+    let (low, high) =
+        (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-    let pad = ((high - low) * 0.1).max(1e-3);
-    let last = points().map(|p| p.0).fold(1.0, f64::max);
-    let frame = Frame {
-        title: &format!("{y_label} by epoch: {title}"),
-        // Room on the right for the legend.
-        x: ("epoch", 1.0 - 0.03 * last, last + 0.3 * (last - 0.5)),
-        y: (y_label, low - pad, high + pad),
-        ticks: None,
-        log_y,
-        whole_x: true,
-    };
-    draw(&frame, SeriesLabelPosition::MiddleRight, |chart| {
-        for (s, colour) in series.iter().zip(PALETTE.iter().cycle()) {
-            line(chart, &s.name, *colour, &s.points, s.dashed)?;
-            let dots = s.points.iter().filter(|p| p.1.is_finite());
-            chart.draw_series(dots.map(|&p| Circle::new(p, 3, colour.filled()))).map_err(error)?;
-        }
-        if let Some((x, y, label)) = marked {
-            chart
-                .draw_series([Circle::new((x, y), 7, BLACK.stroke_width(2))])
-                .map_err(error)?
-                .label(label)
-                .legend(|(x, y)| Circle::new((x + 9, y), 5, BLACK.stroke_width(2)));
-        }
-        Ok(())
-    })
+    let pad = ((high - low) * 0.06).max(0.05);
+    let y = Axis::new("mean loss", (low - pad, high + pad), Ticks::Powers);
+    Figure::new(size, epochs(&lines), y, marks).legend(legend)
 }
 
-/// AUROC by class, ours with error bars, published numbers dashed: like the paper's figure 4.
-pub fn class_auroc(title: &str, classes: &[String], series: &[ClassSeries]) -> Result<String> {
-    // Classes that did not run are left out.
-    let ours = |class: usize| {
-        let has = |s: &ClassSeries| s.values.get(class).is_some_and(Option::is_some);
-        series.iter().any(|s| !s.published && has(s))
-    };
-    let shown: Vec<usize> = (0..classes.len()).filter(|&class| ours(class)).collect();
-    let classes: Vec<String> = shown.iter().map(|&class| classes[class].clone()).collect();
-    let of_shown = |s: &ClassSeries| ClassSeries {
-        values: shown.iter().map(|&class| s.values.get(class).copied().flatten()).collect(),
-        ..s.clone()
-    };
-    let series: Vec<ClassSeries> = series.iter().map(of_shown).collect();
-    // A long legend is placed beside the lines.
-    let many = series.len() > PALETTE.len();
-    let (room, legend) = if many {
-        (classes.len() as f64, SeriesLabelPosition::MiddleRight)
-    } else {
-        (0.0, SeriesLabelPosition::LowerLeft)
-    };
-    let frame = Frame {
-        title,
-        x: ("class", -0.5, classes.len() as f64 - 0.5 + room),
-        y: ("AUROC", 0.0, 1.02),
-        ticks: Some(&classes),
-        log_y: false,
-        whole_x: false,
-    };
-    draw(&frame, legend, |chart| {
-        let across = [(-0.5, 0.5), (classes.len() as f64 - 0.5, 0.5)];
-        line(chart, "chance", RGBColor(200, 200, 200), &across, true)?;
-        for (s, colour) in series.iter().zip(PALETTE.iter().cycle()) {
-            let present = s.values.iter().enumerate().filter_map(|(i, v)| Some((i as f64, (*v)?)));
-            let present: Vec<(f64, (f64, Option<f64>))> = present.collect();
-            let points: Vec<(f64, f64)> = present.iter().map(|&(x, (mean, _))| (x, mean)).collect();
-            line(chart, &s.name, *colour, &points, s.published)?;
-            let dots = points.iter().map(|&p| Circle::new(p, 4, colour.filled()));
-            chart.draw_series(dots).map_err(error)?;
-            let bars = present.iter().filter_map(|&(x, (mean, std))| {
-                let std = std?;
-                Some(ErrorBar::new_vertical(x, mean - std, mean, mean + std, colour.filled(), 8))
-            });
-            chart.draw_series(bars).map_err(error)?;
-        }
-        Ok(())
-    })
+fn epochs(lines: &[Line]) -> Axis {
+    let last = lines.iter().flat_map(|line| &line.points).map(|p| p.0).fold(1.0, f64::max);
+    let pad = (last - 1.0).max(1.0) * 0.04;
+    Axis::new("epoch", (1.0 - pad, last + pad), Ticks::Whole(8))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(svg: &str, words: &[&str]) {
-        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        assert!(!svg.contains("NaN") && !svg.contains("inf"), "a point is not finite");
-        for word in words {
-            assert!(svg.contains(word), "{word} is not in the plot");
-        }
+    const SIZE: Size = (400.0, 300.0);
+
+    fn check(figure: &Figure, words: &[&str]) {
+        super::super::figure::tests::check(&figure.to_file("t", "").unwrap(), words);
     }
 
     #[test]
-    fn plots_are_documents_with_their_labels() {
-        let rates: Vec<f64> = (0..=2000).map(|i| f64::from(i) / 2000.0).collect();
-        let curve = Curve { label: "running: AUROC 0.500".into(), fpr: &rates, tpr: &rates };
-        let svg = roc("run", &[curve]).unwrap();
-        check(&svg, &["running: AUROC 0.500", "false positive rate", "chance"]);
-        assert!(svg.len() < 60_000, "thinned");
+    fn rates_are_thinned_and_keep_their_ends() {
+        let points: Vec<(f64, f64)> =
+            (0..=9000).map(|i| f64::from(i) / 9000.0).map(|v| (v, v)).collect();
+        let thin = thinned(&points, 0.01);
+        assert!(thin.len() < 110);
+        assert_eq!((thin[0], thin[thin.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
+        let figure = roc(SIZE, vec![Line::new("running: AUROC 0.500", points, Ink::Main)]);
+        check(&figure, &["running: AUROC 0.500", "false positive rate", "chance"]);
+    }
 
-        let scores: Vec<f64> = (0..500).map(|i| f64::from(i) / 500.0).chain([1e6]).collect();
-        let svg = score_histogram("run", "score", &scores, &[0.5]).unwrap();
-        check(&svg, &["anomalous", "not shown"]);
-        check(&score_histogram("run", "score", &[1.0], &[1.0]).unwrap(), &["normal"]);
-        assert!(score_histogram("run", "score", &[], &[]).is_err());
+    #[test]
+    fn the_highest_scores_may_be_left_out() {
+        let normal: Vec<f64> = (0..500).map(|i| f64::from(i) / 500.0).chain([1e6]).collect();
+        let (figure, cut) = scores(SIZE, "score", &normal, &[0.5]);
+        check(&figure, &["normal", "anomalous", "score"]);
+        assert!(cut);
+        let (figure, cut) = scores(SIZE, "score", &[1.0], &[1.0]);
+        check(&figure, &["normal"]);
+        assert!(!cut);
+    }
 
-        let series = Series {
-            name: "err_g".into(),
-            points: vec![(1.0, 2.0), (2.0, f64::NAN)],
-            dashed: true,
-        };
-        check(&epochs_log("run", "loss", std::slice::from_ref(&series)).unwrap(), &["err_g"]);
+    #[test]
+    fn training_may_have_losses_that_are_not_numbers() {
+        let line = Line::new("err_g", vec![(1.0, 0.02), (2.0, f64::NAN), (3.0, -1.0)], ink(1));
+        let best = BestOnTest { epoch: 1, auroc: 0.9 };
         check(
-            &epochs("run", "loss", &[series], Some((1.0, 2.0, "best"))).unwrap(),
-            &["err_g", "best"],
+            &auroc_by_epoch(SIZE, std::slice::from_ref(&line), &[best]),
+            &["err_g", "best on test"],
         );
-
-        let ours = ClassSeries {
-            name: "ours".into(),
-            values: vec![Some((0.9, Some(0.1))), None],
-            published: false,
-        };
-        check(
-            &class_auroc("t", &["ring".into(), "bar".into()], &[ours]).unwrap(),
-            &["ours", "ring"],
-        );
+        check(&losses_by_epoch(SIZE, vec![line]), &["err_g", "0.02"]);
+        check(&losses_by_epoch(SIZE, Vec::new()), &["mean loss"]);
     }
 }

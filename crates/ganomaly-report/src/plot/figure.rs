@@ -1,313 +1,324 @@
-//! Figures of a report: plotters' SVG without title, legend or background. Those belong to the
-//! page, whose style sheet also maps the colours below to those of a light or a dark page, by the
-//! attributes that contain them.
+//! Figures: panels with axes and marks. The report shows them small, one for each class; the files
+//! in `plots` show the same ones large, with title and legend.
 
-use anyhow::{Result, anyhow};
-use plotters::prelude::*;
+pub use super::axis::{Axis, Ticks};
+pub use super::canvas::{Anchor, Ink, Shape};
+use super::canvas::{Canvas, svg};
+use anyhow::Result;
 use std::fmt::Write;
 
-/// Plotters places points on whole pixels: drawing at this scale makes the positions fine enough.
-const SCALE: f64 = 4.0;
-/// Letters of 11 pixels: plotters gives sizes in points, 1.24 per pixel.
-const LETTERS: f64 = 11.0 * 1.24;
-const FONT: &str = "sans-serif";
+/// Width and height in pixels, without title and legend.
+pub type Size = (f64, f64);
 
-/// What a mark represents, which sets its colour. Blue and vermilion mean normal and anomalous, and
-/// nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ink {
-    /// Normal images.
-    Normal,
-    /// Anomalous images.
-    Anomalous,
-    /// The only thing that a figure shows.
-    Main,
-    /// One of several things.
-    Series(usize),
-    /// What other things are compared with.
-    Muted,
-}
+/// The size of a figure in a file.
+pub const FILE: Size = (720.0, 430.0);
 
-impl Ink {
-    fn colour(self) -> RGBColor {
-        // Okabe and Ito's palette, distinguishable with every kind of colour vision; `style.css`
-        // uses the same numbers.
-        const SERIES: [RGBColor; 5] = [
-            RGBColor(0, 158, 115),
-            RGBColor(204, 121, 167),
-            RGBColor(230, 159, 0),
-            RGBColor(86, 180, 233),
-            RGBColor(120, 94, 240),
-        ];
-        match self {
-            Self::Normal => RGBColor(0, 114, 178),
-            Self::Anomalous => RGBColor(213, 94, 0),
-            Self::Main => RGBColor(34, 34, 34),
-            Self::Series(index) => SERIES[index % SERIES.len()],
-            Self::Muted => RGBColor(130, 130, 130),
-        }
-    }
-
-    /// The CSS class that gives an HTML element this colour.
-    pub fn class(self) -> String {
-        match self {
-            Self::Normal => "ink-normal".into(),
-            Self::Anomalous => "ink-anomalous".into(),
-            Self::Main => "ink-main".into(),
-            Self::Series(index) => format!("ink-{}", index % 5),
-            Self::Muted => "ink-muted".into(),
-        }
-    }
-}
-
-/// One element of a figure, in the units of its axes.
+/// Shapes or a text, in the units of the axes.
 #[derive(Clone, Debug)]
-pub enum Mark {
-    /// A line through points.
-    Line { points: Vec<(f64, f64)>, ink: Ink, width: f64, opacity: f64, dashed: bool },
-    /// A filled area.
-    Area { outline: Vec<(f64, f64)>, ink: Ink, opacity: f64 },
-    /// A dot of a radius in pixels.
-    Dot { at: (f64, f64), ink: Ink, radius: f64, opacity: f64 },
-    /// An open circle.
-    Ring { at: (f64, f64), ink: Ink, radius: f64 },
-    /// An open diamond.
-    Diamond { at: (f64, f64), ink: Ink, radius: f64 },
+pub struct Mark {
+    shape: Shape,
+    points: Vec<(f64, f64)>,
+    ink: Ink,
+    size: f64,
+    opacity: f64,
+    /// A text instead of a shape, and its distance from the point in pixels.
+    text: Option<(String, Anchor, (f64, f64))>,
 }
 
 impl Mark {
+    /// A shape of a width or a radius in pixels.
+    pub fn new(shape: Shape, points: Vec<(f64, f64)>, ink: Ink, size: f64) -> Self {
+        Self { shape, points, ink, size, opacity: 1.0, text: None }
+    }
+
     /// A solid line.
     pub fn line(points: Vec<(f64, f64)>, ink: Ink) -> Self {
-        Self::Line { points, ink, width: 1.75, opacity: 1.0, dashed: false }
+        Self::new(Shape::Line, points, ink, 1.75)
+    }
+
+    /// A thin dashed line, for what things are compared with.
+    pub fn dashed(points: Vec<(f64, f64)>) -> Self {
+        Self::new(Shape::Dashed, points, Ink::Muted, 1.0)
+    }
+
+    /// A dot, ring or diamond.
+    pub fn at(shape: Shape, at: (f64, f64), ink: Ink, radius: f64) -> Self {
+        Self::new(shape, vec![at], ink, radius)
+    }
+
+    /// A text beside a point, at a distance in pixels.
+    pub fn text(text: &str, at: (f64, f64), beside: (f64, f64), ink: Ink, anchor: Anchor) -> Self {
+        let text = Some((text.to_string(), anchor, beside));
+        Self { text, ..Self::new(Shape::Dot, vec![at], ink, 0.0) }
+    }
+
+    /// Makes it translucent.
+    pub fn opacity(self, opacity: f64) -> Self {
+        Self { opacity, ..self }
     }
 }
 
-/// An axis.
+/// An entry of a legend.
+pub type Entry = (Ink, Shape, String);
+
+/// A panel of a figure.
 #[derive(Clone, Debug)]
-pub struct Axis<'a> {
-    /// What it shows.
-    pub label: &'a str,
-    /// Its ends.
-    pub range: (f64, f64),
-    /// How it is labelled.
-    pub ticks: Ticks<'a>,
+pub struct Panel {
+    /// Its heading.
+    pub heading: String,
+    /// Its horizontal axis.
+    pub x: Axis,
+    /// Its marks, later ones on top.
+    pub marks: Vec<Mark>,
 }
 
-/// An axis's labels.
+/// A figure: one or more panels side by side with a common vertical axis.
 #[derive(Clone, Debug)]
-pub enum Ticks<'a> {
-    /// About this many round numbers.
-    Numbers(usize),
-    /// About this many whole numbers.
-    Whole(usize),
-    /// About this many; the axis shows powers of ten.
-    Powers(usize),
-    /// A name at each of 0, 1, 2, …
-    Names(&'a [String]),
-}
-
-/// A figure.
-#[derive(Clone, Debug)]
-pub struct Figure<'a> {
-    /// Width and height in pixels; letters are 11 pixels.
-    pub size: (u32, u32),
-    /// The horizontal axis.
-    pub x: Axis<'a>,
+pub struct Figure {
+    /// Its size without title and legend.
+    pub size: Size,
     /// The vertical axis.
-    pub y: Axis<'a>,
-    /// Room for the labels of the y axis, in pixels.
-    pub left: u32,
+    pub y: Axis,
+    /// The panels, of equal width.
+    pub panels: Vec<Panel>,
+    /// What the inks and shapes mean.
+    pub legend: Vec<Entry>,
+    /// What the colours of [`Ink::Value`] mean.
+    pub scale: Option<Scale>,
 }
 
-fn error(e: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("a figure cannot be drawn: {e}")
+/// The colours of a range of values.
+#[derive(Clone, Debug)]
+pub struct Scale {
+    low: f64,
+    high: f64,
 }
 
-fn px(pixels: f64) -> u32 {
-    (pixels * SCALE).round() as u32
-}
-
-impl Figure<'_> {
-    /// Draws the marks, later ones on top. `label` describes the figure in words, for those who do
-    /// not see it.
-    pub fn svg(&self, label: &str, marks: &[Mark]) -> Result<String> {
-        let mut svg = String::new();
-        {
-            let size = (px(self.size.0.into()), px(self.size.1.into()));
-            let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-            let mut chart = ChartBuilder::on(&area)
-                .margin_top(px(8.0))
-                .margin_right(px(12.0))
-                .margin_bottom(px(2.0))
-                .margin_left(px(2.0))
-                .x_label_area_size(px(if self.x.label.is_empty() { 22.0 } else { 38.0 }))
-                .y_label_area_size(px(self.left.into()))
-                .build_cartesian_2d(self.x.range.0..self.x.range.1, self.y.range.0..self.y.range.1)
-                .map_err(error)?;
-            let (x_tick, y_tick) = (|v: &f64| tick(&self.x, *v), |v: &f64| tick(&self.y, *v));
-            let mut mesh = chart.configure_mesh();
-            mesh.x_desc(self.x.label)
-                .y_desc(self.y.label)
-                .label_style((FONT, px(LETTERS)))
-                .axis_desc_style((FONT, px(LETTERS)))
-                .axis_style(GRID.stroke_width(px(1.0)))
-                .bold_line_style(GRID.stroke_width(px(0.75)))
-                .max_light_lines(0)
-                .set_all_tick_mark_size(px(3.0))
-                .x_label_formatter(&x_tick)
-                .y_label_formatter(&y_tick)
-                .x_labels(count(&self.x.ticks))
-                .y_labels(count(&self.y.ticks));
-            mesh.draw().map_err(error)?;
-            for mark in marks {
-                draw(&mut chart, mark)?;
-            }
-            area.present().map_err(error)?;
-        }
-        Ok(self.for_the_page(&svg, label))
+impl Scale {
+    /// Over the range of the values; there must be at least one.
+    pub fn over(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let low = values.clone().fold(f64::INFINITY, f64::min);
+        let high = values.fold(f64::NEG_INFINITY, f64::max);
+        if high > low { Self { low, high } } else { Self { low: low - 0.01, high: high + 0.01 } }
     }
 
-    /// The document without a fixed size or invisible parts, and with its label.
-    fn for_the_page(&self, svg: &str, label: &str) -> String {
-        let (width, height) = (px(self.size.0.into()), px(self.size.1.into()));
-        let mut page = String::new();
-        let _ = writeln!(
-            page,
-            r#"<svg class="drawn" viewBox="0 0 {width} {height}" role="img" aria-label="{}">"#,
-            escape(label)
+    /// Where a value is on it, in [0, 1].
+    pub fn part(&self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
+    }
+
+    /// The colour of a value.
+    pub fn ink(&self, value: f64) -> Ink {
+        Ink::Value(self.part(value))
+    }
+}
+
+/// Letters in a file and in the page, in pixels.
+const LETTERS: (f64, f64) = (12.0, 11.0);
+const GAP: f64 = 18.0;
+const ROW: f64 = 20.0;
+
+/// A text's width, estimated.
+fn width(text: &str, letters: f64) -> f64 {
+    0.53 * letters * text.chars().count() as f64
+}
+
+impl Figure {
+    /// A figure of one panel.
+    pub fn new(size: Size, x: Axis, y: Axis, marks: Vec<Mark>) -> Self {
+        let panels = vec![Panel { heading: String::new(), x, marks }];
+        Self { size, y, panels, legend: Vec::new(), scale: None }
+    }
+
+    /// Named rows, the first at the top, each of a height in pixels. Row n has y = n.
+    pub fn rows(width: f64, row: f64, names: &[impl ToString], x: Axis, marks: Vec<Mark>) -> Self {
+        let mut y = Axis::names("", names);
+        y.range = (y.range.1 + 0.15, y.range.0 - 0.15);
+        Self::new((width, 55.0 + row * names.len() as f64), x, y, marks)
+    }
+
+    /// The legend of a figure.
+    pub fn legend(self, legend: Vec<Entry>) -> Self {
+        Self { legend, ..self }
+    }
+
+    /// A figure for the page: without title, legend and background, which belong to the page.
+    /// `label` describes it in words, for those who do not see it.
+    pub fn for_page(&self, label: &str) -> Result<String> {
+        let mut escaped = String::new();
+        // Writing into a string cannot fail.
+        let _ = maud::Escaper::new(&mut escaped).write_str(label);
+        let attributes = format!(r#"class="drawn" role="img" aria-label="{escaped}""#);
+        svg(self.size, &attributes, |canvas| self.draw(canvas, (0.0, 0.0), LETTERS.1))
+    }
+
+    /// A figure as a file of its own.
+    pub fn to_file(&self, title: &str, note: &str) -> Result<String> {
+        let top = if note.is_empty() { 32.0 } else { 52.0 };
+        let keys = self.keys();
+        let rows = keys.last().map_or(0.0, |(row, _)| row + 1.0);
+        let size = (self.size.0, (top + self.size.1 + rows * ROW + 16.0).round());
+        let attributes =
+            format!(r#"xmlns="http://www.w3.org/2000/svg" width="{}" height="{}""#, size.0, size.1);
+        svg(size, &attributes, |canvas| {
+            let corners = [(0.0, 0.0), (size.0, 0.0), size, (0.0, size.1)];
+            canvas.shape(Shape::Area, corners.into_iter(), Ink::White, 0.0, 1.0)?;
+            let middle = size.0 / 2.0;
+            canvas.text((middle, 22.0), title, 16.0, Ink::Main, Anchor::Centre)?;
+            canvas.text((middle, 43.0), note, 11.5, Ink::Muted, Anchor::Centre)?;
+            self.draw(canvas, (6.0, top), LETTERS.0)?;
+            for ((row, x), (ink, shape, name)) in keys.iter().zip(&self.legend) {
+                let y = top + self.size.1 + 15.0 + row * ROW;
+                draw_key(canvas, (*x, y), *ink, *shape)?;
+                canvas.text((x + 26.0, y), name, LETTERS.0, Ink::Main, Anchor::Left)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Each legend entry's row and left end.
+    fn keys(&self) -> Vec<(f64, f64)> {
+        let widths = self.legend.iter().map(|(.., name)| 44.0 + width(name, LETTERS.0));
+        let widest = widths.fold(0.0, f64::max);
+        let columns = ((self.size.0 - 20.0) / widest).floor().max(1.0);
+        let place = |at: usize| {
+            let row = (at as f64 / columns).floor();
+            (row, 20.0 + widest * (at as f64 - row * columns))
+        };
+        (0..self.legend.len()).map(place).collect()
+    }
+
+    /// Draws the panels below and to the right of a corner.
+    fn draw(&self, canvas: &Canvas<'_>, (edge, top): (f64, f64), letters: f64) -> Result<()> {
+        let line = letters + 6.0;
+        let y_ticks = self.y.ticks();
+        let label = if self.y.label.is_empty() { 4.0 } else { line + 4.0 };
+        let longest = y_ticks.iter().map(|(_, tick)| width(tick, letters)).fold(0.0, f64::max);
+        let left = edge + label + longest + 6.0;
+        let right = self.size.0 - if self.scale.is_some() { 104.0 } else { 12.0 };
+        let named = self.panels.iter().any(|panel| !panel.heading.is_empty());
+        let labelled = self.panels.iter().any(|panel| !panel.x.label.is_empty());
+        let (start, end) = (
+            top + if named { 8.0 + line } else { 8.0 },
+            top + self.size.1 - if labelled { 2.0 * line + 3.0 } else { line + 4.0 },
         );
-        for line in svg.lines().skip(1) {
-            let _ = writeln!(page, "{}", line.replace(r#" opacity="1""#, ""));
+        let count = self.panels.len() as f64;
+        let each = (right - left - GAP * (count - 1.0)) / count;
+        let height =
+            |v: f64| end - (v - self.y.range.0) / (self.y.range.1 - self.y.range.0) * (end - start);
+        let text = |at, text: &str, anchor| canvas.text(at, text, letters, Ink::Main, anchor);
+        text(
+            (edge + label / 2.0 + 1.0, f64::midpoint(start, end)),
+            &self.y.label,
+            Anchor::Upwards,
+        )?;
+        for (y, name) in &y_ticks {
+            text((left - 6.0, height(*y)), name, Anchor::Right)?;
         }
-        page
-    }
-}
-
-/// Escapes a text for an attribute.
-fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    // Writing into a string cannot fail.
-    let _ = maud::Escaper::new(&mut escaped).write_str(text);
-    escaped
-}
-
-const GRID: RGBColor = RGBColor(228, 228, 228);
-
-fn count(ticks: &Ticks<'_>) -> usize {
-    match ticks {
-        Ticks::Numbers(n) | Ticks::Whole(n) | Ticks::Powers(n) => *n,
-        Ticks::Names(names) => names.len() + 2,
-    }
-}
-
-fn tick(axis: &Axis<'_>, value: f64) -> String {
-    // Ticks are sums of steps: a tick at 0 may be slightly off.
-    let value = if value.abs() < 1e-9 * (axis.range.1 - axis.range.0) { 0.0 } else { value };
-    let whole = (value - value.round()).abs() < 1e-6;
-    match axis.ticks {
-        Ticks::Numbers(_) => short(value),
-        Ticks::Whole(_) if whole => format!("{}", value.round()),
-        Ticks::Powers(_) => short(10f64.powf(value)),
-        Ticks::Names(names) if whole && value >= -1e-6 => {
-            names.get(value.round() as usize).cloned().unwrap_or_default()
-        }
-        Ticks::Whole(_) | Ticks::Names(_) => String::new(),
-    }
-}
-
-/// At most three decimals, without trailing zeros; very small numbers as powers of ten.
-fn short(v: f64) -> String {
-    if v != 0.0 && v.abs() < 0.001 {
-        return format!("{v:.0e}");
-    }
-    let rounded = format!("{v:.3}");
-    let rounded = rounded.trim_end_matches('0').trim_end_matches('.');
-    if rounded == "-0" { "0".into() } else { rounded.into() }
-}
-
-type Chart<'a> = ChartContext<
-    'a,
-    SVGBackend<'a>,
-    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
->;
-
-fn draw(chart: &mut Chart<'_>, mark: &Mark) -> Result<()> {
-    let finite = |p: &&(f64, f64)| p.0.is_finite() && p.1.is_finite();
-    match mark {
-        Mark::Line { points, ink, width, opacity, dashed } => {
-            let style = ink.colour().mix(*opacity).stroke_width(px(*width));
-            let points = points.iter().filter(finite).copied();
-            if *dashed {
-                let line = DashedLineSeries::new(points, px(4.0), px(3.0), style);
-                chart.draw_series(line).map_err(error)?;
-            } else {
-                chart.draw_series(LineSeries::new(points, style)).map_err(error)?;
+        for (at, panel) in self.panels.iter().enumerate() {
+            let left = left + at as f64 * (each + GAP);
+            let (low, high) = panel.x.range;
+            let place = |(x, y): (f64, f64)| (left + (x - low) / (high - low) * each, height(y));
+            let grid = |a: (f64, f64), b: (f64, f64), width| {
+                canvas.shape(Shape::Line, [a, b].into_iter(), Ink::Grid, width, 1.0)
+            };
+            for (y, _) in &y_ticks {
+                grid((left, height(*y)), (left + each, height(*y)), 0.75)?;
+            }
+            let x_ticks = panel.x.ticks();
+            for (x, name) in &x_ticks {
+                let (x, _) = place((*x, 0.0));
+                grid((x, start), (x, end), 0.75)?;
+                text((x, end + letters), name, Anchor::Centre)?;
+            }
+            if !x_ticks.is_empty() || !y_ticks.is_empty() {
+                grid((left, end), (left + each, end), 1.25)?;
+                grid((left, start), (left, end), 1.25)?;
+            }
+            let middle = left + each / 2.0;
+            text((middle, end + letters + line + 1.0), &panel.x.label, Anchor::Centre)?;
+            text((middle, start - line / 2.0), &panel.heading, Anchor::Centre)?;
+            for mark in &panel.marks {
+                let points = mark.points.iter().copied().map(place);
+                match &mark.text {
+                    Some((text, anchor, (dx, dy))) => points
+                        .map(|(x, y)| (x + dx, y + dy))
+                        .try_for_each(|at| canvas.text(at, text, letters, mark.ink, *anchor))?,
+                    None => canvas.shape(mark.shape, points, mark.ink, mark.size, mark.opacity)?,
+                }
             }
         }
-        Mark::Area { outline, ink, opacity } => {
-            let outline: Vec<_> = outline.iter().filter(finite).copied().collect();
-            let style = ink.colour().mix(*opacity).filled();
-            chart.draw_series([Polygon::new(outline, style)]).map_err(error)?;
-        }
-        Mark::Dot { at, ink, radius, opacity } => {
-            let style = ink.colour().mix(*opacity).filled();
-            chart.draw_series([Circle::new(*at, px(*radius), style)]).map_err(error)?;
-        }
-        Mark::Ring { at, ink, radius } => {
-            let style = ink.colour().stroke_width(px(1.5));
-            chart.draw_series([Circle::new(*at, px(*radius), style)]).map_err(error)?;
-        }
-        Mark::Diamond { at, ink, radius } => {
-            let r = px(*radius) as i32;
-            let corners = vec![(0, -r), (r, 0), (0, r), (-r, 0), (0, -r), (r, 0)];
-            let style = ink.colour().stroke_width(px(1.5));
-            let diamond = EmptyElement::at(*at) + PathElement::new(corners, style);
-            chart.draw_series([diamond]).map_err(error)?;
-        }
+        self.scale
+            .iter()
+            .try_for_each(|scale| draw_scale(canvas, scale, (right + 30.0, start + 28.0)))
+    }
+}
+
+/// The key of a legend's entry.
+fn draw_key(canvas: &Canvas<'_>, (x, y): (f64, f64), ink: Ink, shape: Shape) -> Result<()> {
+    let draw = |points: &[(f64, f64)], size, opacity| {
+        canvas.shape(shape, points.iter().copied(), ink, size, opacity)
+    };
+    let corners = [(x, y - 5.0), (x + 20.0, y - 5.0), (x + 20.0, y + 5.0), (x, y + 5.0)];
+    match shape {
+        Shape::Line | Shape::Dashed => draw(&[(x, y), (x + 20.0, y)], 2.0, 1.0),
+        Shape::Area => draw(&corners, 0.0, 0.5),
+        Shape::Frame => draw(&corners, 2.0, 1.0),
+        Shape::Dot | Shape::Disc | Shape::Ring | Shape::Diamond => draw(&[(x + 12.0, y)], 4.5, 1.0),
+    }
+}
+
+/// A bar of all colours, with its numbers.
+fn draw_scale(canvas: &Canvas<'_>, scale: &Scale, (x, top): (f64, f64)) -> Result<()> {
+    const STEPS: i32 = 64;
+    const BAR: (f64, f64) = (16.0, 256.0);
+    canvas.text((x, top - 16.0), "AUROC", LETTERS.0, Ink::Main, Anchor::Left)?;
+    let at = |part: f64| top + BAR.1 * (1.0 - part);
+    for step in 0..STEPS {
+        let [a, b, middle] = [0.0, 1.0, 0.5].map(|d| (f64::from(step) + d) / f64::from(STEPS));
+        let corners = [(x, at(a)), (x + BAR.0, at(a)), (x + BAR.0, at(b)), (x, at(b))];
+        canvas.shape(Shape::Area, corners.into_iter(), Ink::Value(middle), 0.0, 1.0)?;
+    }
+    for part in [0.0, 0.25, 0.5, 0.75, 1.0] {
+        let value = scale.low + (scale.high - scale.low) * part;
+        let text = format!("{value:.3}");
+        canvas.text((x + BAR.0 + 6.0, at(part)), &text, LETTERS.0, Ink::Main, Anchor::Left)?;
     }
     Ok(())
 }
 
-/// Thins a curve to points that are at least `step` apart in one direction; its ends are kept.
-pub fn thinned(x: &[f64], y: &[f64], step: f64) -> Vec<(f64, f64)> {
-    let points: Vec<(f64, f64)> = x.iter().copied().zip(y.iter().copied()).collect();
-    let mut kept: Vec<(f64, f64)> = Vec::new();
-    for (at, &point) in points.iter().enumerate() {
-        let last = at + 1 == points.len();
-        let far = kept.last().is_none_or(|kept| {
-            (kept.0 - point.0).abs() >= step || (kept.1 - point.1).abs() >= step
-        });
-        if far || last {
-            kept.push(point);
-        }
-    }
-    kept
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn a_figure_has_its_marks_and_label() {
-        let axis = |label| Axis { label, range: (0.0, 1.0), ticks: Ticks::Numbers(3) };
-        let figure = Figure { size: (200, 100), x: axis("x"), y: axis("y"), left: 30 };
-        let marks = [
-            Mark::line(vec![(0.0, 0.0), (1.0, f64::NAN), (1.0, 1.0)], Ink::Normal),
-            Mark::Diamond { at: (0.5, 0.5), ink: Ink::Anomalous, radius: 4.0 },
-        ];
-        let svg = figure.svg("a <figure> of \"x\"", &marks).unwrap();
-        assert!(svg.starts_with(
-            r#"<svg class="drawn" viewBox="0 0 800 400" role="img" aria-label="a &lt;figure"#
-        ));
-        assert!(svg.contains("#0072B2") && svg.contains("#D55E00") && !svg.contains("NaN"));
+    /// A whole document of finite numbers with these words.
+    pub fn check(svg: &str, words: &[&str]) {
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "a mark is not finite");
+        for word in words {
+            assert!(svg.contains(word), "{word} is not in the figure");
+        }
     }
 
     #[test]
-    fn a_thinned_curve_keeps_its_ends() {
-        let x: Vec<f64> = (0..=1000).map(|i| f64::from(i) / 1000.0).collect();
-        let thin = thinned(&x, &x, 0.01);
-        assert!(thin.len() < 110);
-        assert_eq!((thin[0], thin[thin.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
+    fn a_figure_has_its_marks_and_words() {
+        let axis = |label| Axis::new(label, (0.0, 1.0), Ticks::Numbers(5));
+        let marks = vec![
+            Mark::line(vec![(0.0, 0.0), (1.0, f64::NAN), (1.0, 1.0)], Ink::Normal),
+            Mark::at(Shape::Diamond, (0.5, 0.5), Ink::Anomalous, 4.0),
+        ];
+        let figure = Figure::new((200.0, 100.0), axis("across"), axis("up"), marks).legend(vec![(
+            Ink::Normal,
+            Shape::Line,
+            "a line".into(),
+        )]);
+        let page = figure.for_page("a <figure> of \"x\"").unwrap();
+        let root = r#"<svg class="drawn" role="img" aria-label="a &lt;figure&gt; of &quot;x&quot;" viewBox="0 0 800 400">"#;
+        assert!(page.starts_with(root), "{page}");
+        assert!(page.contains("#0072B2") && page.contains("#D55E00") && !page.contains("NaN"));
+        let file = figure.to_file("title", "note").unwrap();
+        for word in ["title", "note", "across", "up", "0.2", "a line", "width=\"200\""] {
+            assert!(file.contains(word), "{word} is not in {file}");
+        }
     }
 }

@@ -1,9 +1,7 @@
-//! A forest plot of gaps with their intervals: rows are protocols, panels are scores.
+//! Differences with their intervals, one row each.
 
-use super::canvas::{At, GREY, INK, LIGHT, svg};
-use super::curves::PALETTE;
+use super::figure::{Axis, Figure, Ink, Mark, Panel, Shape, Ticks};
 use anyhow::{Result, ensure};
-use plotters::style::BLACK;
 
 /// A row of every panel.
 #[derive(Clone, Debug)]
@@ -25,7 +23,14 @@ pub struct ForestCell {
     pub classes: Vec<Option<f64>>,
 }
 
-/// Draws dots for classes, and the average with its interval as a bar.
+/// The axis of differences, with zero on it.
+fn axis(label: &str, values: impl Iterator<Item = f64>) -> Axis {
+    let (low, high) = values.fold((-0.01f64, 0.01f64), |(l, h), v| (l.min(v), h.max(v)));
+    let pad = 0.05 * (high - low);
+    Axis::new(label, (low - pad, high + pad), Ticks::Differences(5))
+}
+
+/// Gaps of classes as dots, and their average with its interval as a bar.
 pub fn forest(
     title: &str,
     note: &str,
@@ -33,122 +38,84 @@ pub fn forest(
     classes: &[String],
     rows: &[ForestRow],
 ) -> Result<String> {
-    ensure!(!rows.is_empty() && !panels.is_empty(), "a plot cannot be drawn: no gaps");
-    let (names, gap, row_height, top) = (232.0, 18.0, 24.0, 86.0);
+    ensure!(!rows.is_empty() && !panels.is_empty(), "a figure cannot be drawn: there are no gaps");
+    let names: Vec<&String> = rows.iter().map(|row| &row.name).collect();
+    let class = |at| (Ink::Series(at), if at < Ink::SERIES { Shape::Dot } else { Shape::Diamond });
+    let panel = |(at, heading): (usize, &String)| {
+        let cells: Vec<(f64, &ForestCell)> = (0..)
+            .zip(rows)
+            .filter_map(|(y, row)| Some((f64::from(y), row.cells.get(at)?)))
+            .collect();
+        let values = cells.iter().flat_map(|(_, cell)| {
+            let average = cell.average.iter().flat_map(|(_, interval)| *interval);
+            cell.classes.iter().flatten().copied().chain(average)
+        });
+        let x = axis("gap in AUROC to the honest default", values);
+        let across = |y| vec![(x.range.0, y), (x.range.1, y)];
+        let edges = (0..).zip(rows).filter(|(_, row)| row.new_group);
+        let edges = edges.map(|(y, _)| Mark::line(across(f64::from(y) - 0.5), Ink::Grid));
+        let zero = Mark::dashed(vec![(0.0, -0.65), (0.0, rows.len() as f64 - 0.35)]);
+        let mut marks: Vec<Mark> = edges.chain([zero]).collect();
+        for (y, cell) in cells {
+            for (at, value) in cell.classes.iter().enumerate() {
+                let (ink, shape) = class(at);
+                marks.extend(value.map(|value| Mark::at(shape, (value, y - 0.22), ink, 3.0)));
+            }
+            if let Some((mean, [from, to])) = cell.average {
+                marks.push(Mark::line(vec![(from, y + 0.2), (to, y + 0.2)], Ink::Main));
+                marks.push(Mark::at(Shape::Dot, (mean, y + 0.2), Ink::Main, 3.5));
+            }
+        }
+        Panel { heading: heading.clone(), x, marks }
+    };
     let width = 1000.0 + 260.0 * panels.len().saturating_sub(3) as f64;
-    let panel = (width - names - gap * panels.len() as f64 - 4.0) / panels.len() as f64;
-    let bottom = top + row_height * rows.len() as f64;
-    let height = bottom + 92.0;
-    svg((width as u32, height as u32), |canvas| {
-        canvas.text((width / 2.0, 20.0), title, 18.0, INK, At::Centre)?;
-        canvas.text((width / 2.0, 42.0), note, 12.0, GREY, At::Centre)?;
-        for (p, name) in panels.iter().enumerate() {
-            let left = names + p as f64 * (panel + gap);
-            let Axis { low, high, step } = Axis::of(rows.iter().filter_map(|r| r.cells.get(p)));
-            let x = |v: f64| left + (v - low) / (high - low) * panel;
-            canvas.text((left + panel / 2.0, top - 16.0), name, 14.0, INK, At::Centre)?;
-            for tick in (low / step).ceil() as i64..=(high / step).floor() as i64 {
-                let at = tick as f64 * step;
-                let colour = if tick == 0 { GREY } else { LIGHT };
-                canvas.line(&[(x(at), top), (x(at), bottom)], colour, 1)?;
-                let digits = if step < 0.01 {
-                    3
-                } else if step < 0.1 {
-                    2
-                } else {
-                    1
-                };
-                let text = format!("{}{at:.digits$}", if tick > 0 { "+" } else { "" });
-                canvas.text((x(at), bottom + 14.0), &text, 11.0, INK, At::Centre)?;
-            }
-            for (r, row) in rows.iter().enumerate() {
-                let y = top + (r as f64 + 0.5) * row_height;
-                if row.new_group {
-                    let edge = y - row_height / 2.0;
-                    canvas.line(&[(left, edge), (left + panel, edge)], LIGHT, 1)?;
-                }
-                let Some(cell) = row.cells.get(p) else { continue };
-                for (class, value) in cell.classes.iter().enumerate() {
-                    let Some(value) = value else { continue };
-                    canvas.disc((x(*value), y - 6.0), 3, PALETTE[class % PALETTE.len()])?;
-                }
-                if let Some((mean, [from, to])) = cell.average {
-                    canvas.line(&[(x(from), y + 4.0), (x(to), y + 4.0)], BLACK, 2)?;
-                    canvas.disc((x(mean), y + 4.0), 3, BLACK)?;
-                }
-            }
-            canvas.frame((left, top), (left + panel, bottom), GREY)?;
-        }
-        for (r, row) in rows.iter().enumerate() {
-            let y = top + (r as f64 + 0.5) * row_height;
-            canvas.text((names - 10.0, y), &row.name, 12.0, INK, At::Right)?;
-        }
-        let middle = names + (width - names) / 2.0;
-        canvas.text(
-            (middle, bottom + 36.0),
-            "gap in AUROC to the honest default",
-            13.0,
-            INK,
-            At::Centre,
-        )?;
-        let y = bottom + 66.0;
-        canvas.line(&[(20.0, y), (44.0, y)], BLACK, 2)?;
-        canvas.disc((32.0, y), 3, BLACK)?;
-        canvas.text((50.0, y), "average, over images", 12.0, INK, At::Left)?;
-        for (class, name) in classes.iter().enumerate() {
-            let x = 210.0 + class as f64 * (760.0 / classes.len() as f64).min(90.0);
-            canvas.disc((x, y), 3, PALETTE[class % PALETTE.len()])?;
-            canvas.text((x + 9.0, y), name, 12.0, INK, At::Left)?;
-        }
-        Ok(())
-    })
+    let mut figure = Figure::rows(width, 24.0, &names, Axis::hidden((0.0, 1.0)), Vec::new());
+    figure.panels = panels.iter().enumerate().map(panel).collect();
+    figure.legend.push((Ink::Main, Shape::Dot, "average, 95 % over test images".into()));
+    figure.legend.extend(classes.iter().enumerate().map(|(at, name)| {
+        let (ink, shape) = class(at);
+        (ink, shape, name.clone())
+    }));
+    figure.to_file(title, note)
 }
 
-/// A panel's range of gaps, including zero, and the step of its grid.
-struct Axis {
-    low: f64,
-    high: f64,
-    step: f64,
+/// A difference with its interval.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    pub name: String,
+    pub value: f64,
+    pub interval: Option<ganomaly_metrics::Interval>,
+    pub ink: Ink,
 }
 
-impl Axis {
-    fn of<'a>(cells: impl Iterator<Item = &'a ForestCell>) -> Self {
-        let (mut low, mut high): (f64, f64) = (0.0, 0.0);
-        for cell in cells {
-            let average = cell.average.map(|(mean, [from, to])| [mean, from, to]);
-            for v in cell.classes.iter().flatten().copied().chain(average.into_iter().flatten()) {
-                (low, high) = (low.min(v), high.max(v));
-            }
-        }
-        let pad = 0.06 * (high - low).max(0.01);
-        let (low, high) = (low - pad, high + pad);
-        let steps = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
-        let step = steps.into_iter().find(|step| (high - low) / step <= 5.5).unwrap_or(0.5);
-        Self { low, high, step }
+/// Differences, one in each row of a height in pixels.
+pub fn differences(width: f64, row: f64, label: &str, all: &[Difference]) -> Figure {
+    let ends = |d: &Difference| d.interval.map_or([d.value; 2], |i| [i.low, i.high]);
+    let x = axis(label, all.iter().flat_map(|d| ends(d).into_iter().chain([d.value])));
+    let names: Vec<&String> = all.iter().map(|d| &d.name).collect();
+    let mut marks = vec![Mark::dashed(vec![(0.0, -0.65), (0.0, all.len() as f64 - 0.35)])];
+    for (y, d) in (0..).map(f64::from).zip(all) {
+        marks.push(Mark::line(ends(d).map(|x| (x, y)).to_vec(), d.ink));
+        marks.push(Mark::at(Shape::Dot, (d.value, y), d.ink, 3.5));
     }
+    Figure::rows(width, row, &names, x, marks)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::figure::tests::check;
     use super::*;
 
     #[test]
     fn a_forest_has_its_rows_panels_and_classes() {
-        let cell =
-            ForestCell { average: Some((0.03, [0.01, 0.05])), classes: vec![Some(0.02), None] };
-        let row = |name: &str| ForestRow {
-            name: name.into(),
-            new_group: true,
-            cells: vec![cell.clone()],
-        };
+        let average = Some((0.03, [0.01, 0.05]));
+        let cells = vec![ForestCell { average, classes: vec![Some(0.02), None] }];
+        let row =
+            |name: &str| ForestRow { name: name.into(), new_group: true, cells: cells.clone() };
         let classes = ["2".to_string(), "5".to_string()];
         let rows = [row("batch-sequential, last"), row("single, last")];
         let svg = forest("t", "n", &["l2".into()], &classes, &rows).unwrap();
-        for word in
-            ["batch-sequential, last", "single, last", "l2", "+0.02", "average, over images"]
-        {
-            assert!(svg.contains(word), "{word} is not in {svg}");
-        }
+        check(&svg, &["batch-sequential, last", "single, last", "l2", "+0.02", "average, 95 %"]);
         assert!(forest("t", "n", &[], &classes, &rows).is_err());
     }
 }

@@ -1,10 +1,12 @@
-//! Plots and images: pure functions from numbers to file contents.
+//! Plots and images: pure functions from numbers to file contents. `figure` draws the axes, marks
+//! and legends of all of them, also those of the report.
 
+mod axis;
+pub(crate) mod by_class;
 mod canvas;
-pub mod curves;
+pub(crate) mod curves;
 pub(crate) mod figure;
-pub mod forest;
-pub mod marks;
-pub mod reconstructions;
+pub(crate) mod forest;
+pub(crate) mod reconstructions;
 pub mod run;
-pub mod weight_map;
+pub(crate) mod weight_map;

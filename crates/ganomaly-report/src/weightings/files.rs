@@ -1,10 +1,9 @@
 //! A comparison's files: `weightings.json`, `weightings.csv`, `weightings.md` and plots.
 
-use super::{Setting, Weightings};
-use crate::compare::{NOT_INDEPENDENT, p_value};
-use crate::plot::weight_map::{MapPoint, TernaryPoint, grid_map, scatter_map, ternary};
-use crate::text;
-use crate::text::{shown, shown_difference, trainings};
+use super::{Weighting, Weightings};
+use crate::compare::NOT_INDEPENDENT;
+use crate::plot::weight_map::{Point, grid_map, scatter_map, ternary};
+use crate::text::{self, p_value, shown, shown_difference, trainings};
 use anyhow::Result;
 use ganomaly_experiment::config::design::{Preset, Shown, WEIGHTS};
 use ganomaly_experiment::files::{Contents, write_all};
@@ -32,9 +31,9 @@ pub(crate) fn files(all: &Weightings) -> Result<Contents> {
 }
 
 /// The paper's and the ablations first, then the others by falling AUROC.
-fn in_order(all: &Weightings) -> Vec<&Setting> {
-    let mut settings: Vec<&Setting> = all.settings.iter().collect();
-    let rank = |s: &Setting| Preset::ALL.iter().position(|p| p.weights() == s.weights);
+fn in_order(all: &Weightings) -> Vec<&Weighting> {
+    let mut settings: Vec<&Weighting> = all.settings.iter().collect();
+    let rank = |s: &Weighting| Preset::ALL.iter().position(|p| p.weights() == s.weights);
     settings.sort_by(|a, b| {
         let (a_rank, b_rank) = (rank(a).unwrap_or(usize::MAX), rank(b).unwrap_or(usize::MAX));
         a_rank.cmp(&b_rank).then(b.auroc.value.total_cmp(&a.auroc.value))
@@ -98,28 +97,25 @@ fn markdown(all: &Weightings) -> String {
         text::LEGEND,
         NOT_INDEPENDENT
     );
-    let _ = write!(text, "| weighting | w_adv | w_con | w_enc | AUROC |");
-    for class in &all.classes {
-        let _ = write!(text, " {class} |");
-    }
-    text += " difference | p |\n|---|---:|---:|---:|---:|";
-    text += &"---:|".repeat(all.classes.len() + 2);
-    text += "\n";
-    for s in in_order(all) {
-        let [adv, con, enc] = s.weights;
-        let name = s.preset.as_deref().unwrap_or("");
-        let _ = write!(text, "| {name} | {adv} | {con} | {enc} | {} |", shown(&s.auroc));
-        for class in &all.classes {
+    let mut names = vec!["weighting"];
+    names.extend(WEIGHTS);
+    names.push("AUROC");
+    names.extend(all.classes.iter().map(String::as_str));
+    names.extend(["difference", "p"]);
+    let row = |s: &&Weighting| {
+        let mut row = vec![s.preset.clone().unwrap_or_default()];
+        row.extend(s.weights.map(|w| w.to_string()));
+        row.push(shown(&s.auroc));
+        row.extend(all.classes.iter().map(|class| {
             let of = s.by_class.iter().find(|c| c.class == *class);
-            let _ = write!(text, " {} |", of.map_or("–".into(), |c| shown(&c.auroc)));
-        }
-        let _ = match &s.against_paper {
-            None => writeln!(text, " – | – |"),
-            Some(c) => {
-                writeln!(text, " {} | {} |", shown_difference(&c.difference), p_value(c.wilcoxon.p))
-            }
-        };
-    }
+            of.map_or("–".into(), |c| shown(&c.auroc))
+        }));
+        row.extend(s.against_paper.as_ref().map_or(["–".into(), "–".into()], |c| {
+            [shown_difference(&c.difference), p_value(c.wilcoxon.p)]
+        }));
+        row
+    };
+    text += &text::table(1, &names, &in_order(all).iter().map(row).collect::<Vec<_>>());
     text += &trend(all);
     text += &levels(all);
     text
@@ -137,66 +133,45 @@ fn trend(all: &Weightings) -> String {
          freedom, R² = {:.2}). Intervals by Student's t, over weightings.\n",
         trend.settings, trend.degrees_of_freedom, trend.r_squared
     );
-    text += "| weight | AUROC for ten times the weight, 95 % | p |\n|---|---:|---:|\n";
-    for (weight, slope) in WEIGHTS.iter().zip(&trend.slopes) {
+    let rows = WEIGHTS.iter().zip(&trend.slopes).map(|(weight, slope)| {
         let Interval { low, high } = slope.interval;
-        let _ = writeln!(
-            text,
-            "| {weight} | {:+.3} ({low:+.3}, {high:+.3}) | {} |",
-            slope.value,
-            p_value(slope.p)
-        );
-    }
-    text
+        let value = format!("{:+.3} ({low:+.3}, {high:+.3})", slope.value);
+        vec![(*weight).to_string(), value, p_value(slope.p)]
+    });
+    let names = ["weight", "AUROC for ten times the weight, 95 %", "p"];
+    text + &text::table(1, &names, &rows.collect::<Vec<_>>())
 }
 
 fn levels(all: &Weightings) -> String {
     if all.levels.is_empty() {
         return String::new();
     }
-    let mut text = String::from(
-        "\nEach level against the mean of its weight's levels, over the design's own points, paired over the other weights, class and seed:\n\n\
-         | weight | level | AUROC against the mean | blocks |\n|---|---:|---:|---:|\n",
-    );
-    for level in &all.levels {
+    let rows = all.levels.iter().map(|level| {
         let effect = shown_difference(&level.effect);
-        let _ =
-            writeln!(text, "| {} | {} | {effect} | {} |", level.weight, level.value, level.blocks);
-    }
-    text
+        vec![level.weight.clone(), level.value.to_string(), effect, level.blocks.to_string()]
+    });
+    let names = ["weight", "level", "AUROC against the mean", "blocks"];
+    format!(
+        "\nEach level against the mean of its weight's levels, over the design's own points, paired over the other weights, class and seed:\n\n{}",
+        text::table(1, &names, &rows.collect::<Vec<_>>())
+    )
 }
 
 /// A map for each pair of weights, and the triangle.
 fn figures(all: &Weightings) -> Result<Vec<(String, String)>> {
     let paper = Preset::Paper.weights();
+    let spread = !matches!(all.design.as_str(), "grid" | "sweep");
+    let map = if spread { scatter_map } else { grid_map };
     let mut figures = Vec::new();
     for [x, y] in [[0, 1], [0, 2], [2, 1]] {
-        let points: Vec<MapPoint> = all
-            .settings
-            .iter()
-            .map(|s| MapPoint {
-                weights: [s.weights[x], s.weights[y]],
-                auroc: s.auroc.value,
-                paper: s.weights == paper,
-            })
-            .collect();
+        let points = all.settings.iter().map(|s| point(s, [s.weights[x], s.weights[y]]));
         let names = [WEIGHTS[x], WEIGHTS[y]];
         let title = format!("{}: AUROC over {} and {}", all.experiment, names[0], names[1]);
-        let spread = !matches!(all.design.as_str(), "grid" | "sweep");
-        let map = if spread { scatter_map } else { grid_map };
-        figures.push((format!("{}-{}.svg", names[0], names[1]), map(&title, names, &points)?));
+        let map = map(&title, names, &points.collect::<Vec<_>>())?;
+        figures.push((format!("{}-{}.svg", names[0], names[1]), map));
     }
-    let points: Vec<TernaryPoint> = all
-        .settings
-        .iter()
-        .filter_map(|s| {
-            Some(TernaryPoint {
-                shares: shares(s)?,
-                auroc: s.auroc.value,
-                paper: s.weights == paper,
-            })
-        })
-        .collect();
+    let points = all.settings.iter().filter_map(|s| Some(point(s, shares(s)?)));
+    let points: Vec<Point<3>> = points.collect();
     let title = format!("{}: AUROC over the shares of the three losses", all.experiment);
     let note = format!(
         "Share in per cent: the square root of weight over paper's weight ({}), of their sum. The paper is the centre.",
@@ -206,9 +181,14 @@ fn figures(all: &Weightings) -> Result<Vec<(String, String)>> {
     Ok(figures)
 }
 
+fn point<const N: usize>(setting: &Weighting, at: [f64; N]) -> Point<N> {
+    let paper = setting.weights == Preset::Paper.weights();
+    Point { at, auroc: setting.auroc.value, paper }
+}
+
 /// Each weight divided by the paper's, its square root taken so that factors of a hundred stay
 /// legible, divided by their sum. None if all are 0.
-fn shares(setting: &Setting) -> Option<[f64; 3]> {
+fn shares(setting: &Weighting) -> Option<[f64; 3]> {
     let paper = Preset::Paper.weights();
     let roots: [f64; 3] = std::array::from_fn(|i| (setting.weights[i] / paper[i]).sqrt());
     let sum: f64 = roots.iter().sum();

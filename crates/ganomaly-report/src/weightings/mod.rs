@@ -6,6 +6,7 @@ pub(crate) use files::files;
 pub use files::write;
 
 use crate::compare::Comparison;
+use crate::text::distinct;
 use anyhow::{Context, Error, Result, ensure};
 use ganomaly_experiment::config::design::{Design, DesignKind, Preset, Shown, WEIGHTS, Weights};
 use ganomaly_experiment::config::{Experiment, RunConfig};
@@ -42,7 +43,7 @@ pub struct Weightings {
     /// Training steps per run.
     pub steps: usize,
     /// The weightings, in the order of the design: the paper's first.
-    pub settings: Vec<Setting>,
+    pub settings: Vec<Weighting>,
     /// How AUROC depends on the logarithms of the weights; none if it cannot be estimated, as with
     /// fewer than five weightings above zero.
     pub trend: Option<Trend>,
@@ -53,7 +54,7 @@ pub struct Weightings {
 
 /// A weighting's results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
+pub struct Weighting {
     /// `paper`, `no-adversarial`, `no-encoder`, `contextual-only`; null for any other.
     pub preset: Option<String>,
     /// w_adv, w_con, w_enc.
@@ -183,12 +184,8 @@ fn compare(
 
 /// Refuses experiments that vary more than weights, or lack the paper's; before any run begins.
 pub fn check(experiment: &Experiment) -> Result<()> {
-    let legal = ["abnormal_class", "normal_class", "seed"];
-    let other = experiment
-        .swept
-        .iter()
-        .find(|key| !legal.contains(&key.as_str()) && !WEIGHTS.contains(&key.as_str()));
-    if let Some(other) = other {
+    let legal = |key: &str| results::WITHIN_A_SETTING.contains(&key) || WEIGHTS.contains(&key);
+    if let Some(other) = experiment.swept.iter().find(|key| !legal(key)) {
         anyhow::bail!(
             "{other} is swept: a comparison of weightings takes a [sweep] over classes and seeds alone"
         );
@@ -216,21 +213,16 @@ fn weights_of(config: &RunConfig) -> Option<Weights> {
     Some([adv?, con?, enc?])
 }
 
-fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
-    let mut all: Vec<T> = Vec::new();
-    for value in values {
-        if !all.contains(&value) {
-            all.push(value);
-        }
-    }
-    all
-}
-
 fn mean<'a>(runs: impl Iterator<Item = &'a RunAuroc>) -> Result<Estimate> {
     Ok(estimate(&runs.map(RunAuroc::value).collect::<Vec<_>>(), auroc::LEVEL)?)
 }
 
-fn setting(weights: Weights, of_design: bool, runs: &[Run], classes: &[String]) -> Result<Setting> {
+fn setting(
+    weights: Weights,
+    of_design: bool,
+    runs: &[Run],
+    classes: &[String],
+) -> Result<Weighting> {
     let of = |weights: Weights| runs.iter().filter(move |r| r.weights == weights).map(|r| &r.auroc);
     let mut by_class = Vec::new();
     for class in classes {
@@ -248,7 +240,7 @@ fn setting(weights: Weights, of_design: bool, runs: &[Run], classes: &[String]) 
         .collect();
     let compared = (weights != paper && !pairs.is_empty())
         .then(|| Comparison::of(&Shown(weights).to_string(), &Shown(paper).to_string(), &pairs));
-    Ok(Setting {
+    Ok(Weighting {
         preset: Preset::of(weights).map(|preset| preset.to_string()),
         weights,
         of_design,
@@ -259,8 +251,8 @@ fn setting(weights: Weights, of_design: bool, runs: &[Run], classes: &[String]) 
 }
 
 /// The trend over the weightings above zero, if they vary enough.
-fn trend(settings: &[Setting]) -> Option<Trend> {
-    let positive: Vec<&Setting> =
+fn trend(settings: &[Weighting]) -> Option<Trend> {
+    let positive: Vec<&Weighting> =
         settings.iter().filter(|s| s.weights.iter().all(|&w| w > 0.0)).collect();
     let rows: Vec<Vec<f64>> =
         positive.iter().map(|s| s.weights.iter().map(|w| w.log10()).collect()).collect();

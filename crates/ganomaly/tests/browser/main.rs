@@ -126,7 +126,7 @@ fn reports_are_sound_in_a_browser() {
     let mut browser = Browser::start(&command);
     let (page, html) = copy(&results.join(NAME).join("report.html"), &folder, "one");
     let figures = json!({
-        "auroc": 1, "seeds": 1, "roc": 2, "precision-recall": 2, "scores": 2, "training": 4, "pictures": 8,
+        "auroc": 1, "seeds": 1, "roc": 2, "precision-recall": 2, "scores": 2, "training": 4, "images": 8,
     });
     sound(&mut browser, &page, NAME, &figures);
     without_script(&mut browser, &page);
@@ -137,7 +137,7 @@ fn reports_are_sound_in_a_browser() {
     sound(&mut browser, &many, "weights", &figures);
     let (judged, _) = copy(&results.join("judged-audit/report.html"), &folder, "judged");
     let figures = json!({
-        "auroc": 1, "seeds": 1, "audit": 3, "roc": 2, "precision-recall": 2, "scores": 2, "training": 4, "pictures": 8,
+        "auroc": 1, "seeds": 1, "audit": 3, "roc": 2, "precision-recall": 2, "scores": 2, "training": 4, "images": 8,
     });
     sound(&mut browser, &judged, "judged-audit", &figures);
     let (comparison, _) = copy(&folder.join(compared.trim()), &folder, "comparison");

@@ -332,7 +332,7 @@ fn comparisons_are_paired_or_refused() {
     sandbox.ok(&[&["sweep", "b.toml"][..], &limited].concat());
     sandbox.fails(
         &["compare", "results/a", "other/b", "--only", "w_con=50"],
-        &["differ in test_limit", "not tested on the same pictures"],
+        &["differ in test_limit", "not tested on the same images"],
     );
 }
 

@@ -75,7 +75,7 @@ fn what_cannot_be_reported_is_named() {
     sandbox.ok(&[&["sweep", "tiny.toml"][..], &limited].concat());
     sandbox.fails(
         &["report", "--compare", "tiny:w_con=50", "other/tiny"],
-        &["differ in test_limit", "not tested on the same pictures"],
+        &["differ in test_limit", "not tested on the same images"],
     );
     sandbox.fails(
         &["report", "--compare", "tiny:w_con=5,seed=0", "tiny:w_con=50"],
