@@ -14,9 +14,9 @@ use std::path::Path;
 /// Images per strip.
 const EACH: usize = 6;
 
-/// The strips of a setting's classes, each from its first seed, up to `budget` bytes. What cannot be
-/// shown is reported, not an error: weights and data sets are large, and a report is made without
-/// them too.
+/// The strips of a setting's classes, each from its first seed, up to `budget` bytes. What cannot
+/// be shown is reported, not an error: weights and data sets are large, and a report is made
+/// without them too.
 pub fn examples(setting: &Setting, store: &DataStore, budget: &mut usize) -> Markup {
     let mut shown = Vec::new();
     let mut missing: Vec<(&str, String)> = Vec::new();

@@ -9,12 +9,12 @@ pub struct Series {
     pub name: String,
     /// A number from elsewhere: rings instead of dots.
     pub elsewhere: bool,
-    /// AUROC of each class in [0, 1] and its interval, in the order of the classes; none if missing.
+    /// AUROC of each class in [0, 1] and its interval, in the classes' order; none if missing.
     pub values: Vec<Option<(f64, Option<[f64; 2]>)>>,
 }
 
-/// Draws the classes of which something is not from elsewhere. `joined` ones are connected by lines,
-/// like the paper's figure 4; else the last is set apart as their average.
+/// Draws the classes of which something is not from elsewhere. `joined`, they are connected by
+/// lines, like the paper's figure 4; else the last is set apart as their average.
 pub fn by_class(size: Size, classes: &[String], series: &[Series], joined: bool) -> Figure {
     let value = |s: &Series, class: usize| s.values.get(class).copied().flatten();
     let ours = |&class: &usize| series.iter().any(|s| !s.elsewhere && value(s, class).is_some());

@@ -1,5 +1,5 @@
-//! A run's plots, in `plots/RUN` of its experiment: curves from its scores and, where its weights and
-//! the data set are at hand, images with their reconstructions.
+//! A run's plots, in `plots/RUN` of its experiment: curves from its scores and, where its weights
+//! and the data set are at hand, images with their reconstructions.
 
 use super::curves::{self, Line, ink};
 use super::figure::{FILE, Figure, Ink};
