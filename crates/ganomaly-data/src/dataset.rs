@@ -1,6 +1,6 @@
 //! The data set interface. Implement [`Dataset`] in your own crate to add one.
 
-use crate::{Error, FetchOptions, LabeledImages, Normalization, Progress, Result};
+use crate::{Description, Error, FetchOptions, LabeledImages, Normalization, Progress, Result};
 use std::path::{Path, PathBuf};
 
 /// Where a data set comes from.
@@ -38,29 +38,6 @@ pub struct RemoteFile {
     pub max_bytes: u64,
     /// Its expected checksum.
     pub checksum: Checksum,
-}
-
-/// The classes and the shape of a data set's images.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Description {
-    /// The classes, in the order of the labels.
-    pub class_names: Vec<String>,
-    /// `[C, H, W]` of each image.
-    pub image_shape: [usize; 3],
-    /// Whether the data folder decides, not the data set alone. Then every run's config records
-    /// classes and shape, so that results can be read without the data.
-    pub found: bool,
-}
-
-impl Description {
-    /// Of a data set that is the same everywhere.
-    pub fn new<T: Into<String>>(
-        class_names: impl IntoIterator<Item = T>,
-        image_shape: [usize; 3],
-    ) -> Self {
-        let class_names = class_names.into_iter().map(Into::into).collect();
-        Self { class_names, image_shape, found: false }
-    }
 }
 
 /// What [`Dataset::verify`] found.

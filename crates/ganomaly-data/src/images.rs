@@ -1,6 +1,29 @@
-//! Images with labels, as bytes.
+//! Images with labels, as bytes, and what they are of.
 
-use crate::{Description, Error, Result};
+use crate::{Error, Result};
+
+/// The classes and the shape of a data set's images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// The classes, in the order of the labels.
+    pub class_names: Vec<String>,
+    /// `[C, H, W]` of each image.
+    pub image_shape: [usize; 3],
+    /// Whether the data folder decides, not the data set alone. Then every run's config records
+    /// classes and shape, so that results can be read without the data.
+    pub found: bool,
+}
+
+impl Description {
+    /// Of a data set that is the same everywhere.
+    pub fn new<T: Into<String>>(
+        class_names: impl IntoIterator<Item = T>,
+        image_shape: [usize; 3],
+    ) -> Self {
+        let class_names = class_names.into_iter().map(Into::into).collect();
+        Self { class_names, image_shape, found: false }
+    }
+}
 
 /// Images `[N, C, H, W]` as bytes 0 to 255, with one label each. The first `official_train` images
 /// are the data set's official training part, the others its test part, both in file order.

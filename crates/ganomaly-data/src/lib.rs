@@ -23,14 +23,12 @@ mod split;
 mod transform;
 
 pub use batches::{Batch, BatchOptions, Batches};
-pub use dataset::{
-    About, Checksum, Dataset, Description, RemoteFile, Verification, data_dir, folders,
-};
+pub use dataset::{About, Checksum, Dataset, RemoteFile, Verification, data_dir, folders};
 pub use datasets::builtin;
 pub use download::fetch;
 pub use error::{Error, Result, printable, shown};
 pub use fetch::{FetchOptions, Progress};
-pub use images::LabeledImages;
+pub use images::{Description, LabeledImages};
 pub use limits::Limits;
 pub use random::{Purpose, shuffled};
 pub use read::{open_file, read_bytes, read_text};
