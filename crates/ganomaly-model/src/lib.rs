@@ -8,8 +8,11 @@ mod detector;
 mod error;
 pub mod ganomaly;
 pub mod layers;
+pub mod net;
 pub mod random;
 pub mod reference;
+pub mod skip_ganomaly;
+pub mod vae;
 pub mod variables;
 pub mod weights;
 

@@ -9,53 +9,18 @@
 
 use crate::Result;
 use crate::ganomaly::{Adversarial, GanomalyConfig, Losses, both};
+use crate::net::{Layer, Net, batch_norm, bce, number};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{Module, ModuleT, Optimizer, VarBuilder, VarMap, loss};
+use candle_nn::{ModuleT, Optimizer, VarBuilder, VarMap};
 use ganomaly_kernels::autograd::{
-    BatchNorm2d, Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig, VarAdam,
-    batch_norm2d, conv_transpose2d_no_bias, conv2d_no_bias, l1, mse,
+    Conv2d, Conv2dConfig, ConvTranspose2dConfig, VarAdam, conv_transpose2d_no_bias, conv2d_no_bias,
+    l1, mse,
 };
 use ganomaly_kernels::{Activation, AdamConfig};
 
-const LEAKY: Activation = Activation::LeakyRelu(0.2);
-const EPS: f64 = 1e-5;
-
-/// A layer with the activation after it.
-#[derive(Debug)]
-enum Layer {
-    Conv(Conv2d),
-    ConvTranspose(ConvTranspose2d),
-    BatchNorm(BatchNorm2d),
-}
-
-/// A chain of layers.
-#[derive(Debug)]
-pub struct Net(Vec<Layer>);
-
-impl ModuleT for Net {
-    fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
-        self.0.iter().try_fold(x.clone(), |x, layer| match layer {
-            Layer::Conv(conv) => conv.forward(&x),
-            Layer::ConvTranspose(conv) => conv.forward(&x),
-            Layer::BatchNorm(norm) => norm.forward_t(&x, train),
-        })
-    }
-}
-
-impl Net {
-    /// The same network with constant weights: gradients pass through it, but it gets none.
-    fn frozen(&self) -> Result<Self> {
-        let frozen = |layer: &Layer| {
-            Ok(match layer {
-                Layer::Conv(conv) => Layer::Conv(conv.frozen()),
-                Layer::ConvTranspose(conv) => Layer::ConvTranspose(conv.frozen()),
-                Layer::BatchNorm(norm) => Layer::BatchNorm(norm.frozen()?),
-            })
-        };
-        Ok(Self(self.0.iter().map(frozen).collect::<Result<_>>()?))
-    }
-}
+pub(crate) const LEAKY: Activation = Activation::LeakyRelu(0.2);
+pub(crate) const EPS: f64 = 1e-5;
 
 fn conv(i: usize, o: usize, kernel: usize, vb: VarBuilder<'_>) -> Result<Conv2d> {
     // 4×4 kernels halve the image, 3×3 ones keep its size.
@@ -65,7 +30,7 @@ fn conv(i: usize, o: usize, kernel: usize, vb: VarBuilder<'_>) -> Result<Conv2d>
 }
 
 fn norm(channels: usize, then: Activation, vb: VarBuilder<'_>) -> Result<Layer> {
-    Ok(Layer::BatchNorm(batch_norm2d(channels, EPS, vb)?.then(then)))
+    batch_norm(channels, EPS, then, vb)
 }
 
 /// From 4×4 features to a single point: the end of the encoders and of the discriminator.
@@ -95,14 +60,14 @@ fn pyramid(config: &GanomalyConfig, vb: &VarBuilder<'_>, numbered: bool) -> Resu
 }
 
 /// An image to its latent vector.
-fn encoder(config: &GanomalyConfig, vb: VarBuilder<'_>) -> Result<Net> {
+pub(crate) fn encoder(config: &GanomalyConfig, vb: VarBuilder<'_>) -> Result<Net> {
     let (mut net, c) = pyramid(config, &vb, false)?;
     net.0.push(point(c, config.nz, vb.pp(format!("final-{c}-1-conv")))?);
     Ok(net)
 }
 
 /// A latent vector to an image in (-1, 1).
-fn decoder(config: &GanomalyConfig, vb: VarBuilder<'_>) -> Result<Net> {
+pub(crate) fn decoder(config: &GanomalyConfig, vb: VarBuilder<'_>) -> Result<Net> {
     let relu = Activation::RELU;
     let double = ConvTranspose2dConfig { stride: 2, padding: 1, ..Default::default() };
     let whole = ConvTranspose2dConfig::default();
@@ -211,7 +176,6 @@ impl Reference {
         let err_g = (((&err_g_adv * w_adv)? + (&err_g_con * w_con)?)? + (&err_g_enc * w_enc)?)?;
 
         let (netg, netd) = both(|| Ok(err_g.backward()?), || Ok(err_d.backward()?))?;
-        let number = |loss: &Tensor| loss.to_dtype(DType::F64)?.to_scalar::<f64>();
         let losses = Losses {
             err_d: number(&err_d)?,
             err_d_real: number(&err_d_real)?,
@@ -230,10 +194,4 @@ impl Reference {
         self.optimizer_d.step(netd)?;
         Ok(())
     }
-}
-
-/// Binary cross-entropy of logits against one target, 0 or 1.
-fn bce(logits: &Tensor, target: f64) -> Result<Tensor> {
-    let target = logits.ones_like()?.affine(target, 0.0)?;
-    Ok(loss::binary_cross_entropy_with_logit(logits, &target)?)
 }

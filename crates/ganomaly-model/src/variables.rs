@@ -1,21 +1,108 @@
-//! For detectors that are written with candle-nn: the variables of a [`VarMap`] and their
-//! optimisers as the state that a [`Detector`](crate::Detector) gives and takes.
+//! For detectors that are written with candle-nn: a [`Network`] is what is special about one, and
+//! [`VarDetector`] makes it a [`Detector`], with the variables of a [`VarMap`] and their optimisers
+//! as its state.
 
 use crate::random::{normal, stream};
-use crate::{Error, NamedTensors, Result};
+use crate::{BatchNormMode, Detector, Error, Input, NamedTensors, Result, Scores};
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Optimizer, VarMap};
 use ganomaly_kernels::AdamConfig;
 use ganomaly_kernels::autograd::VarAdam;
+use rand_chacha::ChaCha8Rng;
 use std::sync::PoisonError;
 
 /// Standard deviation of fresh weights, as in the published GANs (DCGAN's initial values).
 const STD: f64 = 0.02;
+/// The end of the name of a batch norm's counter of batches, as PyTorch has it.
+const COUNTER: &str = "num_batches_tracked";
+
+/// A network over [`Variables`]. Batches are `[N, C, S, S]`, of the network's type and input.
+pub trait Network: Send {
+    /// Takes a training step; returns its losses by name.
+    fn train_step(
+        &mut self,
+        x: &Tensor,
+        variables: &mut Variables,
+    ) -> Result<Vec<(&'static str, f64)>>;
+
+    /// As [`Detector::score`].
+    fn score(&self, x: &Tensor, mode: BatchNormMode) -> Result<Scores>;
+
+    /// As [`Detector::code`].
+    fn code(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// As [`Detector::reconstruct`], in any layout.
+    fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor>;
+}
+
+/// A network with its variables, as a detector.
+#[derive(Debug)]
+pub struct VarDetector<N> {
+    /// The network.
+    pub network: N,
+    /// Its variables and optimisers.
+    pub variables: Variables,
+    /// The images that it takes.
+    pub input: Input,
+}
+
+impl<N: Network> VarDetector<N> {
+    /// Checks a batch's shape and converts it to the network's type.
+    pub fn batch(&self, x: &Tensor) -> Result<Tensor> {
+        let Input { channels, side: size } = self.input;
+        match *x.dims() {
+            [n, c, h, w] if n > 0 && c == channels && h == size && w == size => {
+                Ok(x.to_dtype(self.variables.dtype())?)
+            }
+            _ => Err(Error::BatchShape { got: x.dims().to_vec(), channels, size }),
+        }
+    }
+}
+
+impl<N: Network> Detector for VarDetector<N> {
+    fn train_step(&mut self, x: &Tensor) -> Result<Vec<(&'static str, f64)>> {
+        let x = self.batch(x)?;
+        self.network.train_step(&x, &mut self.variables)
+    }
+
+    fn score(&self, x: &Tensor, mode: BatchNormMode) -> Result<Scores> {
+        self.network.score(&self.batch(x)?, mode)
+    }
+
+    fn code(&self, x: &Tensor) -> Result<Tensor> {
+        self.network.code(&self.batch(x)?)
+    }
+
+    fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
+        Ok(self.network.reconstruct(&self.batch(x)?, mode)?.contiguous()?)
+    }
+
+    fn state(&self) -> Result<NamedTensors> {
+        self.variables.state()
+    }
+
+    fn load_state(&mut self, state: &NamedTensors) -> Result<()> {
+        self.variables.load_state(state)
+    }
+
+    fn training_state(&self) -> Result<NamedTensors> {
+        self.variables.training_state()
+    }
+
+    fn load_training_state(&mut self, state: &NamedTensors) -> Result<()> {
+        self.variables.load_training_state(state)
+    }
+
+    fn set_learning_rate(&mut self, lr: f64) {
+        self.variables.set_learning_rate(lr);
+    }
+}
 
 /// A network's variables by name, and optimisers for parts of them.
 #[derive(Debug)]
 pub struct Variables {
+    seed: u64,
     all: Vec<(String, Var)>,
     optimisers: Vec<(Vec<String>, VarAdam)>,
 }
@@ -33,17 +120,6 @@ impl Variables {
         // A map's own order is another one every time.
         all.sort_by(|a, b| a.0.cmp(&b.0));
         let mut rng = stream(seed, b"weights ");
-        for (name, var) in &all {
-            let fresh = if name.ends_with("weight") {
-                let mean = if var.rank() == 1 { 1.0 } else { 0.0 };
-                normal(&mut rng, (mean, STD), var.dims(), var.dtype())?
-            } else if name.ends_with("bias") {
-                var.zeros_like()?
-            } else {
-                continue;
-            };
-            var.set(&fresh)?;
-        }
         let optimiser = |(prefix, config): &(&str, AdamConfig)| {
             let own =
                 all.iter().filter(|(name, var)| name.starts_with(prefix) && var.dtype().is_float());
@@ -51,12 +127,69 @@ impl Variables {
             Ok((names, VarAdam::new(vars, *config)?))
         };
         let optimisers = optimisers.iter().map(optimiser).collect::<Result<_>>()?;
-        Ok(Self { all, optimisers })
+        drop(vars);
+        let new = Self { seed, all, optimisers };
+        new.draw("", &mut rng)?;
+        Ok(new)
+    }
+
+    /// Draws fresh weights and biases for the variables whose names begin with the prefix.
+    fn draw(&self, prefix: &str, rng: &mut ChaCha8Rng) -> Result<()> {
+        for (name, var) in self.all.iter().filter(|(name, _)| name.starts_with(prefix)) {
+            let fresh = if name.ends_with("weight") {
+                let mean = if var.rank() == 1 { 1.0 } else { 0.0 };
+                normal(rng, (mean, STD), var.dims(), var.dtype())?
+            } else if name.ends_with("bias") {
+                var.zeros_like()?
+            } else {
+                continue;
+            };
+            var.set(&fresh)?;
+        }
+        Ok(())
+    }
+
+    /// Draws the weights and biases below a prefix again. Running statistics and optimisers stay.
+    pub fn reinitialise(&self, prefix: &str) -> Result<()> {
+        let mut rng = stream(self.seed, b"reinit  ");
+        // A stream for each step, so that there is no position to resume from.
+        rng.set_stream(self.steps(0));
+        self.draw(prefix, &mut rng)
+    }
+
+    /// Steps that an optimiser has taken.
+    pub fn steps(&self, optimiser: usize) -> u64 {
+        self.optimisers[optimiser].1.adam().steps()
+    }
+
+    /// The type of the variables.
+    pub fn dtype(&self) -> DType {
+        let float = self.all.iter().map(|(_, var)| var.dtype()).find(|dtype| dtype.is_float());
+        float.unwrap_or(DType::F32)
+    }
+
+    /// Adds to the batch counters (`num_batches_tracked`) below a prefix.
+    pub fn count_batches(&self, prefix: &str, batches: i64) -> Result<()> {
+        let below = self.all.iter().filter(|(name, _)| name.starts_with(prefix));
+        for (_, var) in below.filter(|(name, _)| name.ends_with(COUNTER)) {
+            var.set(&Tensor::new(var.to_scalar::<i64>()? + batches, &Device::Cpu)?)?;
+        }
+        Ok(())
     }
 
     /// Takes a step with one of the optimisers.
     pub fn step(&mut self, optimiser: usize, gradients: &GradStore) -> Result<()> {
         Ok(self.optimisers[optimiser].1.step(gradients)?)
+    }
+
+    /// The gradients that each optimiser would take, by name.
+    pub fn named_gradients(&self, gradients: &[GradStore]) -> NamedTensors {
+        let mut all = NamedTensors::new();
+        for ((names, optimiser), gradients) in self.optimisers.iter().zip(gradients) {
+            let own = names.iter().zip(optimiser.vars());
+            all.extend(own.filter_map(|(n, var)| Some((n.clone(), gradients.get(var)?.clone()))));
+        }
+        all
     }
 
     /// Sets the learning rate of every optimiser.

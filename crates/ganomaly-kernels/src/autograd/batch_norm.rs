@@ -1,6 +1,6 @@
 //! Batch normalisation as a layer.
 
-use super::{Value, activate, channels_last, node, suits};
+use super::{Value, activate, node, suits};
 use crate::Activation;
 use crate::batch_norm::{self, BatchStats, EPS};
 use candle_core::{DType, Result, Tensor, bail};
@@ -43,9 +43,19 @@ impl BatchNorm2d {
     /// This layer as a constant: gradients pass through it, but its tensors get none. They share
     /// their storage, running statistics included.
     pub fn frozen(&self) -> Result<Self> {
+        self.constant(self.inner.momentum())
+    }
+
+    /// As [`Self::frozen`]; in training it leaves the running statistics as they are. The published
+    /// codes score with it.
+    pub fn by_batch(&self) -> Result<Self> {
+        self.constant(0.0)
+    }
+
+    fn constant(&self, momentum: f64) -> Result<Self> {
         let (mean, var) = (self.inner.running_mean(), self.inner.running_var());
         let (c, mean, var) = (mean.elem_count(), mean.clone(), var.clone());
-        let (eps, momentum) = (self.inner.eps(), self.inner.momentum());
+        let eps = self.inner.eps();
         let inner = match self.inner.weight_and_bias() {
             Some((w, b)) => {
                 BatchNorm::new_with_momentum(c, mean, var, w.detach(), b.detach(), eps, momentum)?
@@ -60,7 +70,10 @@ impl BatchNorm2d {
         let x = Value::of(x)?;
         let mut stats = BatchStats::of(&x.numbers)?;
         let (mean, variance) = (self.inner.running_mean(), self.inner.running_var());
-        stats.update_running(mean, variance, self.inner.momentum())?;
+        // Not by 0 times what may be infinite.
+        if self.inner.momentum() != 0.0 {
+            stats.update_running(mean, variance, self.inner.momentum())?;
+        }
         stats.variance = self.with_eps(stats.variance);
         let (w, b) = self.affine()?;
         let (scale, shift) = batch_norm::scale_and_shift(&stats.mean, &stats.variance, &w, &b);
@@ -75,13 +88,20 @@ impl BatchNorm2d {
         })
     }
 
-    /// Normalises with the running statistics; not differentiable.
+    /// Normalises with the running statistics; differentiable by x alone.
     fn infer(&self, x: &Tensor, then: Activation) -> Result<Tensor> {
+        let x = Value::of(x)?;
         let mean = numbers(self.inner.running_mean())?;
         let variance = self.with_eps(numbers(self.inner.running_var())?);
         let (w, b) = self.affine()?;
         let (scale, shift) = batch_norm::scale_and_shift(&mean, &variance, &w, &b);
-        batch_norm::affine(&channels_last(x)?, &scale, &shift, then)?.permute((0, 3, 1, 2))
+        let y = batch_norm::affine(&x.numbers, &scale, &shift, then)?;
+        let none = vec![0.0; scale.len()];
+        node(&x, [None; 2], y, move |y, dy| {
+            let dy = then.backward(y, dy)?;
+            let dx = batch_norm::affine(&dy, &scale, &none, Activation::Identity)?;
+            Ok([Some(dx), None, None])
+        })
     }
 
     /// Variances to which the kernels add their own constant, [`EPS`], instead of this layer's.
@@ -106,7 +126,7 @@ impl ModuleT for BatchNorm2d {
         let (weight, bias) = self.inner.weight_and_bias().unzip();
         let mean = self.inner.running_mean();
         // Not the running statistics: they are variables, but nothing is differentiated by them.
-        let tracked = [Some(x), weight, bias].into_iter().flatten().any(Tensor::track_op);
+        let learns = [weight, bias].into_iter().flatten().any(Tensor::track_op);
         let tensors = [weight, bias, Some(mean), Some(self.inner.running_var())];
         let tensors = tensors.into_iter().flatten();
         let suits = suits(x, tensors) && x.rank() == 4 && x.dim(1)? == mean.elem_count();
@@ -117,7 +137,7 @@ impl ModuleT for BatchNorm2d {
         } else {
             (Activation::Identity, self.then)
         };
-        match (suits, train, tracked) {
+        match (suits, train, learns) {
             (true, true, _) => activate(&self.train(x, then)?, after),
             (true, false, false) => activate(&self.infer(x, then)?, after),
             _ => activate(&self.inner.forward_t(x, train)?, self.then),

@@ -121,6 +121,24 @@ where
     y.permute((0, 3, 1, 2))
 }
 
+/// `[N, A, H, W]` and `[N, B, H, W]` to `[N, A + B, H, W]`, as [`Tensor::cat`] along the channels.
+pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !suits(a, [b]) || a.rank() != 4 || b.rank() != 4 {
+        return Tensor::cat(&[a, b], 1);
+    }
+    let (a, b) = (Value::of(a)?, Value::of(b)?);
+    let y = Tensor::cat(&[&a.numbers, &b.numbers], 3)?;
+    let (a_channels, b_channels) = (a.numbers.dim(3)?, b.numbers.dim(3)?);
+    let (wants_a, second) = (a.source.track_op(), b.clone());
+    node(&a, [Some(&b.source), None], y, move |_, dy| {
+        let part = |from, channels| dy.narrow(3, from, channels)?.contiguous();
+        let da = wants_a.then(|| part(0, a_channels)).transpose()?;
+        let wanted = second.source.track_op().then(|| part(a_channels, b_channels));
+        let db = wanted.transpose()?.map(|db| second.receive(db)).transpose()?;
+        Ok([da, db, None])
+    })
+}
+
 /// The slots of all handles.
 static SLOTS: LazyLock<Mutex<HashMap<TensorId, Weak<Slot>>>> = LazyLock::new(Mutex::default);
 

@@ -193,7 +193,12 @@ impl GanomalyConfig {
     }
 }
 
-fn require(setting: &'static str, value: impl ToString, holds: bool, wanted: &str) -> Result<()> {
+pub(crate) fn require(
+    setting: &'static str,
+    value: impl ToString,
+    holds: bool,
+    wanted: &str,
+) -> Result<()> {
     if holds {
         return Ok(());
     }

@@ -11,6 +11,7 @@ mod step;
 mod training;
 mod vars;
 
+pub(crate) use config::require;
 pub use config::{Adversarial, GanomalyConfig};
 pub use networks::{Discriminator, Generator};
 pub use score::Inference;

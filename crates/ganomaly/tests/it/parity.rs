@@ -19,9 +19,16 @@ fn traces() -> Vec<PathBuf> {
     std::iter::once(tiny()).chain(shared).collect()
 }
 
+/// Traces of the detectors that train on the CPU alone.
+fn of_others() -> Vec<PathBuf> {
+    let golden = skip::shared().map(|shared| shared.join("golden"));
+    let names = ["skip_rgb32", "skip_gray32", "vae32"];
+    golden.iter().flat_map(|golden| names.map(|name| golden.join(name))).collect()
+}
+
 #[test]
 fn every_trace_is_matched() {
-    for trace in traces() {
+    for trace in [traces(), of_others()].concat() {
         let parity = check_trace(&trace, DeviceName::Cpu).unwrap();
         assert!(parity.holds(), "{}", parity.table());
         if let Some((_, kinks)) = parity.free_run {

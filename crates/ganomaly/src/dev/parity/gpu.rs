@@ -20,7 +20,8 @@ const GRADIENTS: f64 = 1e-3;
 impl Trace {
     /// Takes the trace's steps on `device` and records every deviation.
     pub(super) fn replay_on(&self, device: DeviceName, tally: &mut Tally) -> Result<()> {
-        let mut models = [self.model(DType::F32)?];
+        ensure!(self.is_ganomaly(), "--device {device}: only GANomaly trains there; use cpu");
+        let mut models = [self.ganomaly(DType::F32)?];
         let images = |name: &str| Ok::<_, anyhow::Error>(self.get(name)?.dims4()?.0);
         let (batch, score_batch) = (images("step0/x")?, images("test/x")?);
         let size = Size {

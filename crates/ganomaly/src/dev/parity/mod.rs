@@ -11,20 +11,21 @@
 //! taken from the float64 run. The table shows both runs, and how many of all sides were taken
 //! over; the limits stay.
 
+mod detectors;
+mod ganomaly;
 mod gpu;
 mod table;
 
 pub use table::{Deviation, Parity};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
 use ganomaly_experiment::config::DeviceName;
 use ganomaly_experiment::files::read_text;
-use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
-use ganomaly_model::kernels::layout;
 use ganomaly_model::layers::Kinks;
-use ganomaly_model::{BatchNormMode, Detector, NamedTensors, weights};
+use ganomaly_model::{BatchNormMode, Input, NamedTensors, weights};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use table::Tally;
@@ -32,24 +33,12 @@ use table::Tally;
 /// A trace's JSON part; its other content is for people.
 #[derive(Debug, Deserialize)]
 struct TraceFile {
-    config: TraceConfig,
+    /// The detector; GANomaly if it is not named.
+    #[serde(default)]
+    model: String,
+    config: serde_json::Map<String, serde_json::Value>,
     steps: Vec<HashMap<String, f64>>,
     float32_error: Float32Error,
-}
-
-#[derive(Debug, Deserialize)]
-struct TraceConfig {
-    isize: usize,
-    nc: usize,
-    nz: usize,
-    ngf: usize,
-    extralayers: usize,
-    lr: f64,
-    beta1: f64,
-    beta2: f64,
-    w_adv: f64,
-    w_con: f64,
-    w_enc: f64,
 }
 
 /// How far the published code's own float32 run strays from its float64 values.
@@ -60,8 +49,34 @@ struct Float32Error {
     scores: HashMap<String, f64>,
 }
 
-/// Runs every comparison of the trace `stem`: `stem.json`, `stem.safetensors` and the two `.pth`
-/// files beside them. It runs on the CPU in both precisions, on a GPU or its twin in float32.
+/// A detector that takes a trace's steps.
+trait Replay {
+    /// Takes a step.
+    fn step(&mut self, trace: &Trace, step: usize) -> Result<Record>;
+
+    /// All weights and running statistics.
+    fn state(&self) -> Result<NamedTensors>;
+
+    /// What scoring the trace's test batch gives, by its names below `test/MODE/`.
+    fn test(&self, trace: &Trace, mode: BatchNormMode) -> Result<NamedTensors>;
+
+    /// The sides that were taken over so far.
+    fn kinks(&self) -> Kinks {
+        Kinks::default()
+    }
+}
+
+/// What a step gave, by the trace's names.
+struct Record {
+    losses: Vec<(&'static str, f64)>,
+    tensors: NamedTensors,
+    /// With PyTorch's axes.
+    gradients: NamedTensors,
+}
+
+/// Runs every comparison of the trace `stem`: `stem.json`, `stem.safetensors` and, if there are any,
+/// the two `.pth` files beside them. It runs on the CPU in both precisions, on a GPU or its twin in
+/// float32.
 pub fn check_trace(stem: &Path, device: DeviceName) -> Result<Parity> {
     let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", stem.display()));
     let json = with(".json");
@@ -76,17 +91,18 @@ pub fn check_trace(stem: &Path, device: DeviceName) -> Result<Parity> {
         return Ok(Parity { trace: stem.to_path_buf(), deviations: gpu.0, free_run: None });
     }
     let mut float32 = Tally::default();
-    trace.replay("f32", DType::F32, None, &mut float32)?;
+    trace.replay("f32", DType::F32, false, &mut float32)?;
     let mut free_run = None;
-    if !float32.0.iter().all(Deviation::holds) {
-        let mut kinks = Kinks::default();
+    if trace.is_ganomaly() && !float32.0.iter().all(Deviation::holds) {
         let free = std::mem::take(&mut float32);
-        trace.replay("f32", DType::F32, Some(&mut kinks), &mut float32)?;
+        let kinks = trace.replay("f32", DType::F32, true, &mut float32)?;
         free_run = Some((free.0, kinks));
     }
     let mut others = Tally::default();
-    trace.replay("f64", DType::F64, None, &mut others)?;
-    compare_pth(&with, &mut others)?;
+    trace.replay("f64", DType::F64, false, &mut others)?;
+    if with(".pth.safetensors").exists() {
+        compare_pth(&with, &mut others)?;
+    }
     let deviations = [float32.0, others.0].concat();
     Ok(Parity { trace: stem.to_path_buf(), deviations, free_run })
 }
@@ -112,6 +128,31 @@ impl Tolerance {
 }
 
 impl Trace {
+    fn is_ganomaly(&self) -> bool {
+        ["", "ganomaly"].contains(&self.file.model.as_str())
+    }
+
+    /// The detector's settings: those of the trace's config that its type has.
+    fn settings<S: Default + serde::Serialize + DeserializeOwned>(&self) -> Result<S> {
+        let defaults = serde_json::to_value(S::default())?;
+        let known = defaults.as_object().context("settings that are not an object")?;
+        let own = known.keys().filter_map(|key| Some((key.clone(), self.config(key)?.clone())));
+        let own: serde_json::Map<_, _> = own.collect();
+        serde_json::from_value(own.into()).context("the trace's config")
+    }
+
+    fn config(&self, key: &str) -> Option<&serde_json::Value> {
+        self.file.config.get(key)
+    }
+
+    fn input(&self) -> Result<Input> {
+        let number = |key: &str| {
+            let number = self.config(key).and_then(serde_json::Value::as_u64);
+            number.with_context(|| format!("the trace's config has no number {key}"))
+        };
+        Ok(Input { channels: number("nc")? as usize, side: number("isize")? as usize })
+    }
+
     fn get(&self, name: &str) -> Result<&Tensor> {
         self.tensors.get(name).with_context(|| format!("the trace holds no tensor {name:?}"))
     }
@@ -127,116 +168,70 @@ impl Trace {
         all
     }
 
-    fn model(&self, dtype: DType) -> Result<Ganomaly> {
-        let c = &self.file.config;
-        let config = GanomalyConfig {
-            isize: c.isize,
-            nc: c.nc,
-            nz: c.nz,
-            ngf: c.ngf,
-            extralayers: c.extralayers,
-            w_adv: c.w_adv,
-            w_con: c.w_con,
-            w_enc: c.w_enc,
-            lr: c.lr,
-            beta1: c.beta1,
-            beta2: c.beta2,
-            ..GanomalyConfig::default()
-        };
-        let mut model = Ganomaly::with_dtype(config, 0, dtype)?;
-        model.load_state(&self.below("init/"))?;
-        Ok(model)
+    /// The detector with the trace's first weights. If it is guided, a float64 run decides its
+    /// kinks.
+    fn detector(&self, dtype: DType, guided: bool) -> Result<Box<dyn Replay>> {
+        Ok(match self.file.model.as_str() {
+            _ if self.is_ganomaly() => Box::new(ganomaly::Guided::new(self, dtype, guided)?),
+            "skipganomaly" => Box::new(detectors::skip_ganomaly(self, dtype)?),
+            "vae" => Box::new(detectors::vae(self, dtype)?),
+            other => bail!("a trace of {other:?}, which is not a detector of this program"),
+        })
     }
 
-    /// Takes the trace's steps and records every deviation; with `kinks`, a float64 run decides the
-    /// kinks.
+    /// Takes the trace's steps and records every deviation; returns the sides that were taken over.
     fn replay(
         &self,
         precision: &'static str,
         dtype: DType,
-        mut kinks: Option<&mut Kinks>,
+        guided: bool,
         tally: &mut Tally,
-    ) -> Result<()> {
-        let mut model = self.model(dtype)?;
-        let mut guide = self.model(DType::F64)?;
+    ) -> Result<Kinks> {
+        let mut detector = self.detector(dtype, guided)?;
         let limits = Tolerance(dtype);
         let mut note = |kind: &str, at: &str, deviation: f64, limit: f64| {
             tally.note(precision, kind, at, deviation, limit);
         };
-
         for (step, expected) in self.file.steps.iter().enumerate() {
-            let x = self.get(&format!("step{step}/x"))?;
-            let mut forward = model.forward(x)?;
-            if let Some(kinks) = kinks.as_deref_mut() {
-                let reference = guide.forward(x)?;
-                *kinks = kinks.and(model.take_sides(&mut forward, &guide, &reference)?);
-                let losses = guide.losses(&reference)?;
-                guide.update(&guide.gradients(&reference)?, &losses)?;
-            }
-            let losses = model.losses(&forward)?;
-            let gradients = model.gradients(&forward)?;
+            let record = detector.step(self, step)?;
             let (kind, limit) = if step == 0 {
                 ("losses, step 0", limits.of(1e-5))
             } else {
                 let own = self.file.float32_error.losses.get(step).copied().unwrap_or(0.0);
                 ("losses, later steps", limits.blurred(own))
             };
-            for (name, deviation) in loss_deviations(losses.named(), expected)? {
+            for (name, deviation) in loss_deviations(record.losses, expected)? {
                 note(kind, &format!("step {step} {name}"), deviation, limit);
             }
             if step == 0 {
-                let f = &forward;
-                for (name, got) in [
-                    ("fake", &f.fake),
-                    ("latent_i", &f.latent_i),
-                    ("latent_o", &f.latent_o),
-                    ("feat_real", &f.feat_real),
-                    ("feat_fake", &f.feat_fake),
-                    ("pred_real", &f.pred_real),
-                    ("pred_fake", &f.pred_fake),
-                ] {
-                    let d = deviation(
-                        &layout::nchw_from_nhwc(got)?,
-                        self.get(&format!("step0/{name}"))?,
-                    )?;
+                for (name, got) in &record.tensors {
+                    let d = deviation(got, self.get(&format!("step0/{name}"))?)?;
                     note("tensors, step 0", name, d, limits.of(1e-5));
                 }
-                let names = [model.netg.parameter_names(), model.netd.parameter_names()].concat();
-                let all = [gradients.netg.as_slice(), &gradients.netd].concat();
-                for (name, got) in names.iter().zip(&all) {
-                    let got =
-                        if got.rank() == 4 { layout::oikk_from_kernel(got)? } else { got.clone() };
-                    let d = deviation(&got, self.get(&format!("grad0/{name}"))?)?;
-                    note("gradients, step 0", name, d, limits.of(1e-4));
+                let expected = self.below("grad0/");
+                let (got, wanted) = (record.gradients.len(), expected.len());
+                ensure!(got == wanted, "{got} gradients, and {wanted} in the trace");
+                for (name, expected) in expected {
+                    let d = deviation(&weights::named(&record.gradients, &name)?, &expected)?;
+                    note("gradients, step 0", &name, d, limits.of(1e-4));
                 }
             }
-            model.update(&gradients, &losses)?;
         }
 
-        self.compare_final(&model.state()?, &limits, &mut note)?;
+        self.compare_final(&detector.state()?, &limits, &mut note)?;
 
-        let x = self.get("test/x")?;
-        for (name, mode) in [("batch", BatchNormMode::Batch), ("running", BatchNormMode::Running)] {
-            let inference = model.infer(x, mode)?;
-            let scores = inference.scores()?;
-            for (score, got) in scores.columns() {
-                let at = format!("{name}/score_{score}");
-                let own = self.file.float32_error.scores.get(&at).copied().unwrap_or(0.0);
-                let got = Tensor::new(got.as_slice(), x.device())?;
+        for (mode_name, mode) in
+            [("batch", BatchNormMode::Batch), ("running", BatchNormMode::Running)]
+        {
+            for (name, got) in detector.test(self, mode)? {
+                let at = format!("{mode_name}/{name}");
+                let own = self.file.float32_error.scores.get(&at);
+                let kind = if own.is_some() { "scores" } else { "tensors while scoring" };
                 let d = deviation(&got, self.get(&format!("test/{at}"))?)?;
-                note("scores", &at, d, limits.blurred(own));
-            }
-            for (tensor, got) in [
-                ("fake", &inference.fake),
-                ("latent_i", &inference.latent_i),
-                ("latent_o", &inference.latent_o),
-            ] {
-                let at = format!("{name}/{tensor}");
-                let d = deviation(&layout::nchw_from_nhwc(got)?, self.get(&format!("test/{at}"))?)?;
-                note("tensors while scoring", &at, d, limits.blurred(0.0));
+                note(kind, &at, d, limits.blurred(own.copied().unwrap_or(0.0)));
             }
         }
-        Ok(())
+        Ok(detector.kinks())
     }
 }
 

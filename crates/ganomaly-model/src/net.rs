@@ -1,0 +1,81 @@
+//! Chains of layers in candle-nn's words, for detectors that are written with them.
+
+use crate::Result;
+use candle_core::{DType, Tensor};
+use candle_nn::{BatchNormConfig, Init, Module, ModuleT, VarBuilder, loss};
+use ganomaly_kernels::Activation;
+use ganomaly_kernels::autograd::{BatchNorm2d, Conv2d, ConvTranspose2d, batch_norm2d};
+
+/// A layer with the activation after it.
+#[derive(Debug)]
+pub enum Layer {
+    /// A convolution.
+    Conv(Conv2d),
+    /// A transposed convolution.
+    ConvTranspose(ConvTranspose2d),
+    /// A batch normalisation.
+    BatchNorm(BatchNorm2d),
+}
+
+/// A chain of layers.
+#[derive(Debug)]
+pub struct Net(pub Vec<Layer>);
+
+impl ModuleT for Net {
+    fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
+        self.0.iter().try_fold(x.clone(), |x, layer| match layer {
+            Layer::Conv(conv) => conv.forward(&x),
+            Layer::ConvTranspose(conv) => conv.forward(&x),
+            Layer::BatchNorm(norm) => norm.forward_t(&x, train),
+        })
+    }
+}
+
+impl Net {
+    /// The same network with constant weights: gradients pass through it, but it gets none.
+    pub fn frozen(&self) -> Result<Self> {
+        self.constant(BatchNorm2d::frozen)
+    }
+
+    /// The same network with constant weights which, in training, normalises with each batch's
+    /// statistics and leaves the running ones as they are.
+    pub fn by_batch(&self) -> Result<Self> {
+        self.constant(BatchNorm2d::by_batch)
+    }
+
+    fn constant(
+        &self,
+        norm: impl Fn(&BatchNorm2d) -> candle_core::Result<BatchNorm2d>,
+    ) -> Result<Self> {
+        let constant = |layer: &Layer| {
+            Ok(match layer {
+                Layer::Conv(conv) => Layer::Conv(conv.frozen()),
+                Layer::ConvTranspose(conv) => Layer::ConvTranspose(conv.frozen()),
+                Layer::BatchNorm(batch_norm) => Layer::BatchNorm(norm(batch_norm)?),
+            })
+        };
+        Ok(Self(self.0.iter().map(constant).collect::<Result<_>>()?))
+    }
+}
+
+/// A batch normalisation with PyTorch's tensors: candle-nn's, and the counter of batches.
+pub fn batch_norm(
+    channels: usize,
+    config: impl Into<BatchNormConfig>,
+    then: Activation,
+    vb: VarBuilder<'_>,
+) -> Result<Layer> {
+    vb.get_with_hints_dtype((), "num_batches_tracked", Init::Const(0.0), DType::I64)?;
+    Ok(Layer::BatchNorm(batch_norm2d(channels, config, vb)?.then(then)))
+}
+
+/// Binary cross-entropy of logits against one target, 0 or 1: the mean, a scalar.
+pub fn bce(logits: &Tensor, target: f64) -> Result<Tensor> {
+    let target = logits.ones_like()?.affine(target, 0.0)?;
+    Ok(loss::binary_cross_entropy_with_logit(logits, &target)?)
+}
+
+/// A loss as a number.
+pub fn number(loss: &Tensor) -> Result<f64> {
+    Ok(loss.to_dtype(DType::F64)?.to_scalar()?)
+}
