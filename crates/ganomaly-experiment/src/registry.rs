@@ -3,7 +3,11 @@
 use crate::config::DeviceName;
 use anyhow::{Context, Result};
 use ganomaly_data::{Dataset, Description};
+use ganomaly_model::anogan::AnoganConfig;
+use ganomaly_model::egbad::EgbadConfig;
 use ganomaly_model::ganomaly::GanomalyConfig;
+use ganomaly_model::skip_ganomaly::SkipGanomalyConfig;
+use ganomaly_model::vae::VaeConfig;
 use ganomaly_model::{Detector, Input, Names, Settings};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -90,6 +94,10 @@ impl Registry {
             descriptions: Arc::default(),
         };
         none.detector::<GanomalyConfig>()
+            .detector::<SkipGanomalyConfig>()
+            .detector::<VaeConfig>()
+            .detector::<EgbadConfig>()
+            .detector::<AnoganConfig>()
     }
 
     /// Adds a data set; one of the same name is replaced.

@@ -17,11 +17,14 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// Added to the denominator.
     pub eps: f64,
+    /// Whether `eps` stands beside the root of the second moment before its correction, as in
+    /// TensorFlow 1, where it weighs more in the first steps. PyTorch has it after the correction.
+    pub early_eps: bool,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { lr: 2e-4, beta1: 0.5, beta2: 0.999, eps: 1e-8 }
+        Self { lr: 2e-4, beta1: 0.5, beta2: 0.999, eps: 1e-8, early_eps: false }
     }
 }
 
@@ -91,9 +94,10 @@ impl Adam {
         }
         self.steps += 1;
         let t = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let AdamConfig { lr, beta1, beta2, eps } = self.config;
+        let AdamConfig { lr, beta1, beta2, eps, early_eps } = self.config;
         let step_size = lr / (1.0 - beta1.powi(t));
         let second_scale = (1.0 - beta2.powi(t)).sqrt();
+        let eps = if early_eps { eps / second_scale } else { eps };
         for (slot, gradient) in self.slots.iter().zip(gradients) {
             let Some(gradient) = gradient else { continue };
             if slot.parameter.shape() != gradient.shape() {

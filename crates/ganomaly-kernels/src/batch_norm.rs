@@ -39,6 +39,17 @@ impl BatchStats {
     /// unbiased variance, as in `torch.nn.BatchNorm2d`. Both tensors are `[C]`.
     pub fn update_running(&self, mean: &Tensor, variance: &Tensor, momentum: f64) -> Result<()> {
         let unbias = self.count as f64 / (self.count.max(2) - 1) as f64;
+        self.update_running_by(mean, variance, momentum, unbias)
+    }
+
+    /// As [`Self::update_running`], with the biased variance times a number.
+    pub(crate) fn update_running_by(
+        &self,
+        mean: &Tensor,
+        variance: &Tensor,
+        momentum: f64,
+        unbias: f64,
+    ) -> Result<()> {
         let move_towards = |running: &Tensor, batch: &[f64], scale: f64| -> Result<()> {
             dispatch!(running, T => crate::storage::update(running, |r: &mut [T]| {
                 for (r, b) in r.iter_mut().zip(batch) {

@@ -4,7 +4,10 @@
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub mod anogan;
+mod bigan;
 mod detector;
+pub mod egbad;
 mod error;
 pub mod ganomaly;
 pub mod layers;

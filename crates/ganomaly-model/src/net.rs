@@ -4,7 +4,9 @@ use crate::Result;
 use candle_core::{DType, Tensor};
 use candle_nn::{BatchNormConfig, Init, Module, ModuleT, VarBuilder, loss};
 use ganomaly_kernels::Activation;
-use ganomaly_kernels::autograd::{BatchNorm2d, Conv2d, ConvTranspose2d, batch_norm2d};
+use ganomaly_kernels::autograd::{
+    BatchNorm2d, Conv2d, Conv2dConfig, ConvTranspose2d, batch_norm2d,
+};
 
 /// A layer with the activation after it.
 #[derive(Debug)]
@@ -15,6 +17,13 @@ pub enum Layer {
     ConvTranspose(ConvTranspose2d),
     /// A batch normalisation.
     BatchNorm(BatchNorm2d),
+    /// A 3×3 convolution that halves the image, padded as TensorFlow does: with zeros after the
+    /// image, none before. Weights `[O, I, 3, 3]`, biases, and the activation after it.
+    Halve(Tensor, Tensor, Activation),
+    /// `[N, C, H, W]` to `[N, C·H·W, 1, 1]`.
+    Flatten,
+    /// `[N, C·H·W, 1, 1]` to `[N, C, H, W]`.
+    Unflatten([usize; 3]),
 }
 
 /// A chain of layers.
@@ -27,6 +36,17 @@ impl ModuleT for Net {
             Layer::Conv(conv) => conv.forward(&x),
             Layer::ConvTranspose(conv) => conv.forward(&x),
             Layer::BatchNorm(norm) => norm.forward_t(&x, train),
+            Layer::Halve(weight, bias, then) => {
+                // A 4×4 kernel whose first row and column are 0 pads on both sides.
+                let weight = weight.pad_with_zeros(2, 1, 0)?.pad_with_zeros(3, 1, 0)?;
+                let config = Conv2dConfig { stride: 2, padding: 1, ..Default::default() };
+                Conv2d::new(weight, Some(bias.clone()), config).then(*then).forward(&x)
+            }
+            Layer::Flatten => {
+                let (n, c, h, w) = x.dims4()?;
+                x.contiguous()?.reshape((n, c * h * w, 1, 1))
+            }
+            Layer::Unflatten([c, h, w]) => x.contiguous()?.reshape((x.dim(0)?, *c, *h, *w)),
         })
     }
 }
@@ -52,6 +72,11 @@ impl Net {
                 Layer::Conv(conv) => Layer::Conv(conv.frozen()),
                 Layer::ConvTranspose(conv) => Layer::ConvTranspose(conv.frozen()),
                 Layer::BatchNorm(batch_norm) => Layer::BatchNorm(norm(batch_norm)?),
+                Layer::Halve(weight, bias, then) => {
+                    Layer::Halve(weight.detach(), bias.detach(), *then)
+                }
+                Layer::Flatten => Layer::Flatten,
+                Layer::Unflatten(shape) => Layer::Unflatten(*shape),
             })
         };
         Ok(Self(self.0.iter().map(constant).collect::<Result<_>>()?))

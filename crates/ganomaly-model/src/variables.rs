@@ -162,6 +162,18 @@ impl Variables {
         self.optimisers[optimiser].1.adam().steps()
     }
 
+    /// Every variable, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Var)> {
+        self.all.iter().map(|(name, var)| (name.as_str(), var))
+    }
+
+    /// The variable of that name.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        let var = self.all.iter().find(|(there, _)| there == name);
+        let var = var.ok_or_else(|| Error::Weights(format!("there is no variable {name:?}")))?;
+        Ok(var.1.as_tensor())
+    }
+
     /// The type of the variables.
     pub fn dtype(&self) -> DType {
         let float = self.all.iter().map(|(_, var)| var.dtype()).find(|dtype| dtype.is_float());

@@ -17,6 +17,7 @@ use candle_nn::{BatchNorm, BatchNormConfig, ModuleT, VarBuilder};
 pub struct BatchNorm2d {
     inner: BatchNorm,
     then: Activation,
+    biased: bool,
 }
 
 /// A layer for `channels` channels from the tensors of `vb`, as [`candle_nn::batch_norm()`]. The
@@ -30,14 +31,25 @@ pub fn batch_norm2d<C: Into<BatchNormConfig>>(
     if !config.remove_mean {
         bail!("BatchNorm2d removes the mean; use candle_nn::BatchNorm to keep it");
     }
-    let inner = candle_nn::batch_norm(channels, config, vb)?;
-    Ok(BatchNorm2d { inner, then: Activation::Identity })
+    Ok(candle_nn::batch_norm(channels, config, vb)?.into())
+}
+
+impl From<BatchNorm> for BatchNorm2d {
+    fn from(inner: BatchNorm) -> Self {
+        Self { inner, then: Activation::Identity, biased: false }
+    }
 }
 
 impl BatchNorm2d {
     /// This layer with an activation after it, in the same pass if it is a rectifier.
     pub fn then(self, then: Activation) -> Self {
         Self { then, ..self }
+    }
+
+    /// This layer with a running variance that moves towards the batch's biased one, as in
+    /// TensorFlow 1 after dense layers.
+    pub fn biased(self) -> Self {
+        Self { biased: true, ..self }
     }
 
     /// This layer as a constant: gradients pass through it, but its tensors get none. They share
@@ -62,7 +74,7 @@ impl BatchNorm2d {
             }
             None => BatchNorm::new_no_bias_with_momentum(c, mean, var, eps, momentum)?,
         };
-        Ok(Self { inner, then: self.then })
+        Ok(Self { inner, ..*self })
     }
 
     /// Normalises with the batch's statistics.
@@ -72,7 +84,11 @@ impl BatchNorm2d {
         let (mean, variance) = (self.inner.running_mean(), self.inner.running_var());
         // Not by 0 times what may be infinite.
         if self.inner.momentum() != 0.0 {
-            stats.update_running(mean, variance, self.inner.momentum())?;
+            let momentum = self.inner.momentum();
+            match self.biased {
+                true => stats.update_running_by(mean, variance, momentum, 1.0)?,
+                false => stats.update_running(mean, variance, momentum)?,
+            }
         }
         stats.variance = self.with_eps(stats.variance);
         let (w, b) = self.affine()?;

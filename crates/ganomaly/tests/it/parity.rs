@@ -22,7 +22,7 @@ fn traces() -> Vec<PathBuf> {
 /// Traces of the detectors that train on the CPU alone.
 fn of_others() -> Vec<PathBuf> {
     let golden = skip::shared().map(|shared| shared.join("golden"));
-    let names = ["skip_rgb32", "skip_gray32", "vae32"];
+    let names = ["skip_rgb32", "skip_gray32", "vae32", "egbad28", "anogan28"];
     golden.iter().flat_map(|golden| names.map(|name| golden.join(name))).collect()
 }
 

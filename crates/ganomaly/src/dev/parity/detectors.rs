@@ -1,28 +1,47 @@
 //! The replays of the detectors that are written in candle-nn's words.
 
-use super::{Record, Replay, Trace};
+use super::{MODES, Record, Replay, Trace};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use ganomaly_model::skip_ganomaly::{SkipGanomaly, SkipGanomalyConfig};
 use ganomaly_model::vae::{Vae, VaeConfig};
-use ganomaly_model::variables::VarDetector;
+use ganomaly_model::variables::{Network, VarDetector};
 use ganomaly_model::{BatchNormMode, Detector, NamedTensors, Scores};
 
 /// A fresh detector with the trace's first weights.
-fn started<D: Detector>(mut detector: D, trace: &Trace) -> Result<D> {
-    detector.load_state(&trace.below("init/"))?;
+pub(super) fn started<N: Network>(
+    mut detector: VarDetector<N>,
+    trace: &Trace,
+) -> Result<VarDetector<N>> {
+    let dtype = detector.variables.dtype();
+    let own = |(name, tensor): (String, Tensor)| {
+        let tensor = if tensor.dtype().is_float() { tensor.to_dtype(dtype)? } else { tensor };
+        Ok((name, tensor))
+    };
+    let state = trace.below("init/").into_iter().map(own).collect::<Result<_>>()?;
+    detector.load_state(&state)?;
     Ok(detector)
 }
 
-fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> NamedTensors {
+pub(super) fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> NamedTensors {
     tensors.map(|(name, tensor)| (name.to_string(), tensor)).into()
+}
+
+/// What a test gives in each mode, by the trace's names.
+fn in_each_mode(test: impl Fn(BatchNormMode) -> Result<NamedTensors>) -> Result<NamedTensors> {
+    let mut all = NamedTensors::new();
+    for (at, mode) in MODES {
+        let named = test(mode)?.into_iter();
+        all.extend(named.map(|(name, tensor)| (format!("test/{at}/{name}"), tensor)));
+    }
+    Ok(all)
 }
 
 fn sigmoid(logits: &Tensor) -> candle_core::Result<Tensor> {
     (logits.neg()?.exp()? + 1.0)?.recip()
 }
 
-fn column(scores: &Scores, name: &str) -> Result<Tensor> {
+pub(super) fn column(scores: &Scores, name: &str) -> Result<Tensor> {
     Ok(Tensor::new(scores.of(name), &candle_core::Device::Cpu)?)
 }
 
@@ -56,18 +75,20 @@ impl Replay for VarDetector<SkipGanomaly> {
         Ok(Detector::state(self)?)
     }
 
-    fn test(&self, trace: &Trace, mode: BatchNormMode) -> Result<NamedTensors> {
+    fn test(&self, trace: &Trace) -> Result<NamedTensors> {
         let x = self.batch(trace.get("test/x")?)?;
-        let [fake, feat_real, feat_fake] = self.network.infer(&x, mode)?;
-        let scores = self.score(&x, mode)?;
-        Ok(named([
-            ("fake", fake),
-            ("feat_real", feat_real),
-            ("feat_fake", feat_fake),
-            ("score", column(&scores, "rec_lat")?),
-            ("score_rec", column(&scores, "rec")?),
-            ("score_lat", column(&scores, "lat")?),
-        ]))
+        in_each_mode(|mode| {
+            let [fake, feat_real, feat_fake] = self.network.infer(&x, mode)?;
+            let scores = self.score(&x, mode)?;
+            Ok(named([
+                ("fake", fake),
+                ("feat_real", feat_real),
+                ("feat_fake", feat_fake),
+                ("score", column(&scores, "rec_lat")?),
+                ("score_rec", column(&scores, "rec")?),
+                ("score_lat", column(&scores, "lat")?),
+            ]))
+        })
     }
 }
 
@@ -94,20 +115,22 @@ impl Replay for VarDetector<Vae> {
         Ok(Detector::state(self)?)
     }
 
-    fn test(&self, trace: &Trace, mode: BatchNormMode) -> Result<NamedTensors> {
+    fn test(&self, trace: &Trace) -> Result<NamedTensors> {
         let x = self.batch(trace.get("test/x")?)?;
         let noises = trace.get("test/eps")?.to_dtype(x.dtype())?;
         let draws = (0..noises.dim(0)?).map(|draw| noises.get(draw));
         let draws = draws.collect::<candle_core::Result<Vec<_>>>()?;
-        let scores = self.network.scores(&x, mode, &draws)?;
-        let pass = self.network.infer(&x, mode, &[draws[0].zeros_like()?])?;
-        Ok(named([
-            ("mu", pass.mu.clone()),
-            ("logvar", pass.logvar.clone()),
-            ("kl", pass.kl()?),
-            ("xhat_mu", pass.fakes[0].clone()),
-            ("nelbo", column(&scores, "nelbo")?),
-            ("score_rec", column(&scores, "rec")?),
-        ]))
+        in_each_mode(|mode| {
+            let scores = self.network.scores(&x, mode, &draws)?;
+            let pass = self.network.infer(&x, mode, &[draws[0].zeros_like()?])?;
+            Ok(named([
+                ("mu", pass.mu.clone()),
+                ("logvar", pass.logvar.clone()),
+                ("kl", pass.kl()?),
+                ("xhat_mu", pass.fakes[0].clone()),
+                ("nelbo", column(&scores, "nelbo")?),
+                ("score_rec", column(&scores, "rec")?),
+            ]))
+        })
     }
 }

@@ -1,13 +1,13 @@
 //! GANomaly's replay. Where float32 cannot tell on which side of a kink a value lies, a float64 run
 //! beside it can.
 
-use super::{Record, Replay, Trace};
+use super::{MODES, Record, Replay, Trace};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::kernels::layout::{nchw_from_nhwc, oikk_from_kernel};
 use ganomaly_model::layers::Kinks;
-use ganomaly_model::{BatchNormMode, Detector, NamedTensors};
+use ganomaly_model::{Detector, NamedTensors};
 
 pub(super) struct Guided {
     model: Ganomaly,
@@ -72,19 +72,22 @@ impl Replay for Guided {
         Ok(self.model.state()?)
     }
 
-    fn test(&self, trace: &Trace, mode: BatchNormMode) -> Result<NamedTensors> {
+    fn test(&self, trace: &Trace) -> Result<NamedTensors> {
         let x = trace.get("test/x")?;
-        let inference = self.model.infer(x, mode)?;
         let mut all = NamedTensors::new();
-        for (score, got) in inference.scores()?.columns() {
-            all.push((format!("score_{score}"), Tensor::new(got.as_slice(), x.device())?));
-        }
-        for (name, got) in [
-            ("fake", &inference.fake),
-            ("latent_i", &inference.latent_i),
-            ("latent_o", &inference.latent_o),
-        ] {
-            all.push((name.into(), nchw_from_nhwc(got)?));
+        for (at, mode) in MODES {
+            let inference = self.model.infer(x, mode)?;
+            for (score, got) in inference.scores()?.columns() {
+                let got = Tensor::new(got.as_slice(), x.device())?;
+                all.push((format!("test/{at}/score_{score}"), got));
+            }
+            for (name, got) in [
+                ("fake", &inference.fake),
+                ("latent_i", &inference.latent_i),
+                ("latent_o", &inference.latent_o),
+            ] {
+                all.push((format!("test/{at}/{name}"), nchw_from_nhwc(got)?));
+            }
         }
         Ok(all)
     }

@@ -11,6 +11,7 @@
 //! taken from the float64 run. The table shows both runs, and how many of all sides were taken
 //! over; the limits stay.
 
+mod bigan;
 mod detectors;
 mod ganomaly;
 mod gpu;
@@ -38,15 +39,26 @@ struct TraceFile {
     model: String,
     config: serde_json::Map<String, serde_json::Value>,
     steps: Vec<HashMap<String, f64>>,
+    /// Biases before a batch norm, whose gradients are rounding errors of 0.
+    #[serde(default)]
+    zero_grad: Vec<String>,
     float32_error: Float32Error,
 }
+
+/// The two ways of scoring, by the traces' names.
+const MODES: [(&str, BatchNormMode); 2] =
+    [("batch", BatchNormMode::Batch), ("running", BatchNormMode::Running)];
 
 /// How far the published code's own float32 run strays from its float64 values.
 #[derive(Debug, Deserialize)]
 struct Float32Error {
     losses: Vec<f64>,
     final_norm: f64,
+    #[serde(default)]
     scores: HashMap<String, f64>,
+    /// AnoGAN's, of each kind of number along the search.
+    #[serde(default)]
+    search: HashMap<String, f64>,
 }
 
 /// A detector that takes a trace's steps.
@@ -57,8 +69,8 @@ trait Replay {
     /// All weights and running statistics.
     fn state(&self) -> Result<NamedTensors>;
 
-    /// What scoring the trace's test batch gives, by its names below `test/MODE/`.
-    fn test(&self, trace: &Trace, mode: BatchNormMode) -> Result<NamedTensors>;
+    /// What scoring gives, by the trace's names.
+    fn test(&self, trace: &Trace) -> Result<NamedTensors>;
 
     /// The sides that were taken over so far.
     fn kinks(&self) -> Kinks {
@@ -175,6 +187,8 @@ impl Trace {
             _ if self.is_ganomaly() => Box::new(ganomaly::Guided::new(self, dtype, guided)?),
             "skipganomaly" => Box::new(detectors::skip_ganomaly(self, dtype)?),
             "vae" => Box::new(detectors::vae(self, dtype)?),
+            "egbad" => Box::new(bigan::egbad(self, dtype)?),
+            "anogan" => Box::new(bigan::AnoganReplay::new(self, dtype)?),
             other => bail!("a trace of {other:?}, which is not a detector of this program"),
         })
     }
@@ -212,6 +226,9 @@ impl Trace {
                 let (got, wanted) = (record.gradients.len(), expected.len());
                 ensure!(got == wanted, "{got} gradients, and {wanted} in the trace");
                 for (name, expected) in expected {
+                    if self.file.zero_grad.contains(&name) {
+                        continue;
+                    }
                     let d = deviation(&weights::named(&record.gradients, &name)?, &expected)?;
                     note("gradients, step 0", &name, d, limits.of(1e-4));
                 }
@@ -220,16 +237,13 @@ impl Trace {
 
         self.compare_final(&detector.state()?, &limits, &mut note)?;
 
-        for (mode_name, mode) in
-            [("batch", BatchNormMode::Batch), ("running", BatchNormMode::Running)]
-        {
-            for (name, got) in detector.test(self, mode)? {
-                let at = format!("{mode_name}/{name}");
-                let own = self.file.float32_error.scores.get(&at);
-                let kind = if own.is_some() { "scores" } else { "tensors while scoring" };
-                let d = deviation(&got, self.get(&format!("test/{at}"))?)?;
-                note(kind, &at, d, limits.blurred(own.copied().unwrap_or(0.0)));
-            }
+        for (name, got) in detector.test(self)? {
+            let at = name.strip_prefix("test/").unwrap_or(&name);
+            let Float32Error { scores, search, .. } = &self.file.float32_error;
+            let own = scores.get(at).or(search.get(at.trim_end_matches(char::is_numeric)));
+            let kind = if own.is_some() { "scores" } else { "tensors while scoring" };
+            let d = deviation(&got, self.get(&name)?)?;
+            note(kind, at, d, limits.blurred(own.copied().unwrap_or(0.0)));
         }
         Ok(detector.kinks())
     }
@@ -247,6 +261,9 @@ impl Trace {
     ) -> Result<()> {
         let (mut got_all, mut expected_all) = (Vec::new(), Vec::new());
         for (name, expected) in self.below("final/") {
+            if self.file.zero_grad.iter().any(|zero| name.ends_with(zero.as_str())) {
+                continue;
+            }
             let got = weights::named(state, &name)?;
             if expected.dtype().is_int() {
                 note("counters at the end", &name, deviation(&got, &expected)?, 0.0);
