@@ -9,8 +9,8 @@ use candle_nn::{Module, ModuleT, Optimizer, VarBuilder, VarMap};
 use common::{deviation, random};
 use ganomaly_kernels::autograd::{
     BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig,
-    VarAdam, activate, batch_norm2d, channels_last, conv_transpose2d, conv2d, conv2d_no_bias, l1,
-    mse,
+    VarAdam, activate, batch_norm2d, cat_channels, channels_last, conv_transpose2d, conv2d,
+    conv2d_no_bias, l1, mse,
 };
 use ganomaly_kernels::{Activation, AdamConfig, layout};
 
@@ -138,8 +138,8 @@ fn batch_norms_equal_candle_nns() -> Result<()> {
             let what = format!("{shape:?}, eps {eps}, {f:?}, training {train}");
             let expected = candles(theirs.forward_t(&x, train)?, f)?;
             check(&what, ours.forward_t(&x, train)?, expected, &vars)?;
-            let scored = ours.frozen()?.forward_t(&x.detach(), false)?;
-            assert!(deviation(&scored, &candles(theirs.forward_t(&x, false)?, f)?) < 1e-12);
+            let expected = candles(theirs.forward_t(&x, false)?, f)?;
+            check(&what, ours.frozen()?.forward_t(&x, false)?, expected, &[&x])?;
             for name in ["running_mean", "running_var"] {
                 let of = |vars: &VarMap| vars.data().lock().unwrap()[name].as_tensor().clone();
                 assert!(deviation(&of(&a), &of(&b_)) < 1e-12, "{what}: {name}");
@@ -153,6 +153,65 @@ fn batch_norms_equal_candle_nns() -> Result<()> {
                 one(affine, eps, f, &shape)?;
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_batch_norm_by_batch_leaves_the_running_statistics() -> Result<()> {
+    let vars = VarMap::new();
+    let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
+    let ours = batch_norm2d(5, 1e-3, vb)?.then(Activation::RELU);
+    let x = var(&[6, 5, 3, 3], 1);
+    let running = |name: &str| vars.data().lock().unwrap()[name].as_tensor().copy();
+    let before = [running("running_mean")?, running("running_var")?];
+    let by_batch = ours.by_batch()?.forward_t(&x, true)?;
+    let after = [running("running_mean")?, running("running_var")?];
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before.to_vec1::<f64>()?, after.to_vec1::<f64>()?);
+    }
+    check("by batch", by_batch, ours.forward_t(&x, true)?, &[&x])?;
+
+    // The biased variance of 6 × 9 numbers, after a momentum of 0.1, twice.
+    let unbiased = running("running_var")?.to_vec1::<f64>()?;
+    let set = |name: &str, value: &Tensor| vars.data().lock().unwrap()[name].set(value);
+    set("running_var", &before[1])?;
+    ours.biased().forward_t(&x, true)?;
+    for (unbiased, biased) in unbiased.iter().zip(running("running_var")?.to_vec1::<f64>()?) {
+        let expected = 0.9 + (unbiased - 0.9) * 53.0 / 54.0;
+        assert!((biased - expected).abs() < 1e-12, "{biased}, expected {expected}");
+    }
+    Ok(())
+}
+
+#[test]
+fn joined_channels_equal_candles() -> Result<()> {
+    let (a, b) = (var(&[3, 4, 5, 6], 1), var(&[3, 2, 5, 6], 2));
+    let config = Conv2dConfig { padding: 1, ..Default::default() };
+    let (w, v) = (var(&[4, 4, 3, 3], 3), var(&[5, 6, 3, 3], 4));
+    let ours = Conv2d::new(w.as_tensor().clone(), None, config).forward(&a)?;
+    let next = Conv2d::new(v.as_tensor().clone(), None, config);
+    let ours = next.forward(&cat_channels(&ours, &b)?)?;
+    let theirs = candle_nn::Conv2d::new(w.as_tensor().clone(), None, config).forward(&a)?;
+    let next = candle_nn::Conv2d::new(v.as_tensor().clone(), None, config);
+    let theirs = next.forward(&Tensor::cat(&[&theirs, b.as_tensor()], 1)?)?;
+    check("joined", ours, theirs, &[&a, &b, &w, &v])
+}
+
+#[test]
+fn an_early_epsilon_stands_beside_the_uncorrected_root() -> Result<()> {
+    let x = var(&[3], 1);
+    let before = x.as_tensor().copy()?.to_vec1::<f64>()?;
+    let config = AdamConfig { lr: 0.1, eps: 0.01, early_eps: true, ..Default::default() };
+    let gradient = random(&[3], 2);
+    let loss = (x.as_tensor() * &gradient)?.sum_all()?;
+    VarAdam::new(vec![x.clone()], config)?.step(&loss.backward()?)?;
+    let after = x.to_vec1::<f64>()?;
+    for ((before, after), g) in before.iter().zip(after).zip(gradient.to_vec1::<f64>()?) {
+        // TensorFlow 1: lr·√(1−β₂)/(1−β₁) · m / (√v + ε).
+        let (m, v) = (0.5 * g, 0.001 * g * g);
+        let expected = before - 0.1 * 0.001f64.sqrt() / 0.5 * m / (v.sqrt() + 0.01);
+        assert!((after - expected).abs() < 1e-12, "{after}, expected {expected}");
     }
     Ok(())
 }
@@ -262,7 +321,7 @@ fn adam_steps_as_candle_nns() -> Result<()> {
     let (a, b, idle) = (var(&[5], 1), var(&[5], 1), var(&[2], 2));
     let config = AdamConfig { lr: 0.1, ..AdamConfig::default() };
     let mut ours = VarAdam::new(vec![idle.clone(), a.clone()], config)?;
-    let AdamConfig { lr, beta1, beta2, eps } = config;
+    let AdamConfig { lr, beta1, beta2, eps, .. } = config;
     let params = candle_nn::ParamsAdamW { lr, beta1, beta2, eps, weight_decay: 0.0 };
     let mut theirs = candle_nn::AdamW::new(vec![b.clone()], params)?;
     let before = idle.copy()?;

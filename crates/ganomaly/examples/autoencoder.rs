@@ -10,10 +10,8 @@ use ganomaly_kernels::autograd::{
     Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig, conv_transpose2d, conv2d, mse,
 };
 use ganomaly_kernels::{Activation, AdamConfig};
-use ganomaly_model::variables::Variables;
-use ganomaly_model::{
-    BatchNormMode, Detector, Error, Input, NamedTensors, Names, Result, Scores, Settings,
-};
+use ganomaly_model::variables::{Network, VarDetector, Variables};
+use ganomaly_model::{BatchNormMode, Detector, Error, Input, Names, Result, Scores, Settings};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
@@ -54,18 +52,17 @@ impl Settings for AutoencoderConfig {
     }
 
     fn build(&self, input: Input, seed: u64) -> Result<Box<dyn Detector>> {
-        Ok(Box::new(Autoencoder::new(self, input, seed)?))
+        Ok(Box::new(Autoencoder::detector(self, input, seed)?))
     }
 }
 
 struct Autoencoder {
     encoder: Vec<Conv2d>,
     decoder: Vec<ConvTranspose2d>,
-    variables: Variables,
 }
 
 impl Autoencoder {
-    fn new(config: &AutoencoderConfig, input: Input, seed: u64) -> Result<Self> {
+    fn detector(config: &AutoencoderConfig, input: Input, seed: u64) -> Result<VarDetector<Self>> {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let half = Conv2dConfig { stride: 2, padding: 1, ..Default::default() };
@@ -89,7 +86,8 @@ impl Autoencoder {
         decoder.push(first.then(Activation::RELU));
         decoder.reverse();
         let adam = AdamConfig { lr: config.lr, ..Default::default() };
-        Ok(Self { encoder, decoder, variables: Variables::new(&vars, seed, &[("", adam)])? })
+        let variables = Variables::new(&vars, seed, &[("", adam)])?;
+        Ok(VarDetector { network: Self { encoder, decoder }, variables, input })
     }
 
     fn decode(&self, z: &Tensor) -> Result<Tensor> {
@@ -101,10 +99,14 @@ impl Autoencoder {
     }
 }
 
-impl Detector for Autoencoder {
-    fn train_step(&mut self, x: &Tensor) -> Result<Vec<(&'static str, f64)>> {
+impl Network for Autoencoder {
+    fn train_step(
+        &mut self,
+        x: &Tensor,
+        variables: &mut Variables,
+    ) -> Result<Vec<(&'static str, f64)>> {
         let loss = mse(&self.decode(&self.encode(x)?)?, x)?;
-        self.variables.step(0, &loss.backward()?)?;
+        variables.step(0, &loss.backward()?)?;
         Ok(vec![("rec", loss.to_dtype(DType::F64)?.to_scalar()?)])
     }
 
@@ -119,27 +121,7 @@ impl Detector for Autoencoder {
 
     // Without batch norms, both modes are the same.
     fn reconstruct(&self, x: &Tensor, _: BatchNormMode) -> Result<Tensor> {
-        Ok(self.decode(&self.encode(x)?)?.contiguous()?)
-    }
-
-    fn state(&self) -> Result<NamedTensors> {
-        self.variables.state()
-    }
-
-    fn load_state(&mut self, state: &NamedTensors) -> Result<()> {
-        self.variables.load_state(state)
-    }
-
-    fn training_state(&self) -> Result<NamedTensors> {
-        self.variables.training_state()
-    }
-
-    fn load_training_state(&mut self, state: &NamedTensors) -> Result<()> {
-        self.variables.load_training_state(state)
-    }
-
-    fn set_learning_rate(&mut self, lr: f64) {
-        self.variables.set_learning_rate(lr);
+        self.decode(&self.encode(x)?)
     }
 }
 

@@ -177,7 +177,7 @@ fn apply_set(
     let (key, value) = (key.trim(), parse_value(value)?);
     sweep.remove(key);
     match value {
-        toml::Value::Array(values) if !LISTS.contains(&key) => {
+        toml::Value::Array(values) if !is_list(key, registry) => {
             check_swept(key, &values, base, registry)?;
             base.remove(key);
             sweep.insert(key.to_string(), values);
@@ -188,6 +188,12 @@ fn apply_set(
         }
     }
     Ok(())
+}
+
+/// Whether a setting's value is a list, which is then not a sweep.
+fn is_list(key: &str, registry: &Registry) -> bool {
+    let own = registry.detectors().iter().filter_map(|kind| kind.defaults.get(key));
+    LISTS.contains(&key) || own.into_iter().any(toml::Value::is_array)
 }
 
 /// The settings combined with each of a design's weightings.

@@ -7,6 +7,7 @@ mod common;
 #[cfg(unix)]
 mod chaos;
 mod cli;
+mod detectors;
 mod evaluation;
 mod further;
 #[cfg(unix)]
