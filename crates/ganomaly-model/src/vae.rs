@@ -103,6 +103,9 @@ pub struct Pass {
     pub fakes: Vec<Tensor>,
 }
 
+/// A step's forward pass, its losses by name, and the gradients of their sum.
+pub type Step = (Pass, Vec<(&'static str, f64)>, GradStore);
+
 impl Pass {
     /// KL divergence of each image's latent distribution from N(0, 1), `[N]`.
     pub fn kl(&self) -> Result<Tensor> {
@@ -149,11 +152,7 @@ impl Vae {
 
     /// Forward pass, losses and gradients of a training step with this noise, `[N, nz, 1, 1]`.
     /// Running statistics move.
-    pub fn gradients(
-        &self,
-        x: &Tensor,
-        noise: Tensor,
-    ) -> Result<(Pass, Vec<(&'static str, f64)>, GradStore)> {
+    pub fn gradients(&self, x: &Tensor, noise: Tensor) -> Result<Step> {
         let pass = self.pass(&self.nets, x, true, &[noise])?;
         let numbers = x.elem_count() / x.dim(0)?;
         let rec = (mse(&pass.fakes[0], x)? * numbers as f64)?;
