@@ -112,7 +112,7 @@ fn images_of_the_hub_are_written_to_files_and_upright() {
         let dir = tempfile::tempdir().unwrap();
         let options = FetchOptions::default();
         let (mut done, mut present) = (0, 0);
-        let folder = fetch(&**dataset, dir.path(), &options, &mut |event| {
+        let folder = fetch(dataset, dir.path(), &options, &mut |event| {
             done += usize::from(matches!(event, Progress::Done(_)));
         });
         let images = strict.load(&folder.unwrap()).unwrap();
@@ -124,7 +124,7 @@ fn images_of_the_hub_are_written_to_files_and_upright() {
             assert_eq!(image, expected, "{}: image {n}", dataset.name());
         }
         assert_eq!(done, dataset.local_files(dir.path()).unwrap().len());
-        fetch(&**dataset, dir.path(), &options, &mut |event| {
+        fetch(dataset, dir.path(), &options, &mut |event| {
             present += usize::from(matches!(event, Progress::Present(_)));
         })
         .unwrap();
@@ -147,7 +147,7 @@ fn damaged_downloads_and_a_dead_hub_are_errors() {
     }
     for dataset in ganomaly_data_hub::datasets() {
         let dir = tempfile::tempdir().unwrap();
-        let error = fetch(&*dataset, dir.path(), &FetchOptions::default(), &mut |_| {});
+        let error = fetch(&dataset, dir.path(), &FetchOptions::default(), &mut |_| {});
         let message = error.unwrap_err().to_string();
         let name = dataset.name();
         let folder = dir.path().join(name).join(name.trim_start_matches("hub-"));

@@ -14,7 +14,8 @@ const RECORD: usize = 1 + 3 * 32 * 32;
 
 fn hub(name: &str) -> Box<dyn Dataset> {
     let all = ganomaly_data_hub::datasets();
-    all.into_iter().find(|dataset| dataset.name() == name).unwrap()
+    let found = all.into_iter().find(|dataset| dataset.name() == name);
+    Box::new(found.unwrap())
 }
 
 fn check_same(ours: &LabeledImages, theirs: &LabeledImages) {
