@@ -177,7 +177,8 @@ fn image(dir: &Path, data: &[u8]) {
     }
 }
 
-/// As it is, and with the checksum that it would need, so that the bytes after the checksum are tested as well.
+/// As it is, and with the checksum that it would need, so that the bytes after the checksum are
+/// tested as well.
 fn checkpoint(_: &Path, data: &[u8]) {
     let _ = Checkpoint::from_bytes(data, None);
     const BEFORE: &[u8] = br#"sha256\":\""#;

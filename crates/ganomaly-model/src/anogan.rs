@@ -15,7 +15,7 @@ use crate::variables::{Network, VarDetector, Variables};
 use crate::{BatchNormMode, Detector, Input, Names, Result, Scores, Settings};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{ModuleT, VarBuilder, VarMap};
+use candle_nn::ModuleT;
 use ganomaly_kernels::autograd::l1;
 use ganomaly_kernels::{Activation, Adam};
 use rand_distr::{Distribution, StandardNormal};
@@ -40,7 +40,7 @@ pub struct AnoganConfig {
     pub weight: f64,
     /// Updates of an image's latent vector.
     pub search_steps: usize,
-    /// After so many updates the search's learning rate falls to a tenth, then to a half of that.
+    /// The updates after which the search's learning rate falls to a tenth, and then to half of that.
     pub search_boundaries: [usize; 2],
     /// Whether the search uses the averages of the discriminator's weights, as of the generator's.
     /// The published code means to, and uses the weights themselves.
@@ -165,21 +165,21 @@ impl Anogan {
         dtype: DType,
     ) -> Result<VarDetector<Self>> {
         config.check(input)?;
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, dtype, &Device::Cpu);
-        let own = nets(&Place::new(&vb, false, config.width), input, config.nz)?;
-        let average = nets(&Place::new(&vb, true, config.width), input, config.nz)?;
         let adam = adam(config.lr, config.beta1, config.beta2);
-        let variables = Variables::new(&vars, seed, &[("netd.", adam), ("netg.", adam)])?;
-        start(&variables)?;
-        let mut searched = map(&average, Net::frozen)?;
-        if !config.search_averages {
-            searched[1] = own[1].frozen()?;
-            searched[2] = own[2].frozen()?;
-        }
-        let constant = map(&own, Net::by_batch)?;
-        let network = Self { config: config.clone(), seed, nets: own, constant, searched };
-        Ok(VarDetector { network, variables, input })
+        let optimisers = [("netd.", adam), ("netg.", adam)];
+        let detector = VarDetector::new(input, seed, dtype, &optimisers, |vb| {
+            let nets = |average| nets(&Place::new(vb, average, config.width), input, config.nz);
+            let (nets, average) = (nets(false)?, nets(true)?);
+            let mut searched = map(&average, Net::frozen)?;
+            if !config.search_averages {
+                searched[1] = nets[1].frozen()?;
+                searched[2] = nets[2].frozen()?;
+            }
+            let constant = map(&nets, Net::by_batch)?;
+            Ok(Self { config: config.clone(), seed, nets, constant, searched })
+        })?;
+        start(&detector.variables)?;
+        Ok(detector)
     }
 
     /// The discriminator's half of a step. Its running statistics move twice.

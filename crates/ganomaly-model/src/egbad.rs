@@ -6,13 +6,13 @@
 
 use crate::bigan::{LEAKY, Place, adam, draws, mask, move_averages, start, sums, times};
 use crate::ganomaly::require;
-use crate::net::{Layer, Net, bce, number};
+use crate::net::{Layer, Net, bce, named, number};
 use crate::random::normal;
 use crate::variables::{Network, VarDetector, Variables};
 use crate::{BatchNormMode, Detector, Input, NamedTensors, Names, Result, Scores, Settings};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
-use candle_nn::{ModuleT, VarBuilder, VarMap};
+use candle_core::{DType, Tensor};
+use candle_nn::ModuleT;
 use ganomaly_kernels::Activation;
 use ganomaly_kernels::autograd::cat_channels;
 use serde::{Deserialize, Serialize};
@@ -209,17 +209,17 @@ impl Egbad {
         dtype: DType,
     ) -> Result<VarDetector<Self>> {
         config.check(input)?;
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, dtype, &Device::Cpu);
-        let nets = Nets::new(&Place::new(&vb, false, config.width), input, config.nz)?;
-        let average = Nets::new(&Place::new(&vb, true, config.width), input, config.nz)?;
         let adam = adam(config.lr, config.beta1, config.beta2);
         let optimisers = [("netd.", adam), ("netg.", adam), ("nete.", adam)];
-        let variables = Variables::new(&vars, seed, &optimisers)?;
-        start(&variables)?;
-        let (constant, average) = (nets.map(Net::by_batch)?, average.map(Net::frozen)?);
-        let network = Self { config: config.clone(), seed, nets, constant, average };
-        Ok(VarDetector { network, variables, input })
+        let detector = VarDetector::new(input, seed, dtype, &optimisers, |vb| {
+            let nets =
+                |average| Nets::new(&Place::new(vb, average, config.width), input, config.nz);
+            let (nets, average) = (nets(false)?, nets(true)?);
+            let (constant, average) = (nets.map(Net::by_batch)?, average.map(Net::frozen)?);
+            Ok(Self { config: config.clone(), seed, nets, constant, average })
+        })?;
+        start(&detector.variables)?;
+        Ok(detector)
     }
 
     /// The discriminator's half of a step. Its running statistics move twice.
@@ -317,10 +317,6 @@ impl Egbad {
         let (fm, ce) = (mixed(&feature), mixed(&entropy));
         Ok((latent, rec, Scores::new([("fm", fm), ("ce", ce), ("rec", error)])))
     }
-}
-
-fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> NamedTensors {
-    tensors.map(|(name, tensor)| (name.to_string(), tensor)).into()
 }
 
 impl Network for Egbad {

@@ -1,6 +1,6 @@
 //! Chains of layers in candle-nn's words, for detectors that are written with them.
 
-use crate::Result;
+use crate::{NamedTensors, Result};
 use candle_core::{DType, Tensor};
 use candle_nn::{BatchNormConfig, Init, Module, ModuleT, VarBuilder, loss};
 use ganomaly_kernels::Activation;
@@ -98,6 +98,11 @@ pub fn batch_norm(
 pub fn bce(logits: &Tensor, target: f64) -> Result<Tensor> {
     let target = logits.ones_like()?.affine(target, 0.0)?;
     Ok(loss::binary_cross_entropy_with_logit(logits, &target)?)
+}
+
+/// Tensors with their names.
+pub fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> NamedTensors {
+    tensors.map(|(name, tensor)| (name.to_string(), tensor)).into()
 }
 
 /// A loss as a number.

@@ -11,8 +11,8 @@ use crate::reference::{EPS, LEAKY, encoder};
 use crate::variables::{Network, VarDetector, Variables};
 use crate::{BatchNormMode, Detector, Input, Names, Result, Scores, Settings};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
-use candle_nn::{ModuleT, VarBuilder, VarMap};
+use candle_core::{DType, Tensor};
+use candle_nn::{ModuleT, VarBuilder};
 use ganomaly_kernels::autograd::{
     Conv2dConfig, ConvTranspose2dConfig, activate, cat_channels, channels_last, conv_transpose2d,
     conv_transpose2d_no_bias, conv2d_no_bias, l1, mse,
@@ -200,24 +200,22 @@ impl SkipGanomaly {
         dtype: DType,
     ) -> Result<VarDetector<Self>> {
         config.check(input)?;
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, dtype, &Device::Cpu);
-        let netg = UNet::new(config, input, &vb.pp("netg"))?;
-        let features = encoder(&config.pyramid(input, config.ndf), vb.pp("netd.feat"))?;
-        let middle = Conv2dConfig { padding: 1, ..Default::default() };
-        let logit = conv2d_no_bias(config.nz, 1, 3, middle, vb.pp("netd.clas.classifier"))?;
-        let netd = [features, Net(vec![Layer::Conv(logit)])];
-        let network = Self {
-            config: config.clone(),
-            netg_frozen: netg.map(Net::frozen)?,
-            netg,
-            netd_frozen: [netd[0].frozen()?, netd[1].frozen()?],
-            netd,
-        };
         let SkipGanomalyConfig { lr, beta1, beta2, .. } = *config;
         let adam = AdamConfig { lr, beta1, beta2, ..Default::default() };
-        let variables = Variables::new(&vars, seed, &[("netg.", adam), ("netd.", adam)])?;
-        Ok(VarDetector { network, variables, input })
+        VarDetector::new(input, seed, dtype, &[("netg.", adam), ("netd.", adam)], |vb| {
+            let netg = UNet::new(config, input, &vb.pp("netg"))?;
+            let features = encoder(&config.pyramid(input, config.ndf), vb.pp("netd.feat"))?;
+            let middle = Conv2dConfig { padding: 1, ..Default::default() };
+            let logit = conv2d_no_bias(config.nz, 1, 3, middle, vb.pp("netd.clas.classifier"))?;
+            let netd = [features, Net(vec![Layer::Conv(logit)])];
+            Ok(Self {
+                config: config.clone(),
+                netg_frozen: netg.map(Net::frozen)?,
+                netg,
+                netd_frozen: [netd[0].frozen()?, netd[1].frozen()?],
+                netd,
+            })
+        })
     }
 
     /// Forward pass, losses and gradients of a training step. Running statistics move: the
@@ -278,12 +276,12 @@ impl SkipGanomaly {
 
     /// The reconstructions, and the features of x and of them.
     pub fn infer(&self, x: &Tensor, mode: BatchNormMode) -> Result<[Tensor; 3]> {
+        let fake = self.reconstruct(x, mode)?;
         let train = mode == BatchNormMode::Batch;
-        let (netg, features) = match mode {
-            BatchNormMode::Running => (&self.netg_frozen, &self.netd_frozen[0]),
-            BatchNormMode::Batch => (&self.netg.map(Net::by_batch)?, &self.netd[0].by_batch()?),
+        let features = match mode {
+            BatchNormMode::Running => &self.netd_frozen[0],
+            BatchNormMode::Batch => &self.netd[0].by_batch()?,
         };
-        let fake = netg.forward(x, train)?;
         let (of_x, of_fake) = (features.forward_t(x, train)?, features.forward_t(&fake, train)?);
         Ok([fake, of_x, of_fake])
     }
@@ -316,6 +314,9 @@ impl Network for SkipGanomaly {
     }
 
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
-        Ok(self.infer(x, mode)?[0].clone())
+        match mode {
+            BatchNormMode::Running => self.netg_frozen.forward(x, false),
+            BatchNormMode::Batch => self.netg.map(Net::by_batch)?.forward(x, true),
+        }
     }
 }

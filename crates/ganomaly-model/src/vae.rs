@@ -12,8 +12,8 @@ use crate::reference::{decoder, encoder};
 use crate::variables::{Network, VarDetector, Variables};
 use crate::{BatchNormMode, Detector, Input, Names, Result, Scores, Settings};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
-use candle_nn::{ModuleT, VarBuilder, VarMap};
+use candle_core::{DType, Tensor};
+use candle_nn::ModuleT;
 use ganomaly_kernels::AdamConfig;
 use ganomaly_kernels::autograd::{channels_last, mse};
 use ganomaly_kernels::loss::image_errors;
@@ -123,17 +123,16 @@ impl Vae {
         dtype: DType,
     ) -> Result<VarDetector<Self>> {
         config.check(input)?;
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, dtype, &Device::Cpu);
-        let nets = [
-            encoder(&config.ganomaly(input, 2 * config.nz), vb.pp("encoder.main"))?,
-            decoder(&config.ganomaly(input, config.nz), vb.pp("decoder.main"))?,
-        ];
-        let frozen = [nets[0].frozen()?, nets[1].frozen()?];
-        let network = Self { nz: config.nz, draws: config.draws, seed, nets, frozen };
-        let VaeConfig { lr, beta1, beta2, .. } = *config;
+        let VaeConfig { nz, draws, lr, beta1, beta2, .. } = *config;
         let adam = AdamConfig { lr, beta1, beta2, ..Default::default() };
-        Ok(VarDetector { network, variables: Variables::new(&vars, seed, &[("", adam)])?, input })
+        VarDetector::new(input, seed, dtype, &[("", adam)], |vb| {
+            let nets = [
+                encoder(&config.ganomaly(input, 2 * nz), vb.pp("encoder.main"))?,
+                decoder(&config.ganomaly(input, nz), vb.pp("decoder.main"))?,
+            ];
+            let frozen = [nets[0].frozen()?, nets[1].frozen()?];
+            Ok(Self { nz, draws, seed, nets, frozen })
+        })
     }
 
     /// Encodes a batch and decodes a latent vector for each noise, `[N or 1, nz, 1, 1]` from

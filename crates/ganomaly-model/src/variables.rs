@@ -6,7 +6,7 @@ use crate::random::{normal, stream};
 use crate::{BatchNormMode, Detector, Error, Input, NamedTensors, Result, Scores};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{Optimizer, VarMap};
+use candle_nn::{Optimizer, VarBuilder, VarMap};
 use ganomaly_kernels::AdamConfig;
 use ganomaly_kernels::autograd::VarAdam;
 use rand_chacha::ChaCha8Rng;
@@ -48,6 +48,20 @@ pub struct VarDetector<N> {
 }
 
 impl<N: Network> VarDetector<N> {
+    /// Builds a network from a `VarBuilder` of that type, and draws its weights from the seed; each
+    /// optimiser has the variables with its prefix, as in [`Variables::new`].
+    pub fn new(
+        input: Input,
+        seed: u64,
+        dtype: DType,
+        optimisers: &[(&str, AdamConfig)],
+        network: impl FnOnce(&VarBuilder<'_>) -> Result<N>,
+    ) -> Result<Self> {
+        let vars = VarMap::new();
+        let network = network(&VarBuilder::from_varmap(&vars, dtype, &Device::Cpu))?;
+        Ok(Self { network, variables: Variables::new(&vars, seed, optimisers)?, input })
+    }
+
     /// Checks a batch's shape and converts it to the network's type.
     pub fn batch(&self, x: &Tensor) -> Result<Tensor> {
         let Input { channels, side: size } = self.input;

@@ -3,8 +3,8 @@
 //!
 //!     cargo run --release -p ganomaly --example autoencoder -- sweep crates/ganomaly/examples/autoencoder.toml
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::{Module, VarBuilder, VarMap};
+use candle_core::{DType, Tensor};
+use candle_nn::{Module, VarBuilder};
 use ganomaly::Registry;
 use ganomaly_kernels::autograd::{
     Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig, conv_transpose2d, conv2d, mse,
@@ -52,7 +52,9 @@ impl Settings for AutoencoderConfig {
     }
 
     fn build(&self, input: Input, seed: u64) -> Result<Box<dyn Detector>> {
-        Ok(Box::new(Autoencoder::detector(self, input, seed)?))
+        let adam = AdamConfig { lr: self.lr, ..Default::default() };
+        let network = |vb: &VarBuilder<'_>| Autoencoder::new(self, input, vb);
+        Ok(Box::new(VarDetector::new(input, seed, DType::F32, &[("", adam)], network)?))
     }
 }
 
@@ -62,9 +64,7 @@ struct Autoencoder {
 }
 
 impl Autoencoder {
-    fn detector(config: &AutoencoderConfig, input: Input, seed: u64) -> Result<VarDetector<Self>> {
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+    fn new(config: &AutoencoderConfig, input: Input, vb: &VarBuilder<'_>) -> Result<Self> {
         let half = Conv2dConfig { stride: 2, padding: 1, ..Default::default() };
         let double = ConvTranspose2dConfig { stride: 2, padding: 1, ..Default::default() };
         // From the image to 4×4 features.
@@ -85,9 +85,7 @@ impl Autoencoder {
         let first = conv_transpose2d(config.nz, last, 4, whole, vb.pp("decoder.first"))?;
         decoder.push(first.then(Activation::RELU));
         decoder.reverse();
-        let adam = AdamConfig { lr: config.lr, ..Default::default() };
-        let variables = Variables::new(&vars, seed, &[("", adam)])?;
-        Ok(VarDetector { network: Self { encoder, decoder }, variables, input })
+        Ok(Self { encoder, decoder })
     }
 
     fn decode(&self, z: &Tensor) -> Result<Tensor> {

@@ -35,8 +35,8 @@ pub(crate) fn model(config: &RunConfig, channels: usize, seed: u64) -> Result<Ga
     Ok(Ganomaly::new(settings.of(input), seed)?)
 }
 
-/// Where each run starts. If one of them has made less progress, the others go back to their checkpoint of the
-/// same place if they have one, so that all stay together.
+/// Where each run starts. If one of them has made less progress, the others go back to their
+/// checkpoint of the same place if they have one, so that all stay together.
 pub(super) fn starts(
     members: &[Member<'_>],
     data: &[RunData],

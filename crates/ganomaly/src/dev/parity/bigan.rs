@@ -1,11 +1,12 @@
 //! The replays of EGBAD and AnoGAN.
 
-use super::detectors::{column, named, started};
+use super::detectors::{column, started};
 use super::{Record, Replay, Trace};
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 use ganomaly_model::anogan::{Anogan, AnoganConfig};
 use ganomaly_model::egbad::{Draws, Egbad, EgbadConfig, Masks};
+use ganomaly_model::net::named;
 use ganomaly_model::variables::VarDetector;
 use ganomaly_model::{BatchNormMode, Detector, NamedTensors};
 

@@ -3,6 +3,7 @@
 use super::{MODES, Record, Replay, Trace};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use ganomaly_model::net::named;
 use ganomaly_model::skip_ganomaly::{SkipGanomaly, SkipGanomalyConfig};
 use ganomaly_model::vae::{Vae, VaeConfig};
 use ganomaly_model::variables::{Network, VarDetector};
@@ -21,10 +22,6 @@ pub(super) fn started<N: Network>(
     let state = trace.below("init/").into_iter().map(own).collect::<Result<_>>()?;
     detector.load_state(&state)?;
     Ok(detector)
-}
-
-pub(super) fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> NamedTensors {
-    tensors.map(|(name, tensor)| (name.to_string(), tensor)).into()
 }
 
 /// What a test gives in each mode, by the trace's names.
