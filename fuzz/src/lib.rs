@@ -136,10 +136,10 @@ fn safetensors(dir: &Path, data: &[u8]) {
     }
 }
 
-/// A zip file where it begins like one, else the pickle in one.
+/// A zip file or an older stream where it begins like one, else the pickle in a zip file.
 fn pth(dir: &Path, data: &[u8]) {
     let path = dir.join("netG.pth");
-    if data.starts_with(b"PK") {
+    if data.starts_with(b"PK") || data.starts_with(b"\x80\x02\x8a\x0a") {
         fs::write(&path, data).unwrap();
     } else {
         let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));

@@ -2,4 +2,5 @@
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub mod model_file;
 pub mod scorer;

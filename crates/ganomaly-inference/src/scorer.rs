@@ -2,15 +2,14 @@
 
 mod jpeg;
 
+use crate::model_file::ModelFile;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{Device, Tensor};
 use ganomaly_data::{Limits, Transform, shown};
-use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::plan::finished_in;
 use ganomaly_experiment::record::{WEIGHTS, checksums, is_run};
 use ganomaly_experiment::registry::Registry;
-use ganomaly_experiment::run_data::transform;
-use ganomaly_model::{BatchNormMode, Detector, weights};
+use ganomaly_model::{BatchNormMode, Detector};
 use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat};
 use std::io::{Cursor, Read};
@@ -27,7 +26,8 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// Loads a run's folder, or its `weights.safetensors`, which contains the run's config.
+    /// Loads a run's folder, its `weights.safetensors` (which contains the run's config), or a model
+    /// file.
     pub fn load(model: &Path, registry: &Registry) -> Result<Self> {
         let path = if model.is_dir() { model.join(WEIGHTS) } else { model.to_path_buf() };
         if model.is_dir() && !is_run(model) {
@@ -45,27 +45,14 @@ impl Scorer {
         if model.is_dir() {
             checksums::read(model, WEIGHTS)?;
         }
-        let limits = weights::ReadLimits::from_env()?;
-        let (tensors, metadata) = weights::read_safetensors_within(&path, &limits)?;
-        let text = metadata.get("config").with_context(|| {
-            format!("{}: these weights carry no config; use those of a run's folder", shown(&path))
-        })?;
-        let config = RunConfig::from_toml(text, registry)
-            .with_context(|| format!("{}: its config", shown(&path)))?;
-        let channels = config.input().channels;
-        let numbers: usize = tensors.iter().map(|(_, t)| t.elem_count()).sum();
-        let kind = registry.find_detector(&config.detector)?;
-        let least = (kind.least_weights)(&config.settings, config.input())?;
-        ensure!(
-            numbers as u64 >= least,
-            "{}: its config is of a network of more than {least} weights, and it holds {numbers}",
-            shown(&path)
-        );
-        let mut detector = config.new_detector(registry)?;
-        detector.load_state(&tensors).with_context(|| shown(&path))?;
-        let transform = transform(&config, registry)?;
-        let names = config.names.scores;
-        Ok(Self { detector, transform, channels, names, limits: Limits::from_env()? })
+        let (model, tensors) = ModelFile::read(&path, registry)?;
+        let built = || -> Result<Self> {
+            let names = registry.find_detector(&model.detector)?.names.scores;
+            let detector = model.detector(&tensors, registry)?;
+            let (transform, channels) = (model.transform()?, model.channels);
+            Ok(Self { detector, transform, channels, names, limits: Limits::from_env()? })
+        };
+        built().with_context(|| shown(&path))
     }
 
     /// The names of the scores.

@@ -12,6 +12,7 @@ mod error;
 pub mod ganomaly;
 pub mod layers;
 pub mod net;
+pub mod published;
 pub mod random;
 pub mod reference;
 pub mod skip_ganomaly;

@@ -15,7 +15,7 @@ use std::sync::PoisonError;
 /// Standard deviation of fresh weights, as in the published GANs (DCGAN's initial values).
 const STD: f64 = 0.02;
 /// The end of the name of a batch norm's counter of batches, as PyTorch has it.
-const COUNTER: &str = "num_batches_tracked";
+pub(crate) const COUNTER: &str = "num_batches_tracked";
 
 /// A network over [`Variables`]. Batches are `[N, C, S, S]`, of the network's type and input.
 pub trait Network: Send {

@@ -5,6 +5,8 @@
 //! accepts is well-formed, at most [`MAX_DEPTH`] deep (values are copied and freed recursively),
 //! and takes no more memory than allowed.
 
+use super::ReadLimits;
+use candle_core::pickle::{Object, Stack};
 use std::collections::HashMap;
 
 /// Deepest nesting. A state dict is 7 deep.
@@ -40,15 +42,15 @@ struct Machine<'a> {
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Rejects a pickle that is malformed, names anything that tensors do not need, or would take more
-/// than `most` bytes of memory.
-pub(super) fn measure(code: &[u8], most: u64) -> Result<()> {
-    let mut machine = Machine { code, at: 0, stack: Vec::new(), memo: HashMap::new(), left: most };
+/// What the pickle at the start of `code` builds, and its length. It is rejected if it is malformed,
+/// names anything that tensors do not need, or would take more memory than 16 times its limit.
+pub(super) fn measured(code: &[u8], limits: &ReadLimits) -> Result<(Object, usize)> {
+    let left = limits.header_bytes.saturating_mul(16);
+    let mut machine = Machine { code, at: 0, stack: Vec::new(), memo: HashMap::new(), left };
     while machine.step()? {}
-    match machine.code.len() - machine.at {
-        0 => Ok(()),
-        rest => Err(format!("{rest} bytes follow its end")),
-    }
+    let mut stack = Stack::empty();
+    stack.read_loop(&mut &code[..machine.at]).map_err(|e| e.to_string())?;
+    Ok((stack.finalize().map_err(|e| e.to_string())?, machine.at))
 }
 
 /// Names that a file of tensors uses. None of them is called.

@@ -6,8 +6,8 @@
 //!
 //! # No code is run
 //!
-//! A safetensors file is a JSON header and bytes. A `.pth` file is a zip file with a pickle. A
-//! pickle is a program for a stack machine, and Python's own reader lets it call any function. Here
+//! A safetensors file is a JSON header and bytes. A `.pth` file is a pickle with numbers, in a
+//! zip file or an older stream. A pickle is a program for a stack machine, and Python's own reader lets it call any function. Here
 //! candle's reader (`candle_core::pickle`) runs it, which has no Python and nothing to call: its 33
 //! operations build values of one plain enumeration (`Object`), a function's name (`GLOBAL`)
 //! becomes a pair of strings (`Object::Class`), and a call (`REDUCE`, `NEWOBJ`, `BUILD`) becomes a

@@ -6,6 +6,7 @@ mod collect;
 mod compare;
 mod data;
 mod gpus;
+mod import;
 mod metrics;
 mod parity;
 mod report;
@@ -37,6 +38,9 @@ pub enum Command {
     Train(train::TrainArgs),
     /// Score images with a trained model; prints CSV, one row per image.
     Score(score::ScoreArgs),
+    /// Make a model file, for `score`, of weights that the published code of GANomaly or
+    /// Skip-GANomaly saved. Nothing in them is executed.
+    Import(import::ImportArgs),
     /// Compute every metric of a list of scores; prints JSON.
     Metrics {
         /// A CSV file with columns score and label (1 or 0), or a JSON file with a list `cases` of
@@ -78,6 +82,7 @@ impl Command {
             Self::Report(args) => report::run(args, program),
             Self::Train(args) => train::run(args, program),
             Self::Score(args) => score::run(args, program),
+            Self::Import(args) => import::run(args),
             Self::Metrics { file } => metrics::print(file),
             Self::Audit(args) => audit::run(args, program),
             Self::Weights(args) => weights::run(args, program),

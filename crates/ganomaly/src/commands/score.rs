@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
-    /// A run's folder, or its weights.safetensors.
+    /// A run's folder, its weights.safetensors, or a model file (`import` makes one).
     model: PathBuf,
     /// PNG, JPEG or BMP files.
     #[arg(required = true)]

@@ -4,15 +4,21 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod browser;
+#[cfg(unix)]
+mod careless;
 #[cfg(unix)]
 mod chaos;
 mod cli;
 mod detectors;
 mod evaluation;
+#[cfg(target_os = "linux")]
+mod faults;
 mod further;
 #[cfg(unix)]
 mod hostile;
 mod identity;
+mod import;
 mod own_detector;
 mod parity;
 mod report;

@@ -1,6 +1,6 @@
 //! Terminals that close, pipes that nobody reads, signals: what they end and what they do not.
 
-use super::common::{GANOMALY, TINY, runs, stderr, stdout};
+use crate::common::{GANOMALY, TINY, runs, stderr, stdout};
 use super::{Sandbox, code, signal, until};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};

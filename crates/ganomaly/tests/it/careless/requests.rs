@@ -1,7 +1,7 @@
 //! Excessive requests, other things in place of files, leftovers of dead processes, and how they
 //! are reported.
 
-use super::common::{TINY, runs, stderr, stdout};
+use crate::common::{TINY, runs, stderr, stdout};
 use super::{Sandbox, code, signal, until};
 use std::fs::{self, File};
 use std::path::Path;

@@ -10,7 +10,7 @@ const KINDS: [&str; 5] = ["enospc", "eio", "full", "short", "torn"];
 
 /// The library that makes calls fail; none if there is no C compiler.
 fn shim(bench: &Bench) -> Option<std::path::PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/shim.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/faults/shim.c");
     let library = bench.path("shim.so");
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     let built = Command::new(compiler)

@@ -1,14 +1,10 @@
 //! Careless and hostile users: the real binary with terminals that close, pipes that nobody reads,
 //! signals, excessive requests, and other things in place of files.
 
-#![cfg(unix)]
-
-#[path = "../common/mod.rs"]
-mod common;
 mod requests;
 mod terminal;
 
-use common::{GANOMALY, TINY, stderr, stdout};
+use crate::common::{GANOMALY, TINY, stderr, stdout};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

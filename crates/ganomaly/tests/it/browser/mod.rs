@@ -2,9 +2,8 @@
 //! `GANOMALY_SCREENSHOTS=DIR` it leaves screenshots of the pages there.
 
 mod devtools;
-#[path = "../../../../tests/skip.rs"]
-mod skip;
 
+use crate::common::{GANOMALY, skip};
 use base64::Engine;
 use devtools::Browser;
 use serde_json::{Value, json};
@@ -35,7 +34,7 @@ const NAME: &str = r#"R&D <b>"one""#;
 const WIDTHS: [u32; 2] = [390, 1400];
 
 fn ganomaly(folder: &Path, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_ganomaly"))
+    let output = Command::new(GANOMALY)
         .args(args)
         .current_dir(folder)
         .env_remove("GANOMALY_DATA_DIR")

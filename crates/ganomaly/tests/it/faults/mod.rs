@@ -4,15 +4,11 @@
 //!
 //! By default some of the points are tried, with `GANOMALY_SLOW=1` all of them.
 
-#![cfg(target_os = "linux")]
-
-#[path = "../common/mod.rs"]
-mod common;
 mod disk;
 mod injected;
 mod permissions;
 
-use common::{GANOMALY, TINY, stderr, stdout, timeless, verify};
+use crate::common::{GANOMALY, TINY, stderr, stdout, timeless, verify};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
