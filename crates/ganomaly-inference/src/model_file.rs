@@ -52,7 +52,17 @@ impl ModelFile {
         settings: Table,
     ) -> Self {
         let (channels, isize) = (input.channels, input.side);
-        Self { format: FORMAT, origin, detector: detector.into(), channels, isize, mean, std, seed, settings }
+        Self {
+            format: FORMAT,
+            origin,
+            detector: detector.into(),
+            channels,
+            isize,
+            mean,
+            std,
+            seed,
+            settings,
+        }
     }
 
     /// Of a run's weights.
@@ -67,7 +77,9 @@ impl ModelFile {
         let limits = weights::ReadLimits::from_env()?;
         let (tensors, metadata) = weights::read_safetensors_within(path, &limits)?;
         let model = match (metadata.get(KEY), metadata.get("config")) {
-            (Some(text), _) => Self::parse(text).with_context(|| format!("{}: its model", shown(path)))?,
+            (Some(text), _) => {
+                Self::parse(text).with_context(|| format!("{}: its model", shown(path)))?
+            }
             (None, Some(text)) => RunConfig::from_toml(text, registry)
                 .and_then(|config| Self::of_run(config, registry))
                 .with_context(|| format!("{}: its config", shown(path)))?,
@@ -111,7 +123,11 @@ impl ModelFile {
 
     /// The detector with its weights. Settings that do not fit the weights are refused before a
     /// network of their size is built.
-    pub fn detector(&self, weights: &NamedTensors, registry: &Registry) -> Result<Box<dyn Detector>> {
+    pub fn detector(
+        &self,
+        weights: &NamedTensors,
+        registry: &Registry,
+    ) -> Result<Box<dyn Detector>> {
         let kind = registry.find_detector(&self.detector)?;
         (kind.check)(&self.settings, self.input())?;
         let least = (kind.least_weights)(&self.settings, self.input())?;

@@ -63,7 +63,10 @@ pub fn read_published(net_g: &Path, net_d: Option<&Path>) -> Result<Published> {
     let (settings, input) = settings(&state, net_g)?;
     let drawn_discriminator = net_d.is_none();
     if drawn_discriminator && matches!(settings, PublishedSettings::SkipGanomaly(_)) {
-        return Err(wrong(net_g, "Skip-GANomaly's score needs the discriminator; name netD.pth, too"));
+        return Err(wrong(
+            net_g,
+            "Skip-GANomaly's score needs the discriminator; name netD.pth, too",
+        ));
     }
     let mut model = settings.build(input)?;
     for (name, fresh) in model.state()? {

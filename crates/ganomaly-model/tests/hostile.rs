@@ -179,9 +179,9 @@ fn zip_files_that_lie_are_refused() {
     let all = ReadLimits::default();
     let pickle = Pickle::dict("w", |p| p.tensor("FloatStorage", 4, 0, &[4], &[1]));
     let whole = zip(&[("w/data.pkl", &pickle), ("w/data/0", &[0; 16])]);
-    check(b"", &all, "not a zip file");
+    check(b"", &all, "neither a zip file");
     check(b"\x80\x02\x8a\x0a", &all, "save it again");
-    check(&whole[..whole.len() / 2], &all, "not a zip file");
+    check(&whole[..whole.len() / 2], &all, "neither a zip file");
     check(&zip(&[("w/readme", b"")]), &all, "no data.pkl");
     check(&zip(&[("a/data.pkl", b""), ("b/data.pkl", b"")]), &all, "more than one data.pkl");
     check(&zip(&[("w/data.pkl", &pickle)]), &all, "w/data/0");
@@ -202,7 +202,7 @@ fn zip_files_that_lie_are_refused() {
     let short = ReadLimits { header_bytes: 300, ..all };
     let long: Vec<(String, &[u8])> = (0..50).map(|i| (format!("w/{i}"), &b""[..])).collect();
     let long: Vec<(&str, &[u8])> = long.iter().map(|(n, b)| (n.as_str(), *b)).collect();
-    check(&zip(&long), &short, "not a zip file");
+    check(&zip(&long), &short, "neither a zip file");
     // Many tensors in one storage have more bytes than the file.
     let many = (0..50).fold(Pickle::default().raw(b"\x80\x02}("), |p, i| {
         p.text(&format!("w{i}")).tensor("FloatStorage", 1000, 0, &[1000], &[1])

@@ -89,7 +89,6 @@ fn open<'a>(bytes: &'a [u8], limits: &ReadLimits) -> Result<(Object, Storages<'a
         return Err(format!("its data.pkl: {} bytes follow its end", pickle.len() - len));
     }
     let most = limits.bytes;
-    let read =
-        move |key: &str| archive.read(&format!("{folder}data/{key}"), most).map(Cow::Owned);
+    let read = move |key: &str| archive.read(&format!("{folder}data/{key}"), most).map(Cow::Owned);
     Ok((object, Box::new(read)))
 }

@@ -1,8 +1,8 @@
 //! Excessive requests, other things in place of files, leftovers of dead processes, and how they
 //! are reported.
 
-use crate::common::{TINY, runs, stderr, stdout};
 use super::{Sandbox, code, signal, until};
+use crate::common::{TINY, runs, stderr, stdout};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Terminals that close, pipes that nobody reads, signals: what they end and what they do not.
 
-use crate::common::{GANOMALY, TINY, runs, stderr, stdout};
 use super::{Sandbox, code, signal, until};
+use crate::common::{GANOMALY, TINY, runs, stderr, stdout};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
