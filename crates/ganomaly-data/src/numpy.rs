@@ -2,11 +2,15 @@
 
 use rand_mt::Mt;
 
-/// `numpy.random.seed(seed); numpy.random.shuffle(items)`: MT19937 seeded by Knuth's recurrence,
-/// then Fisher-Yates from the end, each index drawn by masked rejection (numpy/random/_mt19937.pyx
-/// `_legacy_seeding`, mtrand.pyx `shuffle`, distributions.c `random_interval`).
-pub(crate) fn shuffle<T>(items: &mut [T], seed: u32) {
-    let mut rng = Mt::new(seed);
+/// `numpy.random.RandomState(seed)`: MT19937 seeded by Knuth's recurrence
+/// (numpy/random/_mt19937.pyx `_legacy_seeding`).
+pub(crate) fn generator(seed: u32) -> Mt {
+    Mt::new(seed)
+}
+
+/// `shuffle`, and `permutation` of a range: Fisher-Yates from the end, each index drawn by masked
+/// rejection (mtrand.pyx `shuffle`, distributions.c `random_interval`).
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut Mt) {
     for i in (1..items.len()).rev() {
         let max = i as u32;
         let mask = u32::MAX >> max.leading_zeros();

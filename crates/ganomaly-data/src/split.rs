@@ -17,12 +17,17 @@ pub enum SplitKind {
     /// One class is normal. Its images in the official training part are for training, the whole
     /// official test part for testing.
     OneClass,
+    /// As [`Self::LeaveOneClassOut`], but the training set and the normal test images come from two
+    /// shuffles, so that four fifths of the latter are training images: the published code of EGBAD
+    /// and AnoGAN. No result for a claim; for comparison with theirs.
+    Overlapping,
 }
 
-const NAMES: [(SplitKind, &str); 3] = [
+const NAMES: [(SplitKind, &str); 4] = [
     (SplitKind::LeaveOneClassOut, "leave-one-class-out"),
     (SplitKind::Official, "official"),
     (SplitKind::OneClass, "one-class"),
+    (SplitKind::Overlapping, "overlapping"),
 ];
 
 impl fmt::Display for SplitKind {
@@ -57,7 +62,7 @@ pub struct Split {
 
 impl Split {
     /// The split of the given kind with `class` as the anomalous (for `one-class`: normal) class.
-    /// Only `leave-one-class-out` depends on `seed`.
+    /// Only `leave-one-class-out` and `overlapping` depend on `seed`.
     pub fn new(
         kind: SplitKind,
         labels: &[u8],
@@ -71,6 +76,7 @@ impl Split {
             }
             SplitKind::Official => Self::official(labels, official_train, class),
             SplitKind::OneClass => Self::one_class(labels, official_train, class),
+            SplitKind::Overlapping => Self::overlapping(labels, official_train, class, seed),
         }
     }
 
@@ -84,13 +90,33 @@ impl Split {
         abnormal: u8,
         seed: u64,
     ) -> Result<Self> {
-        let seed = u32::try_from(seed).map_err(|_| {
-            Error::Invalid(format!("seed = {seed}: NumPy's generator takes seeds below 2^32"))
-        })?;
         let (mut normal, anomalous) = divide(labels, official_train, |l| l != abnormal)?;
-        numpy::shuffle(&mut normal, seed);
+        numpy::shuffle(&mut normal, &mut numpy::generator(numpy_seed(seed)?));
         let rest = normal.split_off(normal.len() * 4 / 5);
         Self::build(normal, rest, anomalous)
+    }
+
+    /// As in EGBAD's published code (data/mnist.py, whose seed is 42): the function that draws both
+    /// parts is called once for each, on one generator.
+    pub fn overlapping(
+        labels: &[u8],
+        official_train: usize,
+        abnormal: u8,
+        seed: u64,
+    ) -> Result<Self> {
+        let mut rng = numpy::generator(numpy_seed(seed)?);
+        let (normal, anomalous) = divide(labels, official_train, |l| l != abnormal)?;
+        let train = normal.len() * 4 / 5;
+        let mut draw = || {
+            let mut normal = normal.clone();
+            numpy::shuffle(&mut normal, &mut rng);
+            let rest = normal.split_off(train);
+            // It then shuffles the test set, whose order means nothing here.
+            numpy::shuffle(&mut [rest.clone(), anomalous.clone()].concat(), &mut rng);
+            (normal, rest)
+        };
+        let ((train, _), (_, rest)) = (draw(), draw());
+        Self::build(train, rest, anomalous)
     }
 
     /// As in the published code without a seed: nothing is pooled or shuffled.
@@ -148,6 +174,12 @@ impl Split {
         self.test = kept.iter().map(|&p| self.test[p as usize]).collect();
         self
     }
+}
+
+fn numpy_seed(seed: u64) -> Result<u32> {
+    u32::try_from(seed).map_err(|_| {
+        Error::Invalid(format!("seed = {seed}: NumPy's generator takes seeds below 2^32"))
+    })
 }
 
 /// Positions of normal and of other images, in file order.

@@ -3,6 +3,7 @@
 use flate2::read::GzDecoder;
 use ganomaly_data::{Purpose, Split, SplitKind, shuffled};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::io::Read;
 
 /// The real labels of MNIST, training part first.
@@ -73,7 +74,7 @@ fn splits_are_disjoint_and_complete() {
                     assert_eq!(complete, labels.len());
                     assert!(split.train.iter().all(|&i| i < official as u32));
                 }
-                SplitKind::LeaveOneClassOut => {
+                SplitKind::LeaveOneClassOut | SplitKind::Overlapping => {
                     assert_eq!(complete, labels.len());
                     let normals =
                         split.train.len() + split.test_is_anomaly.iter().filter(|&&a| !a).count();
@@ -82,6 +83,22 @@ fn splits_are_disjoint_and_complete() {
             }
         }
     }
+}
+
+/// NumPy's draws for 23 normal images and 4 anomalies; and on MNIST without the digit 0, how many
+/// of the published code's normal test images are training images.
+#[test]
+fn overlapping_draws_as_the_published_code() {
+    let labels: Vec<u8> = (0..27).map(|i| u8::from(i >= 23)).collect();
+    let split = Split::overlapping(&labels, 20, 1, 42).unwrap();
+    let train = [15, 9, 0, 8, 17, 12, 1, 13, 5, 2, 11, 20, 3, 4, 18, 16, 21, 22];
+    assert_eq!(split.train, train);
+    assert_eq!(split.test, [18, 20, 14, 15, 9, 23, 24, 25, 26]);
+    let split = Split::overlapping(&mnist_labels(), 60_000, 0, 42).unwrap();
+    let train: HashSet<u32> = split.train.iter().copied().collect();
+    let normal: Vec<u32> = split.test.iter().copied().take(12_620).collect();
+    assert!(!split.test_is_anomaly[12_619] && split.test_is_anomaly[12_620]);
+    assert_eq!(normal.iter().filter(|i| train.contains(i)).count(), 10_120);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a run's config must satisfy before it can run.
 
 use super::values::Name;
-use super::{DeviceName, FurtherScore, OnNan, Precision, RunConfig, ScoringMode, Validation};
+use super::{
+    DeviceName, Further, FurtherScore, OnNan, Precision, RunConfig, ScoringMode, Validation,
+};
 use super::{class_index, in_words};
 use crate::registry::Registry;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -108,12 +110,14 @@ impl RunConfig {
                 !seen.contains(&kind),
                 "further_scores: {kind} is recorded already; leave it out"
             );
-            ensure!(
-                further == FurtherScore::ZNn || seen.contains(&"l2"),
-                "further_scores: {kind} is made of l2, and the detector {:?} has {}; leave it out",
-                self.detector,
-                self.names.scores.join(", ")
-            );
+            if let Further::Corrected(score, _) = further.parts() {
+                ensure!(
+                    self.names.scores.contains(&score),
+                    "further_scores: {kind} is made of {score}, and the detector {:?} has {}; leave it out",
+                    self.detector,
+                    self.names.scores.join(", ")
+                );
+            }
             seen.push(kind);
         }
         ensure!(
@@ -124,7 +128,7 @@ impl RunConfig {
             self.score = seen.first().context("a detector without scores")?.to_string();
         }
         let score = self.score.as_str();
-        let further = ["l2_rel", "l2_grad", "z_nn"].contains(&score);
+        let further = score.parse::<FurtherScore>().is_ok();
         ensure!(
             seen.contains(&score) || further,
             "unknown score {score:?}: the detector {:?} has {}",

@@ -7,15 +7,16 @@ mod check;
 pub mod design;
 mod experiment;
 mod file;
+mod further;
 mod values;
 
 pub use design::Design;
 pub use experiment::Experiment;
 pub use file::{from_table, settings};
+pub use further::{Correction, Further, FurtherScore};
 pub use values::in_words;
 pub use values::{
-    DeviceName, FurtherScore, KeepScores, Name, OnNan, Precision, ScoringMode, Validation,
-    parse_value,
+    DeviceName, KeepScores, Name, OnNan, Precision, ScoringMode, Validation, parse_value,
 };
 
 use crate::numerics::NUMERICS;
@@ -63,7 +64,7 @@ pub struct RunConfig {
     /// Seed of the split, the weights and the order of the batches, below 2³². Required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// `leave-one-class-out`, `official` or `one-class`.
+    /// `leave-one-class-out`, `official`, `one-class` or `overlapping`.
     pub split: Name<SplitKind>,
     /// `reference` (the published code's mean and standard deviation) or `tanh` (to [-1, 1]).
     pub normalize: Name<ganomaly_data::Normalize>,
@@ -109,8 +110,8 @@ pub struct RunConfig {
     /// The score that counts: one of the detector's, or one of `further_scores`. Default: the
     /// detector's first.
     pub score: String,
-    /// Scores recorded beside the detector's own, under running statistics only: `l2_rel`,
-    /// `l2_grad`, `z_nn`.
+    /// Scores recorded beside the detector's own, under running statistics only: `z_nn`, `z_maha`,
+    /// and any of the detector's with `_rel`, `_grad` or `_png`, such as `l2_grad`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub further_scores: Vec<Name<FurtherScore>>,
     /// Resamples for the bootstrap confidence interval of the AUROC.

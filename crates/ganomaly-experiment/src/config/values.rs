@@ -156,28 +156,6 @@ impl FromStr for DeviceName {
     }
 }
 
-/// A score of the test images beside the detector's own, under running statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FurtherScore {
-    /// l2 over the mean of z².
-    L2Rel,
-    /// l2 over 1 + the image's mean absolute gradient.
-    L2Grad,
-    /// Mean distance of z to its nearest neighbours among the training images' z.
-    ZNn,
-}
-
-impl FurtherScore {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::L2Rel => "l2_rel",
-            Self::L2Grad => "l2_grad",
-            Self::ZNn => "z_nn",
-        }
-    }
-}
-
 macro_rules! names {
     ($type:ty, $what:literal, $($variant:ident = $name:literal),+) => {
         impl std::fmt::Display for $type {
@@ -209,7 +187,6 @@ names!(
 names!(Precision, "precision", F32 = "f32", Tf32 = "tf32", Bf16 = "bf16");
 names!(KeepScores, "keep_scores", Last = "last", EveryEpoch = "every-epoch");
 names!(OnNan, "on_nan", Stop = "stop", LowerLr = "lower-lr");
-names!(FurtherScore, "score", L2Rel = "l2_rel", L2Grad = "l2_grad", ZNn = "z_nn");
 
 /// A value written by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -36,7 +36,7 @@ pub struct Audit {
     pub experiment: String,
     /// The data set.
     pub dataset: String,
-    /// `leave-one-class-out`, `official` or `one-class`.
+    /// `leave-one-class-out`, `official`, `one-class` or `overlapping`.
     pub split: String,
     /// What the classes are: `abnormal class` or `normal class`.
     pub class_heading: String,

@@ -1,28 +1,40 @@
 //! Further scores of the test images, under running statistics: what a trained network knows beyond
 //! its published score.
 //!
-//! * `l2_rel`: l2 over the mean of z². A large code has a larger error.
-//! * `l2_grad`: l2 over 1 + the image's gradient, the mean absolute difference of horizontal
+//! * `*_rel`: a score over the mean of z². A large code has a larger error.
+//! * `*_grad`: a score over 1 + the image's gradient, the mean absolute difference of horizontal
 //!   neighbours plus that of vertical ones, in grey levels (0 to 255) of the resized image, over
 //!   all channels. A busy image is harder to encode.
+//! * `*_png`: a score over the bits per value of the resized image as a PNG file. Serrà et al.
+//!   (ICLR 2020) subtract such a length from a likelihood's logarithm; this is the same difference
+//!   of the logarithms.
 //! * `z_nn`: the mean Euclidean distance of z to its five nearest among the training images' z. It
 //!   does not use the decoder.
+//! * `z_maha`: the Mahalanobis distance of z from the training images' z (Lee et al., NeurIPS 2018,
+//!   with one class).
 
 use crate::interrupt::Cancel;
 use anyhow::{Context, Result};
-use candle_core::{DType, Device, Tensor};
-use ganomaly_experiment::config::{FurtherScore, Name, RunConfig, ScoringMode};
+use candle_core::{DType, Tensor};
+use ganomaly_data::resize;
+use ganomaly_experiment::config::{Correction, Further, RunConfig, ScoringMode};
 use ganomaly_experiment::run_data::RunData;
 use ganomaly_model::{Detector, Scores};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
+use std::cell::OnceCell;
 
-/// Number of neighbours for [`FurtherScore::ZNn`].
+/// Number of neighbours for [`Further::Nearest`].
 const NEIGHBOURS: usize = 5;
 /// Number of images whose distances are computed at a time, and of those they are compared with.
 const BLOCK: (usize, usize) = (256, 4096);
 /// Lower bound of the divisor, the mean of z²: a network whose code is zero still gets finite
 /// scores.
 const LEAST: f64 = 1e-30;
+/// This part of the mean variance is added to every variance, so that a number that never changes
+/// divides by more than zero.
+const RIDGE: f64 = 1e-6;
 
 /// Adds to the test images' scores the further scores that the config requests in this mode.
 pub(crate) fn add(
@@ -33,28 +45,34 @@ pub(crate) fn add(
     mode: ScoringMode,
     cancel: &Cancel,
 ) -> Result<Scores> {
-    let wanted = config.further_scores.iter().filter(|_| mode == ScoringMode::Running);
-    let wanted: Vec<FurtherScore> = wanted.map(|Name(further)| *further).collect();
-    let has = |kind| wanted.contains(&kind);
-    let codes = |images: &[u32]| codes(images, detector, data, config, cancel);
-    let tested = match has(FurtherScore::L2Rel) || has(FurtherScore::ZNn) {
-        true => codes(&data.split.test)?,
-        false => Tensor::zeros((1, 1), DType::F64, &Device::Cpu)?,
+    let [tested, known] = [OnceCell::new(), OnceCell::new()];
+    let codes = |there: &OnceCell<Tensor>, images: &[u32]| -> Result<Tensor> {
+        match there.get() {
+            Some(codes) => Ok(codes.clone()),
+            None => {
+                let codes = codes(images, detector, data, config, cancel)?;
+                Ok(there.get_or_init(|| codes).clone())
+            }
+        }
     };
-    for kind in wanted {
-        let l2 = scores.of("l2");
-        let values = match kind {
-            FurtherScore::L2Rel => {
-                let squares = tested.sqr()?.mean(1)?.to_vec1::<f64>()?;
-                l2.iter().zip(squares).map(|(l2, square)| l2 / square.max(LEAST)).collect()
+    let (test, train) = (&data.split.test, &data.split.train);
+    for kind in config.further_scores.iter().filter(|_| mode == ScoringMode::Running) {
+        let values = match kind.0.parts() {
+            Further::Corrected(score, correction) => {
+                let divisors = match correction {
+                    Correction::Rel => {
+                        let squares = codes(&tested, test)?.sqr()?.mean(1)?.to_vec1::<f64>()?;
+                        squares.into_iter().map(|square| square.max(LEAST)).collect()
+                    }
+                    Correction::Grad => gradients(test, data)?,
+                    Correction::Png => png_bits(test, data)?,
+                };
+                scores.of(score).iter().zip(divisors).map(|(score, by)| score / by).collect()
             }
-            FurtherScore::L2Grad => {
-                let gradients = gradients(&data.split.test, data)?;
-                l2.iter().zip(gradients).map(|(l2, gradient)| l2 / (1.0 + gradient)).collect()
-            }
-            FurtherScore::ZNn => nearest(&tested, &codes(&data.split.train)?, cancel)?,
+            Further::Nearest => nearest(&codes(&tested, test)?, &codes(&known, train)?, cancel)?,
+            Further::Mahalanobis => mahalanobis(&codes(&tested, test)?, &codes(&known, train)?)?,
         };
-        scores.push(kind.name(), values);
+        scores.push(kind.0.name(), values);
     }
     Ok(scores)
 }
@@ -75,7 +93,7 @@ fn codes(
     Ok(Tensor::cat(&all, 0)?)
 }
 
-/// Each image's mean absolute horizontal plus vertical difference, in grey levels.
+/// 1 + each image's mean absolute horizontal plus vertical difference, in grey levels.
 fn gradients(images: &[u32], data: &RunData) -> Result<Vec<f64>> {
     let (shape, side) = (data.images.shape(), data.transform.image_size);
     let levels = data.transform.normalization.std.iter().map(|std| 255.0 * f64::from(*std));
@@ -92,9 +110,61 @@ fn gradients(images: &[u32], data: &RunData) -> Result<Vec<f64>> {
             let down: f64 = plane.iter().zip(&plane[side..]).map(|(&a, &b)| step(a, b)).sum();
             sum += across + down;
         }
-        Ok(sum / (shape[0] * side * (side - 1)) as f64)
+        Ok(1.0 + sum / (shape[0] * side * (side - 1)) as f64)
     };
     images.par_iter().map(of).collect()
+}
+
+/// Bits per value of each resized image as a PNG file, in grey or, with three channels, colour.
+fn png_bits(images: &[u32], data: &RunData) -> Result<Vec<f64>> {
+    let (shape, side) = (data.images.shape(), data.transform.image_size);
+    let of = |&image: &u32| -> Result<f64> {
+        let image = data.images.image(image as usize).context("a test image is missing")?;
+        let planes = resize(image, shape, side)?;
+        let each = side * side;
+        // Channels that are no colours are grey, one below the other.
+        let (bytes, height, color) = match shape[0] {
+            3 => {
+                let pixel = |at: usize| [planes[at], planes[each + at], planes[2 * each + at]];
+                ((0..each).flat_map(pixel).collect(), side, ExtendedColorType::Rgb8)
+            }
+            channels => (planes.to_vec(), channels * side, ExtendedColorType::L8),
+        };
+        let mut file = Vec::new();
+        PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive)
+            .write_image(&bytes, side as u32, height as u32, color)?;
+        Ok(8.0 * file.len() as f64 / bytes.len() as f64)
+    };
+    images.par_iter().map(of).collect()
+}
+
+/// The Mahalanobis distance of each row of `codes` from the rows of `bank`.
+fn mahalanobis(codes: &Tensor, bank: &Tensor) -> Result<Vec<f64>> {
+    let (n, d) = bank.dims2()?;
+    let mean = bank.mean_keepdim(0)?;
+    let centred = bank.broadcast_sub(&mean)?;
+    let covariance = (centred.t()?.matmul(&centred)? / (n.max(2) - 1) as f64)?;
+    let mut factor = covariance.to_vec2::<f64>()?;
+    let variance = (0..d).map(|i| factor[i][i]).sum::<f64>() / d as f64;
+    (0..d).for_each(|i| factor[i][i] += (RIDGE * variance).max(LEAST));
+    // Cholesky: the lower triangle becomes the factor.
+    for i in 0..d {
+        for j in 0..=i {
+            let known: f64 = factor[i][..j].iter().zip(&factor[j][..j]).map(|(a, b)| a * b).sum();
+            let rest = factor[i][j] - known;
+            factor[i][j] = if i == j { rest.max(LEAST).sqrt() } else { rest / factor[j][j] };
+        }
+    }
+    let rows = codes.broadcast_sub(&mean)?.to_vec2::<f64>()?;
+    let distance = |mut row: Vec<f64>| {
+        for i in 0..d {
+            let (known, rest) = row.split_at_mut(i);
+            let sum: f64 = factor[i].iter().zip(known.iter()).map(|(a, b)| a * b).sum();
+            rest[0] = (rest[0] - sum) / factor[i][i];
+        }
+        row.iter().map(|v| v * v).sum::<f64>().sqrt()
+    };
+    Ok(rows.into_par_iter().map(distance).collect())
 }
 
 /// The mean distance of each row of `codes` to its nearest rows of `bank`, or to all if there are
@@ -136,6 +206,7 @@ fn nearest(codes: &Tensor, bank: &Tensor, cancel: &Cancel) -> Result<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
 
     #[test]
     fn the_nearest_are_found_among_many_and_few() {
@@ -155,5 +226,27 @@ mod tests {
                 assert!((found - mean).abs() < 1e-9 * mean.max(1.0), "{found} against {mean}");
             }
         }
+    }
+
+    #[test]
+    fn mahalanobis_distances_are_those_of_the_inverse_covariance() {
+        let tensor = |v: &[[f64; 2]]| {
+            Tensor::from_slice(v.as_flattened(), (v.len(), 2), &Device::Cpu).unwrap()
+        };
+        // Variances 8/3 and 2/3, no covariance; mean (1, 2).
+        let bank = tensor(&[[3.0, 2.0], [-1.0, 2.0], [1.0, 3.0], [1.0, 1.0]]);
+        let found = mahalanobis(&tensor(&[[1.0, 2.0], [5.0, 2.0], [5.0, 4.0]]), &bank).unwrap();
+        for (found, square) in found.iter().zip([0.0, 6.0, 12.0]) {
+            assert!((found * found - square).abs() < 1e-4, "{found} and {square}");
+        }
+        // Variances 10/3 and 6, covariance 4.
+        let bank = tensor(&[[2.0, 3.0], [1.0, 0.0], [-1.0, 0.0], [-2.0, -3.0]]);
+        let found = mahalanobis(&tensor(&[[1.0, 1.0]]), &bank).unwrap();
+        let (a, b, c) = (10.0 / 3.0, 12.0 / 3.0, 18.0 / 3.0);
+        let square = (c - 2.0 * b + a) / (a * c - b * b);
+        assert!((found[0] * found[0] - square).abs() < 1e-4, "{found:?} and {square}");
+        // What never changes does not divide by zero.
+        let same = mahalanobis(&tensor(&[[1.0, 1.0]]), &tensor(&[[0.0, 0.0]; 3])).unwrap();
+        assert!(same[0].is_finite() && same[0] > 0.0);
     }
 }

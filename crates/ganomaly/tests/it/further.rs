@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 const KEPT: &str = r#"
 also_score = ["batch-shuffled"]
-further_scores = ["l2_rel", "l2_grad", "z_nn"]
+further_scores = ["l2_rel", "l2_grad", "l2_png", "con_grad", "z_nn", "z_maha"]
 keep_scores = "every-epoch"
 
 [sweep]
@@ -50,12 +50,22 @@ fn further_scores_are_recorded_judged_and_verified() {
     let squares: Vec<f64> =
         l2.iter().zip(column(run, "l2_rel_running")).map(|(l2, rel)| l2 / rel).collect();
     assert!(squares.iter().all(|square| *square > 0.0));
+    // A drawing's PNG file takes more than a bit per value and, with its header, at most some 12.
+    for (l2, png) in l2.iter().zip(column(run, "l2_png_running")) {
+        assert!(png < *l2 && png > l2 / 16.0, "{png} of {l2}");
+    }
+    let con = column(run, "con_running").into_iter().zip(column(run, "con_grad_running"));
+    let l2 = l2.iter().zip(column(run, "l2_grad_running"));
+    for ((con, con_grad), (l2, l2_grad)) in con.zip(l2) {
+        assert!((con / con_grad - l2 / l2_grad).abs() < 1e-9, "the divisor is the image's");
+    }
+    assert!(column(run, "z_maha_running").iter().all(|d| *d > 0.0 && d.is_finite()));
     let header = fs::read_to_string(run.join("scores.csv")).unwrap();
     assert!(!header.contains("z_nn_batch"), "they are of running statistics alone");
 
     let metrics = read_metrics(run).unwrap();
     let names: Vec<&str> = metrics.further.iter().map(|f| f.score.as_str()).collect();
-    assert_eq!(names, ["l2_rel", "l2_grad", "z_nn"]);
+    assert_eq!(names, ["l2_rel", "l2_grad", "l2_png", "con_grad", "z_nn", "z_maha"]);
     let epochs = fs::read_to_string(run.join("epochs.csv")).unwrap();
     assert!(epochs.lines().next().unwrap().contains(",auroc_z_nn,"), "{epochs}");
 
