@@ -157,10 +157,10 @@ fn mahalanobis(codes: &Tensor, bank: &Tensor) -> Result<Vec<f64>> {
     }
     let rows = codes.broadcast_sub(&mean)?.to_vec2::<f64>()?;
     let distance = |mut row: Vec<f64>| {
-        for i in 0..d {
+        for (i, line) in factor.iter().enumerate() {
             let (known, rest) = row.split_at_mut(i);
-            let sum: f64 = factor[i].iter().zip(known.iter()).map(|(a, b)| a * b).sum();
-            rest[0] = (rest[0] - sum) / factor[i][i];
+            let sum: f64 = line.iter().zip(known.iter()).map(|(a, b)| a * b).sum();
+            rest[0] = (rest[0] - sum) / line[i];
         }
         row.iter().map(|v| v * v).sum::<f64>().sqrt()
     };
