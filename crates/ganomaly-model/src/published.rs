@@ -33,16 +33,23 @@ pub enum PublishedSettings {
 }
 
 impl PublishedSettings {
-    fn build(&self, input: Input) -> Result<Box<dyn Detector>> {
+    fn build(&self, input: Input, weights: u64) -> Result<Box<dyn Detector>> {
         match self {
-            Self::Ganomaly(config) => build(config, input),
-            Self::SkipGanomaly(config) => build(config, input),
+            Self::Ganomaly(config) => build(config, input, weights),
+            Self::SkipGanomaly(config) => build(config, input, weights),
         }
     }
 }
 
-fn build<S: Settings>(settings: &S, input: Input) -> Result<Box<dyn Detector>> {
+/// A network for that many weights: shapes that ask for more are refused before it is built.
+fn build<S: Settings>(settings: &S, input: Input, weights: u64) -> Result<Box<dyn Detector>> {
     settings.check(input)?;
+    let least = settings.least_weights(input);
+    if weights < least {
+        return Err(Error::Weights(format!(
+            "its shapes are of a network of more than {least} weights, and it holds {weights}"
+        )));
+    }
     settings.build(input, 0)
 }
 
@@ -62,13 +69,8 @@ pub fn read_published(net_g: &Path, net_d: Option<&Path>) -> Result<Published> {
     }
     let (settings, input) = settings(&state, net_g)?;
     let drawn_discriminator = net_d.is_none();
-    if drawn_discriminator && matches!(settings, PublishedSettings::SkipGanomaly(_)) {
-        return Err(wrong(
-            net_g,
-            "Skip-GANomaly's score needs the discriminator; name netD.pth, too",
-        ));
-    }
-    let mut model = settings.build(input)?;
+    let weights: usize = state.iter().map(|(_, tensor)| tensor.elem_count()).sum();
+    let mut model = settings.build(input, weights as u64).map_err(|e| wrong(net_g, e))?;
     for (name, fresh) in model.state()? {
         let missing = state.iter().all(|(there, _)| *there != name);
         if missing && drawn_discriminator && name.starts_with("netd.") {
@@ -100,18 +102,14 @@ fn settings(state: &NamedTensors, net_g: &Path) -> Result<(PublishedSettings, In
              name netG.pth first, then netD.pth",
         ));
     };
-    let ngf = first.dims()[0];
-    // Its depth is that of the discriminator; without one it cannot be used.
-    let of_features = Encoder::of(state, "netd.feat.");
-    let channels = first.dims()[1];
-    let sizes = of_features.unwrap_or(Encoder {
-        nz: 1,
-        width: 2,
-        extralayers: 0,
-        input: Input { channels, side: 32 },
-    });
-    let config = SkipGanomalyConfig { nz: sizes.nz, ngf, ndf: sizes.width, ..Default::default() };
-    Ok((PublishedSettings::SkipGanomaly(config), sizes.input))
+    let Some(Encoder { nz, width: ndf, input, .. }) = Encoder::of(state, "netd.feat.") else {
+        return Err(wrong(
+            net_g,
+            "Skip-GANomaly's score needs the discriminator; name its netD.pth, too",
+        ));
+    };
+    let config = SkipGanomalyConfig { nz, ngf: first.dims()[0], ndf, ..Default::default() };
+    Ok((PublishedSettings::SkipGanomaly(config), input))
 }
 
 /// What the shapes of an encoder's convolutions tell.

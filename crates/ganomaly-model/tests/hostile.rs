@@ -1,6 +1,7 @@
 //! Malformed and malicious weights files.
 
 use ganomaly_model::NamedTensors;
+use ganomaly_model::published::read_published;
 use ganomaly_model::weights::{
     ReadLimits, read_pth_file, read_pth_file_within, read_safetensors, read_safetensors_within,
 };
@@ -166,6 +167,25 @@ fn pickles_that_grow_nest_or_break_are_refused() {
     ] {
         refused(read(dir.path(), &pickle), Path::new("w.pth"), word);
     }
+}
+
+/// A network of a gigabyte, asked for by a file of 256 KiB.
+#[test]
+fn shapes_larger_than_their_file_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("netG.pth");
+    let main = "encoder1.main";
+    let pickle = Pickle::default()
+        .raw(b"\x80\x02}(")
+        .text(&format!("{main}.initial-conv-1-4096.weight"))
+        .tensor("FloatStorage", 65536, 0, &[4096, 1, 4, 4], &[16, 16, 4, 1])
+        .text(&format!("{main}.pyramid-4096-8192-conv.weight"))
+        .tensor("FloatStorage", 65536, 0, &[1, 1, 4, 4], &[16, 16, 4, 1])
+        .text(&format!("{main}.final-8192-1-conv.weight"))
+        .tensor("FloatStorage", 65536, 0, &[4096, 1, 4, 4], &[16, 16, 4, 1]);
+    let bytes = zip(&[("w/data.pkl", &pickle.raw("u.").0), ("w/data/0", &vec![0; 1 << 18])]);
+    fs::write(&path, bytes).unwrap();
+    refused(read_published(&path, None), &path, "weights");
 }
 
 #[test]
