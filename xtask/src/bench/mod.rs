@@ -13,6 +13,9 @@ pub struct Args {
     /// (torch_step.py).
     #[arg(long, value_name = "PYTHON")]
     against_torch: Option<PathBuf>,
+    /// Measure the detectors beside GANomaly instead (torch_detectors.py).
+    #[arg(long)]
+    detectors: bool,
     /// Number of turns of each; their medians count.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -35,7 +38,7 @@ pub struct Args {
     /// The program to time; default: build it.
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// PyTorch's part; default: the one beside this.
+    /// PyTorch's part; default: the one beside this source.
     #[arg(long, value_name = "SCRIPT")]
     torch_step: Option<PathBuf>,
     /// File for the raw numbers as JSON; default: print them after the table.
@@ -61,6 +64,14 @@ const SHAPES: &[Shape] = &[
     Shape { name: "latency", nc: 1, size: 32, batch: 1, steps: 100 },
 ];
 
+/// The detectors beside GANomaly, which [`Args::detectors`] adds.
+const DETECTORS: &[Shape] = &[
+    Shape { name: "skip-ganomaly", nc: 3, size: 32, batch: 64, steps: 20 },
+    Shape { name: "vae", nc: 1, size: 32, batch: 64, steps: 20 },
+    Shape { name: "egbad", nc: 1, size: 28, batch: 64, steps: 20 },
+    Shape { name: "anogan", nc: 1, size: 28, batch: 64, steps: 20 },
+];
+
 /// Steps per turn on a GPU, whose steps are a hundred times shorter.
 const CARD_STEPS: usize = 200;
 
@@ -76,6 +87,11 @@ impl Args {
 }
 
 impl Shape {
+    /// Of a detector beside GANomaly: its name.
+    fn detector(&self) -> Option<&str> {
+        DETECTORS.iter().any(|other| other.name == self.name).then_some(self.name)
+    }
+
     fn arguments(&self, args: &Args, threads: usize) -> Vec<String> {
         let mut settings = vec![("isize", self.size), ("nc", self.nc), ("batch", self.batch)];
         if args.on_gpu() {
@@ -83,7 +99,9 @@ impl Shape {
         } else {
             settings.extend([("threads", threads), ("steps", self.steps)]);
         }
-        settings.iter().flat_map(|(key, v)| [format!("--{key}"), v.to_string()]).collect()
+        let settings = settings.into_iter().map(|(key, value)| (key, value.to_string()));
+        let detector = self.detector().map(|name| ("detector", name.to_string()));
+        settings.chain(detector).flat_map(|(key, value)| [format!("--{key}"), value]).collect()
     }
 
     /// Whether only scoring counts.
@@ -94,8 +112,13 @@ impl Shape {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     ensure!(args.rounds > 0, "--rounds: use 1 or more");
+    ensure!(!args.detectors || !args.on_gpu(), "--detectors: GANomaly alone trains on a GPU");
+    let (shapes, script) = match args.detectors {
+        true => (DETECTORS, "torch_detectors.py"),
+        false => (SHAPES, "torch_step.py"),
+    };
     for name in &args.shapes {
-        let known: Vec<&str> = SHAPES.iter().map(|s| s.name).collect();
+        let known: Vec<&str> = shapes.iter().map(|s| s.name).collect();
         ensure!(known.contains(&name.as_str()), "--shapes {name}: there are {}", known.join(", "));
     }
     let threads = match args.threads {
@@ -112,11 +135,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let torch_step = match &args.torch_step {
         Some(script) => script.clone(),
-        None => ganomaly::root()?.join("xtask/src/bench/torch_step.py"),
+        None => ganomaly::root()?.join("xtask/src/bench").join(script),
     };
     let chosen = |s: &&Shape| args.shapes.is_empty() || args.shapes.iter().any(|n| n == s.name);
     let mut rows = Vec::new();
-    for shape in SHAPES.iter().filter(chosen) {
+    for shape in shapes.iter().filter(chosen) {
         let mut turns = Vec::new();
         for round in 1..=args.rounds {
             say(format!("{}, turn {round} of {}", shape.name, args.rounds));

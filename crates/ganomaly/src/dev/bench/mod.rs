@@ -7,9 +7,10 @@ use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use clap::Args;
 use ganomaly_experiment::config::{DeviceName, Precision};
+use ganomaly_experiment::registry::Registry;
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
 use ganomaly_model::kernels::{cpu, peak};
-use ganomaly_model::{BatchNormMode, Detector, random};
+use ganomaly_model::{BatchNormMode, Detector, Input, Settings, random};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -17,16 +18,22 @@ use std::time::Instant;
 /// What to time. The defaults are the paper's network on greyscale images.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
+    /// The detector, with its default settings.
+    #[arg(long, default_value = GanomalyConfig::DETECTOR)]
+    detector: String,
+    /// Updates in AnoGAN's search, so that scoring does not take minutes.
+    #[arg(long, default_value_t = 5)]
+    search_steps: i64,
     /// Side length of the images.
     #[arg(long, default_value_t = 32)]
     isize: usize,
     /// Channels of the images.
     #[arg(long, default_value_t = 1)]
     nc: usize,
-    /// Length of the latent vector.
+    /// Length of GANomaly's latent vector.
     #[arg(long, default_value_t = 100)]
     nz: usize,
-    /// Features of the first convolution.
+    /// Features of GANomaly's first convolution.
     #[arg(long, default_value_t = 64)]
     ngf: usize,
     /// Images in a batch.
@@ -55,7 +62,27 @@ pub struct BenchArgs {
     profile: bool,
 }
 
+/// Multiply-adds of a training step and of scoring.
+type Adds = (usize, usize);
+
 impl BenchArgs {
+    fn model(&self) -> Result<(Box<dyn Detector>, Option<Adds>)> {
+        if self.detector == GanomalyConfig::DETECTOR {
+            let model = Ganomaly::new(self.config(), 0)?;
+            let adds = model.multiply_adds(self.batch)?;
+            return Ok((Box::new(model), Some(adds)));
+        }
+        let registry = Registry::builtin();
+        let kind = registry.find_detector(&self.detector)?;
+        let mut settings = kind.defaults.clone();
+        if let Some(steps) = settings.get_mut("search_steps") {
+            *steps = self.search_steps.into();
+        }
+        let input = Input { channels: self.nc, side: self.isize };
+        (kind.check)(&settings, input)?;
+        Ok(((kind.build)(&settings, input, 0)?, None))
+    }
+
     fn config(&self) -> GanomalyConfig {
         GanomalyConfig {
             isize: self.isize,
@@ -70,6 +97,7 @@ impl BenchArgs {
 /// The medians. Times are for whole batches.
 #[derive(Debug, Serialize)]
 struct Times {
+    detector: String,
     threads: usize,
     cpu: String,
     isize: usize,
@@ -83,10 +111,11 @@ struct Times {
     score_images_per_s: f64,
     /// Billions of multiply-adds per second of all threads, in registers only.
     peak: f64,
-    /// The fraction of the times that the convolutions' multiplications take at that peak.
+    /// The fraction of the times that GANomaly's convolutions would take at that peak.
     #[serde(skip_serializing_if = "Option::is_none")]
     train_at_peak: Option<f64>,
-    score_at_peak: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score_at_peak: Option<f64>,
 }
 
 /// Times a fresh network on noise and prints one line of JSON.
@@ -101,21 +130,22 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         args.runs == 1 && args.precision == Precision::F32 && !args.profile,
         "--runs, --precision and --profile are for --device cuda:0"
     );
-    let mut model = Ganomaly::new(args.config(), 0)?;
+    let (mut model, adds) = args.model()?;
     let shape = [args.batch, args.nc, args.isize, args.isize];
     let x = random::normal(&mut random::stream(0, b"bench   "), (0.0, 1.0), &shape, DType::F32)?;
     let peak = peak::multiply_adds_per_second();
-    let (step_adds, score_adds) = model.multiply_adds(args.batch)?;
     let train = match args.score_only {
         true => None,
-        false => Some(median(args.steps, || Ok(model.step(&x).map(drop)?))?),
+        false => Some(median(args.steps, || Ok(model.train_step(&x).map(drop)?))?),
     };
     let score = median(args.steps, || Ok(model.score(&x, BatchNormMode::Running).map(drop)?))?;
     // Another process may have slowed down the first measurement.
     let peak = peak.max(peak::multiply_adds_per_second());
     let at_peak = |adds: usize, seconds: f64| round(adds as f64 / peak / seconds, 3);
+    let (step_adds, score_adds) = adds.unzip();
     let rate = |seconds: f64| round(args.batch as f64 / seconds, 1);
     let times = Times {
+        detector: args.detector.clone(),
         threads: rayon::current_num_threads(),
         cpu: cpu::level().to_string(),
         isize: args.isize,
@@ -126,8 +156,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         score_ms: round(score * 1e3, 3),
         score_images_per_s: rate(score),
         peak: round(peak / 1e9, 1),
-        train_at_peak: train.map(|seconds| at_peak(step_adds, seconds)),
-        score_at_peak: at_peak(score_adds, score),
+        train_at_peak: train.zip(step_adds).map(|(seconds, adds)| at_peak(adds, seconds)),
+        score_at_peak: score_adds.map(|adds| at_peak(adds, score)),
     };
     ganomaly_runner::terminal::data(&(serde_json::to_string(&times)? + "\n"))?;
     Ok(ExitCode::SUCCESS)
