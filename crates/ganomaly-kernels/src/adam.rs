@@ -114,6 +114,23 @@ impl Adam {
     }
 }
 
+/// Moves an average of weights by this share of its distance towards them, in place. Both are
+/// contiguous, of one type and shape.
+pub fn move_average(average: &Tensor, weights: &Tensor, share: f64) -> Result<()> {
+    if average.shape() != weights.shape() {
+        bail!("an average of shape {:?} of {:?}", average.shape(), weights.shape());
+    }
+    dispatch!(average, T => read(weights, |w: &[T]| {
+        update(average, |a: &mut [T]| {
+            let share = T::from_f64(share);
+            a.par_chunks_mut(BLOCK).zip(w.par_chunks(BLOCK)).for_each(|(a, w)| {
+                a.iter_mut().zip(w).for_each(|(a, &w)| *a = *a - (*a - w) * share);
+            });
+        })
+    })??);
+    Ok(())
+}
+
 #[derive(Clone, Copy)]
 struct Rate {
     step_size: f64,

@@ -44,19 +44,29 @@ pub(crate) fn reversed<T: Real>(x: &[T], [b, i, j, k]: [usize; 4]) -> Vec<T> {
     /// Sides of a block, which is turned in the first-level cache. It spans several j, because
     /// those are neighbours in memory on the side where i or k is short.
     const SIDES: [usize; 3] = [16, 8, 16];
-    let blocks = j.div_ceil(SIDES[1]);
+    /// A task's part of k: a dense layer's weights, a matrix, have no j to divide.
+    const PART: usize = 1024;
+    // With one axis of length 1 it is a matrix that is transposed.
+    let [i, j, k] = match (i, k) {
+        (_, 1) => [i, 1, j],
+        (1, _) => [j, 1, k],
+        _ => [i, j, k],
+    };
+    let (blocks, parts) = (j.div_ceil(SIDES[1]), k.div_ceil(PART));
     let fill = |y: &mut [MaybeUninit<T>]| {
-        // SAFETY: each task writes the places of its own b and j.
+        // SAFETY: each task writes the places of its own b, j and k.
         let y = unsafe { Shared::new(y) };
-        (0..b * blocks).into_par_iter().for_each(|task| {
+        (0..b * blocks * parts).into_par_iter().for_each(|task| {
+            let (task, part) = (task / parts, task % parts * PART);
             let (b, first_j) = (task / blocks, task % blocks * SIDES[1]);
+            let end = k.min(part + PART);
             let depth = SIDES[1].min(j - first_j);
             let mut block = [[[T::zero(); SIDES[2]]; SIDES[1]]; SIDES[0]];
             let corners = (0..i).step_by(SIDES[0]);
             for (first_i, first_k) in
-                corners.flat_map(|i| (0..k).step_by(SIDES[2]).map(move |k| (i, k)))
+                corners.flat_map(|i| (part..end).step_by(SIDES[2]).map(move |k| (i, k)))
             {
-                let (height, width) = (SIDES[0].min(i - first_i), SIDES[2].min(k - first_k));
+                let (height, width) = (SIDES[0].min(i - first_i), SIDES[2].min(end - first_k));
                 for (at_i, block) in block[..height].iter_mut().enumerate() {
                     for (at_j, block) in block[..depth].iter_mut().enumerate() {
                         let at = ((b * i + first_i + at_i) * j + first_j + at_j) * k + first_k;

@@ -43,7 +43,7 @@ mod storage;
 mod winograd;
 
 pub use activation::Activation;
-pub use adam::{Adam, AdamConfig};
+pub use adam::{Adam, AdamConfig, move_average};
 pub use conv::Conv2d;
 pub use fold::Fold;
 

@@ -15,7 +15,7 @@ use ganomaly_kernels::autograd::{
     conv2d,
 };
 use ganomaly_kernels::loss::image_errors;
-use ganomaly_kernels::{Activation, AdamConfig};
+use ganomaly_kernels::{Activation, AdamConfig, move_average};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -167,8 +167,7 @@ fn average(variables: &Variables, prefix: &str, decay: f64) -> Result<()> {
             continue;
         };
         if own.starts_with(prefix) {
-            let difference = (average.as_tensor() - variables.get(own)?)?;
-            average.set(&(average.as_tensor() - (difference * (1.0 - decay))?)?)?;
+            move_average(average.as_tensor(), variables.get(own)?, 1.0 - decay)?;
         }
     }
     Ok(())
