@@ -74,7 +74,8 @@ fn splits_are_disjoint_and_complete() {
                     assert_eq!(complete, labels.len());
                     assert!(split.train.iter().all(|&i| i < official as u32));
                 }
-                SplitKind::LeaveOneClassOut | SplitKind::Overlapping => {
+                SplitKind::Overlapping => unreachable!("its parts share images"),
+                SplitKind::LeaveOneClassOut => {
                     assert_eq!(complete, labels.len());
                     let normals =
                         split.train.len() + split.test_is_anomaly.iter().filter(|&&a| !a).count();
@@ -90,7 +91,9 @@ fn splits_are_disjoint_and_complete() {
 #[test]
 fn overlapping_draws_as_the_published_code() {
     let labels: Vec<u8> = (0..27).map(|i| u8::from(i >= 23)).collect();
-    let split = Split::overlapping(&labels, 20, 1, 42).unwrap();
+    let kind: SplitKind = "overlapping".parse().unwrap();
+    assert_eq!(kind.to_string(), "overlapping");
+    let split = Split::new(kind, &labels, 20, 1, 42).unwrap();
     let train = [15, 9, 0, 8, 17, 12, 1, 13, 5, 2, 11, 20, 3, 4, 18, 16, 21, 22];
     assert_eq!(split.train, train);
     assert_eq!(split.test, [18, 20, 14, 15, 9, 23, 24, 25, 26]);

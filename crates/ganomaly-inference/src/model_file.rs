@@ -1,4 +1,4 @@
-//! A model in one file: weights as safetensors, with all that scoring needs to know in the metadata.
+//! A model in one file: weights as safetensors, with all that scoring needs in the metadata.
 
 use anyhow::{Context, Result, ensure};
 use ganomaly_data::{Normalization, Transform, shown};

@@ -40,7 +40,7 @@ pub struct AnoganConfig {
     pub weight: f64,
     /// Updates of an image's latent vector.
     pub search_steps: usize,
-    /// The updates after which the search's learning rate falls to a tenth, and then to half of that.
+    /// The updates after which the search's learning rate falls to a tenth, and to half of that.
     pub search_boundaries: [usize; 2],
     /// Whether the search uses the averages of the discriminator's weights, as of the generator's.
     /// The published code means to, and uses the weights themselves.

@@ -7,7 +7,7 @@
 use crate::ganomaly::GanomalyConfig;
 use crate::skip_ganomaly::SkipGanomalyConfig;
 use crate::variables::COUNTER;
-use crate::weights::read_pth_file;
+use crate::weights::{read_pth_file, shown};
 use crate::{Detector, Error, Input, NamedTensors, Result, Settings};
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
@@ -85,7 +85,7 @@ pub fn read_published(net_g: &Path, net_d: Option<&Path>) -> Result<Published> {
 }
 
 fn wrong(path: &Path, problem: impl std::fmt::Display) -> Error {
-    Error::Weights(format!("{}: {problem}", path.display()))
+    Error::Weights(format!("{}: {problem}", shown(path)))
 }
 
 fn settings(state: &NamedTensors, net_g: &Path) -> Result<(PublishedSettings, Input)> {

@@ -64,7 +64,7 @@ const SHAPES: &[Shape] = &[
     Shape { name: "latency", nc: 1, size: 32, batch: 1, steps: 100 },
 ];
 
-/// The detectors beside GANomaly, which [`Args::detectors`] adds.
+/// The detectors beside GANomaly, which [`Args::detectors`] measures instead.
 const DETECTORS: &[Shape] = &[
     Shape { name: "skip-ganomaly", nc: 3, size: 32, batch: 64, steps: 20 },
     Shape { name: "vae", nc: 1, size: 32, batch: 64, steps: 20 },

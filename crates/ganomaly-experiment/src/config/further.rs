@@ -6,8 +6,11 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 /// A further score, known by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FurtherScore(&'static str);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FurtherScore {
+    name: &'static str,
+    parts: Further,
+}
 
 /// What a further score is made of. `docs/protocol.md` has the formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,29 +43,28 @@ const MAX_NAME: usize = 100;
 impl FurtherScore {
     /// Its name.
     pub fn name(self) -> &'static str {
-        self.0
+        self.name
     }
 
     /// What it is made of.
     pub fn parts(self) -> Further {
-        match self.0 {
-            "z_nn" => Further::Nearest,
-            "z_maha" => Further::Mahalanobis,
-            name => corrected(name).unwrap_or(Further::Nearest),
-        }
+        self.parts
     }
 }
 
-fn corrected(name: &'static str) -> Option<Further> {
-    let part = |(end, correction): &(&str, Correction)| {
-        Some(Further::Corrected(name.strip_suffix(end)?, *correction))
-    };
-    CORRECTIONS.iter().find_map(part)
+/// The name for as long as the program runs: there are as many as configs use.
+fn kept(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let there = names.get(name).copied();
+    let name = there.unwrap_or_else(|| Box::leak(name.to_string().into_boxed_str()));
+    names.insert(name);
+    name
 }
 
 impl fmt::Display for FurtherScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(self.name)
     }
 }
 
@@ -70,19 +72,21 @@ impl FromStr for FurtherScore {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let is_corrected = CORRECTIONS.iter().any(|(end, _)| name.ends_with(end));
-        if name.len() > MAX_NAME || !(is_corrected || ["z_nn", "z_maha"].contains(&name)) {
-            return Err(format!(
+        let corrected = |(end, correction): &(&str, Correction)| {
+            Some(Further::Corrected(kept(name.strip_suffix(end)?), *correction))
+        };
+        let parts = match name {
+            _ if name.len() > MAX_NAME => None,
+            "z_nn" => Some(Further::Nearest),
+            "z_maha" => Some(Further::Mahalanobis),
+            _ => CORRECTIONS.iter().find_map(corrected),
+        };
+        let parts = parts.ok_or_else(|| {
+            format!(
                 "unknown score {name:?}: use \"z_nn\", \"z_maha\", or one of the detector's scores \
                  with _rel, _grad or _png"
-            ));
-        }
-        // Names live as long as the program: there are as many as configs use.
-        static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = names.get(name).copied();
-        let name = there.unwrap_or_else(|| Box::leak(name.to_string().into_boxed_str()));
-        names.insert(name);
-        Ok(Self(name))
+            )
+        })?;
+        Ok(Self { name: kept(name), parts })
     }
 }

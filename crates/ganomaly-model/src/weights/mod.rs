@@ -6,17 +6,17 @@
 //!
 //! # No code is run
 //!
-//! A safetensors file is a JSON header and bytes. A `.pth` file is a pickle with numbers, in a
-//! zip file or an older stream. A pickle is a program for a stack machine, and Python's own reader lets it call any function. Here
-//! candle's reader (`candle_core::pickle`) runs it, which has no Python and nothing to call: its 33
-//! operations build values of one plain enumeration (`Object`), a function's name (`GLOBAL`)
-//! becomes a pair of strings (`Object::Class`), and a call (`REDUCE`, `NEWOBJ`, `BUILD`) becomes a
-//! pair of the name and the arguments (`Object::Reduce`, `Object::Build`), except that a call of
-//! `collections.OrderedDict` becomes an empty dictionary. Any other operation is an error. But
-//! candle's reader trusts a file's lengths, copies memoised values each time they are fetched, and
-//! panics on calls with too few arguments. So the pickle is first measured (`measure`), which also
-//! rejects every name that tensors do not need, and the tensors are extracted from the built values
-//! here (`pth`).
+//! A safetensors file is a JSON header and bytes. A `.pth` file is a pickle with numbers, in a zip
+//! file or an older stream. A pickle is a program for a stack machine, and Python's own reader lets
+//! it call any function. Here candle's reader (`candle_core::pickle`) runs it, which has no Python
+//! and nothing to call: its 33 operations build values of one plain enumeration (`Object`), a
+//! function's name (`GLOBAL`) becomes a pair of strings (`Object::Class`), and a call (`REDUCE`,
+//! `NEWOBJ`, `BUILD`) becomes a pair of the name and the arguments (`Object::Reduce`,
+//! `Object::Build`), except that a call of `collections.OrderedDict` becomes an empty dictionary.
+//! Any other operation is an error. But candle's reader trusts a file's lengths, copies memoised
+//! values each time they are fetched, and panics on calls with too few arguments. So the pickle is
+//! first measured (`measure`), which also rejects every name that tensors do not need, and the
+//! tensors are extracted from the built values here (`pth`).
 
 mod limits;
 mod measure;
@@ -167,7 +167,7 @@ fn wrong(path: &Path, problem: String) -> Error {
 }
 
 /// The path with control characters escaped, since messages go to a terminal.
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     let mut shown = String::new();
     for c in path.to_string_lossy().chars() {
         if c.is_control() { shown.extend(c.escape_debug()) } else { shown.push(c) }

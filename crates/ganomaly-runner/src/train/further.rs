@@ -45,36 +45,43 @@ pub(crate) fn add(
     mode: ScoringMode,
     cancel: &Cancel,
 ) -> Result<Scores> {
-    let [tested, known] = [OnceCell::new(), OnceCell::new()];
-    let codes = |there: &OnceCell<Tensor>, images: &[u32]| -> Result<Tensor> {
-        match there.get() {
-            Some(codes) => Ok(codes.clone()),
-            None => {
-                let codes = codes(images, detector, data, config, cancel)?;
-                Ok(there.get_or_init(|| codes).clone())
-            }
-        }
-    };
     let (test, train) = (&data.split.test, &data.split.train);
+    // Several scores need them, and some of them nobody.
+    let [tested, known] = [OnceCell::new(), OnceCell::new()];
+    let [slopes, bits] = [OnceCell::new(), OnceCell::new()];
+    let codes = |images: &[u32]| codes(images, detector, data, config, cancel);
+    let tested = || once(&tested, || codes(test));
+    let known = || once(&known, || codes(train));
     for kind in config.further_scores.iter().filter(|_| mode == ScoringMode::Running) {
         let values = match kind.0.parts() {
             Further::Corrected(score, correction) => {
+                let squares: Vec<f64>;
                 let divisors = match correction {
                     Correction::Rel => {
-                        let squares = codes(&tested, test)?.sqr()?.mean(1)?.to_vec1::<f64>()?;
-                        squares.into_iter().map(|square| square.max(LEAST)).collect()
+                        let means = tested()?.sqr()?.mean(1)?.to_vec1::<f64>()?;
+                        squares = means.into_iter().map(|square| square.max(LEAST)).collect();
+                        &squares
                     }
-                    Correction::Grad => gradients(test, data)?,
-                    Correction::Png => png_bits(test, data)?,
+                    Correction::Grad => once(&slopes, || gradients(test, data))?,
+                    Correction::Png => once(&bits, || png_bits(test, data))?,
                 };
                 scores.of(score).iter().zip(divisors).map(|(score, by)| score / by).collect()
             }
-            Further::Nearest => nearest(&codes(&tested, test)?, &codes(&known, train)?, cancel)?,
-            Further::Mahalanobis => mahalanobis(&codes(&tested, test)?, &codes(&known, train)?)?,
+            Further::Nearest => nearest(tested()?, known()?, cancel)?,
+            Further::Mahalanobis => mahalanobis(tested()?, known()?)?,
         };
         scores.push(kind.0.name(), values);
     }
     Ok(scores)
+}
+
+/// The value, which the first caller makes.
+fn once<T>(there: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if let Some(value) = there.get() {
+        return Ok(value);
+    }
+    let value = make()?;
+    Ok(there.get_or_init(|| value))
 }
 
 /// The images' codes, f64 `[N, D]`.

@@ -32,7 +32,10 @@ pub(super) fn read<'a>(
     let Object::Dict(machine) = next("its machine")? else {
         return Err("it does not say which machine wrote it".into());
     };
-    let little = |(key, value): &(Object, Object)| matches!((key, value), (Object::Unicode(k), Object::Bool(true)) if k == "little_endian");
+    let little = |(key, value): &(Object, Object)| {
+        let (Object::Unicode(key), Object::Bool(little)) = (key, value) else { return false };
+        key == "little_endian" && *little
+    };
     if !machine.iter().any(little) {
         return Err("its numbers are not little-endian".into());
     }

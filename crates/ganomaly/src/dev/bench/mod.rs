@@ -124,6 +124,11 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     ensure!(args.runs > 0, "--runs: use 1 or more");
     use_threads(args.threads)?;
     if args.device != DeviceName::Cpu {
+        ensure!(
+            args.detector == GanomalyConfig::DETECTOR,
+            "--detector {}: GANomaly alone trains on a GPU; leave out --device",
+            args.detector
+        );
         return gpu::run(args);
     }
     ensure!(
