@@ -3,14 +3,13 @@
 
 mod devtools;
 
-use crate::common::{GANOMALY, skip};
+use crate::common::{Sandbox, skip};
 use base64::Engine;
 use devtools::Browser;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A config that trains in a second; its name and one of its settings go into the page unchanged.
 const CONFIG: &str = r#"
@@ -32,18 +31,6 @@ seed = [0, 1]
 /// None of it may become markup.
 const NAME: &str = r#"R&D <b>"one""#;
 const WIDTHS: [u32; 2] = [390, 1400];
-
-fn ganomaly(folder: &Path, args: &[&str]) -> String {
-    let output = Command::new(GANOMALY)
-        .args(args)
-        .current_dir(folder)
-        .env_remove("GANOMALY_DATA_DIR")
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?} failed: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// Opens a page and returns every complaint about it, the number of figures per section, and its
 /// title.
@@ -106,20 +93,20 @@ fn reports_are_sound_in_a_browser() {
         let install = "install it, or name it with GANOMALY_CHROMIUM";
         return skip::missing(&format!("there is no Chromium: {install}"));
     };
-    let sandbox = tempfile::tempdir().unwrap();
-    let folder = sandbox.path().canonicalize().unwrap();
+    let sandbox = Sandbox::empty();
+    let folder = sandbox.0.path().canonicalize().unwrap();
     let config = format!("{NAME}.toml");
     fs::write(folder.join(&config), CONFIG).unwrap();
-    ganomaly(&folder, &["sweep", &config]);
+    sandbox.ok(&["sweep", &config]);
     fs::write(folder.join("weights.toml"), format!("{CONFIG}w_con = [5, 50]\nw_enc = [1, 9]\n"))
         .unwrap();
-    ganomaly(&folder, &["weights", "--config", "weights.toml"]);
+    sandbox.ok(&["weights", "--config", "weights.toml"]);
     fs::write(folder.join("judged.toml"), CONFIG).unwrap();
-    ganomaly(&folder, &["audit", "judged.toml"]);
-    let written = ganomaly(&folder, &["report"]);
+    sandbox.ok(&["audit", "judged.toml"]);
+    let written = sandbox.ok(&["report"]);
     assert_eq!(written.lines().count(), 3, "{written}");
     let sides = ["weights:w_con=5,w_enc=1", "weights:w_con=50,w_enc=1"];
-    let compared = ganomaly(&folder, &["report", "--compare", sides[0], sides[1]]);
+    let compared = sandbox.ok(&["report", "--compare", sides[0], sides[1]]);
     let results = folder.join("results");
 
     let mut browser = Browser::start(&command);
