@@ -37,11 +37,10 @@ pub fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }
 
-/// Builds the binary with GPU support, used if there is a GPU, and the features that
-/// `GANOMALY_FEATURES` names; returns its path.
+/// Builds the binary with the features that `GANOMALY_FEATURES` names; returns its path.
 pub fn built() -> Result<PathBuf> {
     let what = ["build", "--release", "--package", "ganomaly", "--bin", "ganomaly"];
-    let features = format!("cuda,{}", std::env::var("GANOMALY_FEATURES").unwrap_or_default());
+    let features = std::env::var("GANOMALY_FEATURES").unwrap_or_default();
     let built = executables(&[&what[..], &["--features", &features]].concat())?;
     built.into_iter().next().context("cargo did not say where it put ganomaly")
 }

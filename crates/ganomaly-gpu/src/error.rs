@@ -9,11 +9,6 @@ pub enum Error {
     /// The driver's library is missing.
     #[error("no NVIDIA driver: {0} is not found. Install the driver, or use device = \"cpu\"")]
     NoDriver(&'static str),
-    /// The program was built without CUDA.
-    #[error(
-        "device = \"{0}\": this program was built without CUDA; build it with `--features cuda`, or use device = \"cpu\""
-    )]
-    NotBuilt(String),
     /// A driver that lacks functions this program calls.
     #[error(
         "the NVIDIA driver knows CUDA {}.{}, this program needs {}.{} or later: update the driver, or use \

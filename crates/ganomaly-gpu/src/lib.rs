@@ -13,7 +13,6 @@ pub use group::program::Program;
 pub use group::{Group, Images, Losses};
 pub use layers::single::LayerProgram;
 pub use layers::tensors::Extent;
-#[cfg(feature = "cuda")]
 pub use machine::cuda;
 pub use machine::launch::{self, Args, Buffer, Launch, Work};
 pub use machine::precision::Precision;

@@ -1,7 +1,5 @@
 //! Compiles the kernels for real GPUs if the run-time compiler is available; no GPU is needed.
 
-#![cfg(feature = "cuda")]
-
 #[path = "../../../tests/skip.rs"]
 mod skip;
 

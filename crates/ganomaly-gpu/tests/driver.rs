@@ -1,7 +1,7 @@
 //! Which driver calls are made, and what is reported if the driver is unsuitable: a stand-in for
 //! its library, without a GPU, takes its place in a separate process.
 
-#![cfg(all(feature = "cuda", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
 #[path = "../../../tests/skip.rs"]
 mod skip;

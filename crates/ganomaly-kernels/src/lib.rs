@@ -29,6 +29,7 @@ pub mod autograd;
 pub mod batch_norm;
 mod conv;
 pub mod cpu;
+mod dense;
 mod fold;
 mod gemm;
 pub mod layout;

@@ -90,6 +90,13 @@ pub fn sum_of(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// The product of two tensors, element by element.
+pub(crate) fn product_of(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    dispatch!(a, T => {
+        tensor(read(a, |a: &[T]| read(b, |b: &[T]| zip_map(a, b, |a, b| a * b)))??, a.shape())
+    })
+}
+
 fn count(a: &Tensor, b: &Tensor) -> Result<usize> {
     if a.shape() != b.shape() {
         bail!("the shapes {:?} and {:?} differ", a.shape(), b.shape());

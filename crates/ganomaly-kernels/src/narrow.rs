@@ -8,7 +8,7 @@ use crate::storage::{Real, Shared, with_buffer};
 use rayon::prelude::*;
 
 /// Up to this many rows, these are faster than the general product.
-const ROWS_MAX: usize = 64;
+pub(crate) const ROWS_MAX: usize = 64;
 
 /// Whether [`product`] supports these sizes.
 pub(crate) fn suits(m: usize, n: usize) -> bool {
@@ -56,8 +56,8 @@ pub(crate) fn suits_transposed(m: usize, k: usize) -> bool {
     cpu::level() > Level::Portable && (LANES / 2..=ROWS_MAX).contains(&m) && k <= 512
 }
 
-/// `rows = dy · wᵀ` for few rows, computed as `rowsᵀ = w · dyᵀ`; each thread takes some rows of
-/// `w`. `w` is n × k.
+/// `rows = dy · wᵀ` for up to [`ROWS_MAX`] rows, computed as `rowsᵀ = w · dyᵀ`; each thread takes
+/// some rows of `w`. `w` is n × k. An element of the result does not depend on m.
 #[allow(unsafe_code)]
 pub(crate) fn product_transposed<T: Real>(
     (m, n, k): (usize, usize, usize),
@@ -67,30 +67,36 @@ pub(crate) fn product_transposed<T: Real>(
 ) {
     /// Rows of `w` per task.
     const ROWS: usize = 96;
-    let width = m.next_multiple_of(LANES);
-    let mut turned = vec![T::zero(); k * width];
-    for (row, dy) in dy.chunks_exact(k).enumerate() {
-        for (to, &dy) in turned[row..].iter_mut().step_by(width).zip(dy) {
-            *to = dy;
+    /// Terms in a partial sum: a panel of that many columns stays in the first-level cache.
+    const TERMS: usize = 512;
+    let (width, panel) = (m.next_multiple_of(LANES), for_level!(I => I::panel::<T>()));
+    let mut turned = vec![T::zero(); k * width.next_multiple_of(panel)];
+    turned.par_chunks_mut(k * panel).zip(dy.par_chunks(k * panel)).for_each(|(turned, dy)| {
+        for (row, dy) in dy.chunks_exact(k).enumerate() {
+            for (to, &dy) in turned[row..].iter_mut().step_by(panel).zip(dy) {
+                *to = dy;
+            }
         }
-    }
+    });
     // SAFETY: tasks write different columns of `rows`.
     let rows = unsafe { Shared::from_slice(rows) };
     w.par_chunks(ROWS * k).enumerate().for_each(|(task, w)| {
         let (first, len) = (task * ROWS, w.len() / k);
         let mut c = [T::zero(); ROWS * ROWS_MAX];
-        for_level!(I => I::multiply(Product {
-            m: len,
-            n: width,
-            pieces: &[Piece { a: 0, b: 0, len: k }],
-            a: w,
-            a_strides: (k, 1),
-            b: &turned,
-            b_strides: (width, I::panel::<T>()),
-            c: &mut c,
-            c_stride: width,
-            accumulate: false,
-        }));
+        for term in (0..k).step_by(TERMS) {
+            for_level!(I => I::multiply(Product {
+                m: len,
+                n: width,
+                pieces: &[Piece { a: term, b: term * panel, len: TERMS.min(k - term) }],
+                a: w,
+                a_strides: (k, 1),
+                b: &turned,
+                b_strides: (panel, k * panel),
+                c: &mut c,
+                c_stride: width,
+                accumulate: term > 0,
+            }));
+        }
         for row in 0..m {
             let to = rows.part(row * n + first..row * n + first + len);
             for (to, c) in to.iter_mut().zip(c[row..].iter().step_by(width)) {

@@ -9,8 +9,8 @@ use candle_nn::{Module, ModuleT, Optimizer, VarBuilder, VarMap};
 use common::{deviation, random};
 use ganomaly_kernels::autograd::{
     BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig,
-    VarAdam, activate, batch_norm2d, cat_channels, channels_last, conv_transpose2d, conv2d,
-    conv2d_no_bias, l1, mse,
+    VarAdam, activate, batch_norm2d, cat_channels, channels_first, channels_last, conv_transpose2d,
+    conv2d, conv2d_no_bias, l1, masked, mse,
 };
 use ganomaly_kernels::{Activation, AdamConfig, layout};
 
@@ -57,6 +57,7 @@ const CASES: &[([usize; 4], usize, usize, usize, usize)] = &[
     ([13, 32, 16, 16], 16, 4, 2, 1),
     ([5, 13, 4, 4], 11, 4, 1, 0),
     ([4, 6, 1, 1], 3, 1, 1, 0),
+    ([70, 1100, 1, 1], 35, 1, 1, 0),
     ([2, 3, 7, 7], 4, 3, 1, 1),
     ([2, 3, 9, 7], 4, 3, 2, 0),
     ([2, 1, 6, 6], 5, 2, 3, 1),
@@ -196,6 +197,64 @@ fn joined_channels_equal_candles() -> Result<()> {
     let next = candle_nn::Conv2d::new(v.as_tensor().clone(), None, config);
     let theirs = next.forward(&Tensor::cat(&[&theirs, b.as_tensor()], 1)?)?;
     check("joined", ours, theirs, &[&a, &b, &w, &v])
+}
+
+#[test]
+fn masks_and_channels_first_equal_candles() -> Result<()> {
+    let (x, mask) = (var(&[3, 4, 5, 6], 1), random((3, 7, 5, 6), 2));
+    let config = Conv2dConfig { padding: 1, ..Default::default() };
+    let w = var(&[7, 4, 3, 3], 3);
+    let theirs = candle_nn::Conv2d::new(w.as_tensor().clone(), None, config);
+    let ours = masked(&Conv2d::from(theirs.clone()).forward(&x)?, &mask)?;
+    let theirs = (theirs.forward(&x)? * &mask)?;
+    check("masked", channels_first(&ours)?.flatten_from(1)?, theirs.flatten_from(1)?, &[&x, &w])?;
+    check("masked", masked(&x, x.as_tensor())?, (x.as_tensor() * x.detach())?, &[&x])
+}
+
+/// A row of a dense layer, and its gradient, are the same in any batch.
+#[test]
+fn dense_rows_are_independent() -> Result<()> {
+    let single = |t: Tensor| t.to_dtype(DType::F32);
+    let w = single(random((40, 1500, 1, 1), 1))?;
+    let dense = Conv2d::new(w, None, Conv2dConfig::default());
+    let all = single(random((70, 1500, 1, 1), 2))?;
+    let of = |x: Tensor| -> Result<[Tensor; 2]> {
+        let x = Var::from_tensor(&x)?;
+        let y = dense.forward(&x)?;
+        let gradient = y.sqr()?.sum_all()?.backward()?.remove(&x).unwrap();
+        Ok([y.detach(), gradient])
+    };
+    let together = of(all.clone())?;
+    for (from, n) in [(0, 1), (69, 1), (3, 9), (1, 64)] {
+        let alone = of(all.narrow(0, from, n)?)?;
+        for (alone, together) in alone.iter().zip(&together) {
+            let part = together.narrow(0, from, n)?;
+            assert_eq!(deviation(alone, &part), 0.0, "{n} images from {from}");
+        }
+    }
+    Ok(())
+}
+
+/// In float32, as near to float64 as its sums allow.
+#[test]
+fn dense_layers_are_precise() -> Result<()> {
+    for (n, i, o) in [(1, 16, 64), (4, 64, 392), (4, 196, 64), (64, 1500, 40), (3, 40, 1)] {
+        let [x, w, dy] = [[n, i, 1, 1], [o, i, 1, 1], [n, o, 1, 1]]
+            .map(|shape| random(shape.as_slice(), (n + shape[0] + shape[1]) as u64));
+        let of = |dtype: DType| -> Result<[Tensor; 3]> {
+            let [x, w, dy] = [&x, &w, &dy].map(|t| t.to_dtype(DType::F32).unwrap().to_dtype(dtype));
+            let (x, w) = (Var::from_tensor(&x?)?, Var::from_tensor(&w?)?);
+            let y =
+                Conv2d::new(w.as_tensor().clone(), None, Conv2dConfig::default()).forward(&x)?;
+            let mut gradients = (&y * dy?)?.sum_all()?.backward()?;
+            Ok([y.detach(), gradients.remove(&x).unwrap(), gradients.remove(&w).unwrap()])
+        };
+        for (single, exact) in of(DType::F32)?.iter().zip(&of(DType::F64)?) {
+            let off = deviation(&single.to_dtype(DType::F64)?, exact);
+            assert!(off < 1e-6, "{n} images, {i} to {o}: {off:e}");
+        }
+    }
+    Ok(())
 }
 
 #[test]

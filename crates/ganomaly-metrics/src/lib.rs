@@ -29,7 +29,9 @@ pub use bootstrap::{
 pub use error::{Error, Result};
 pub use estimate::{Estimate, OverTrainings, RunValue, estimate, t_interval};
 pub use paired::{PairedEffect, paired_effect};
-pub use precision_recall::{PrecisionRecallCurve, average_precision, precision_recall_curve};
+pub use precision_recall::{
+    PrecisionRecallCurve, average_precision, average_precision_interval, precision_recall_curve,
+};
 pub use regression::{Coefficient, LinearFit, linear_regression};
 pub use roc::{RocCurve, auroc, roc_curve};
 pub use summary::{AnomalyMetrics, MeanStd, evaluate, mean_std, min_max_scale};

@@ -1,8 +1,9 @@
 //! Precision against recall.
 
-use crate::Result;
 use crate::ranking::Ranking;
+use crate::{Error, Interval, Result};
 use serde::Serialize;
+use statrs::distribution::{ContinuousCDF, Normal};
 
 /// A precision-recall curve with one point per distinct score, from the lowest threshold to the
 /// highest, then (recall 0, precision 1), as in scikit-learn's `precision_recall_curve`.
@@ -48,4 +49,41 @@ pub(crate) fn average(ranking: &Ranking) -> f64 {
         before = anomalous;
     }
     sum / ranking.anomalous as f64
+}
+
+/// A confidence interval for an average precision of a test set with this many anomalies: the
+/// normal approximation on the scale of logits, which Boyd, Eng and Page (ECML PKDD 2013,
+/// equation 9) recommend. `level` is its coverage, in (0, 1).
+pub fn average_precision_interval(average: f64, anomalies: usize, level: f64) -> Result<Interval> {
+    if !(0.0..=1.0).contains(&average) || anomalies == 0 || !(level > 0.0 && level < 1.0) {
+        let given = format!("average precision {average}, {anomalies} anomalies, level {level}");
+        return Err(Error::Parameter(given));
+    }
+    let n = anomalies as f64;
+    // Half an anomaly away from both ends, where a logit is infinite.
+    let inside = average.clamp(0.5 / n, 1.0 - 0.5 / n);
+    let logit = (inside / (1.0 - inside)).ln();
+    let width = Normal::standard().inverse_cdf(f64::midpoint(1.0, level))
+        / (n * inside * (1.0 - inside)).sqrt();
+    let at = |logit: f64| 1.0 / (1.0 + (-logit).exp());
+    Ok(Interval { low: at(logit - width).min(average), high: at(logit + width).max(average) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_that_of_the_formula() {
+        // ln(0.8 / 0.2) ± 1.959964 · 0.25, back by 1 / (1 + e⁻ˣ).
+        let found = average_precision_interval(0.8, 100, 0.95).unwrap();
+        let expected = [0.710_189, 0.867_184];
+        assert!((found.low - expected[0]).abs() < 1e-5, "{found:?}");
+        assert!((found.high - expected[1]).abs() < 1e-5, "{found:?}");
+        let perfect = average_precision_interval(1.0, 10, 0.95).unwrap();
+        assert!(perfect.high == 1.0 && perfect.low < 0.8, "{perfect:?}");
+        for (average, anomalies, level) in [(f64::NAN, 5, 0.95), (0.5, 0, 0.95), (0.5, 5, 1.0)] {
+            assert!(average_precision_interval(average, anomalies, level).is_err());
+        }
+    }
 }

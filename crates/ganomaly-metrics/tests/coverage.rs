@@ -249,3 +249,32 @@ fn intervals_over_trainings_hold_the_truth() {
         assert!(found[3] < 0.9, "{found:?}");
     }
 }
+
+/// The average precision's interval, at a few sizes; the true value is that of 400,000 images.
+#[test]
+fn average_precisions_contain_the_truth() {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut sample = |normal_images: usize, anomalies: usize, apart: f64| -> f64 {
+        let scores: Vec<f64> = normals(&mut rng, normal_images + anomalies)
+            .into_iter()
+            .enumerate()
+            .map(|(at, score)| if at < anomalies { score + apart } else { score })
+            .collect();
+        let anomalous: Vec<bool> = (0..scores.len()).map(|at| at < anomalies).collect();
+        average_precision(&scores, &anomalous).unwrap()
+    };
+    let repetitions = if slow() { 2000 } else { 300 };
+    for (anomalies, apart) in [(50, 0.3), (50, 1.5), (200, 0.3), (200, 1.5), (200, 2.5)] {
+        // Two normal images for each anomaly.
+        let truth = sample(2 * 133_000, 133_000, apart);
+        let holds = (0..repetitions).filter(|_| {
+            let found = sample(2 * anomalies, anomalies, apart);
+            let Interval { low, high } =
+                average_precision_interval(found, anomalies, LEVEL).unwrap();
+            low <= truth && truth <= high
+        });
+        let share = holds.count() as f64 / f64::from(repetitions);
+        println!("{anomalies} anomalies, {apart} apart, truth {truth:.3}: {share:.3}");
+        assert!(share > 0.92, "{anomalies} anomalies, {apart} apart: {share}");
+    }
+}

@@ -16,7 +16,7 @@ use ganomaly_kernels::autograd::{
 };
 use ganomaly_kernels::loss::image_errors;
 use ganomaly_kernels::{Activation, AdamConfig, move_average};
-use rand::RngExt;
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 pub(crate) const LEAKY: Activation = Activation::LeakyRelu(0.1);
@@ -180,8 +180,11 @@ pub(crate) fn draws(seed: u64, step: u64) -> ChaCha8Rng {
     rng
 }
 
-/// A mask for dropout: half of the numbers are 0, the others 2.
-pub(crate) fn mask(rng: &mut ChaCha8Rng, shape: &[usize], dtype: DType) -> Result<Tensor> {
-    let kept = (0..shape.iter().product()).map(|_| if rng.random() { 2f32 } else { 0.0 });
-    Ok(Tensor::from_vec(kept.collect(), shape, &Device::Cpu)?.to_dtype(dtype)?)
+/// A mask for dropout, `[N, C, H, W]`, channels last in memory: half of the numbers are 0, the
+/// others 2.
+pub(crate) fn mask(rng: &mut ChaCha8Rng, [n, c, h, w]: [usize; 4], dtype: DType) -> Result<Tensor> {
+    let bits = std::iter::repeat_with(|| rng.next_u64());
+    let bits = bits.flat_map(|bits| (0..64).map(move |bit| (bits >> bit & 1) as f32 * 2.0));
+    let mask = Tensor::from_vec(bits.take(n * c * h * w).collect(), (n, h, w, c), &Device::Cpu)?;
+    Ok(mask.to_dtype(dtype)?.permute((0, 3, 1, 2))?)
 }

@@ -32,6 +32,11 @@ impl Scores {
         &self.0
     }
 
+    /// Number of images.
+    pub fn images(&self) -> usize {
+        self.0.first().map_or(0, |(_, column)| column.len())
+    }
+
     /// A column; empty if there is none of that name.
     pub fn of(&self, name: &str) -> &[f64] {
         let column = self.0.iter().find(|(there, _)| there == name);

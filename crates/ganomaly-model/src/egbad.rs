@@ -14,7 +14,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use candle_nn::ModuleT;
 use ganomaly_kernels::Activation;
-use ganomaly_kernels::autograd::cat_channels;
+use ganomaly_kernels::autograd::{cat_channels, masked};
 use serde::{Deserialize, Serialize};
 
 /// Sizes and optimiser settings, with the published defaults.
@@ -124,7 +124,7 @@ impl Discriminator {
         let layer = |at: usize, x: &Tensor| -> Result<Tensor> {
             let y = self.layers[at].forward_t(x, train)?;
             Ok(match masks {
-                Some(masks) => (y * &masks[at])?,
+                Some(masks) => masked(&y, &masks[at])?,
                 None => y,
             })
         };
@@ -338,7 +338,7 @@ impl Network for Egbad {
             [n, features, 1, 1],
         ];
         let mut masks = || -> Result<Masks> {
-            let [a, b, c, d] = shapes.map(|shape| mask(&mut rng, &shape, x.dtype()));
+            let [a, b, c, d] = shapes.map(|shape| mask(&mut rng, shape, x.dtype()));
             Ok([a?, b?, c?, d?])
         };
         let masks = [[masks()?, masks()?], [masks()?, masks()?]];

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use candle_nn::{BatchNormConfig, Init, Module, ModuleT, VarBuilder, loss};
 use ganomaly_kernels::Activation;
 use ganomaly_kernels::autograd::{
-    BatchNorm2d, Conv2d, Conv2dConfig, ConvTranspose2d, batch_norm2d,
+    BatchNorm2d, Conv2d, Conv2dConfig, ConvTranspose2d, batch_norm2d, channels_first,
 };
 
 /// A layer with the activation after it.
@@ -44,7 +44,7 @@ impl ModuleT for Net {
             }
             Layer::Flatten => {
                 let (n, c, h, w) = x.dims4()?;
-                x.contiguous()?.reshape((n, c * h * w, 1, 1))
+                channels_first(&x)?.reshape((n, c * h * w, 1, 1))
             }
             Layer::Unflatten([c, h, w]) => x.contiguous()?.reshape((x.dim(0)?, *c, *h, *w)),
         })

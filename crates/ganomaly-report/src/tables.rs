@@ -9,10 +9,11 @@ use anyhow::{Context, Result};
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::files::{Contents, write_all};
 use ganomaly_experiment::plan::{Plan, Run};
+use ganomaly_experiment::record::auroc::LEVEL;
 use ganomaly_experiment::record::{self, FurtherMetrics as Further, Metrics};
 use ganomaly_experiment::registry::Registry;
 use ganomaly_experiment::results::{WITHIN_A_SETTING, images};
-use ganomaly_metrics::mean_std;
+use ganomaly_metrics::{Interval, average_precision_interval, mean_std};
 use std::path::Path;
 
 /// What was rebuilt from an experiment's folder.
@@ -200,13 +201,21 @@ fn further(setting: &Setting<'_>, classes: &[String]) -> Result<String> {
     ))
 }
 
-/// One row per run: swept settings, the AUROC that counts, its interval, and each mode's last and
-/// best-on-test AUROC.
+/// The average precision of the score that counts, and its interval.
+pub(crate) fn auprc(m: &Metrics) -> Result<[f64; 3]> {
+    let last = &m.modes.first().context("metrics without a scoring mode")?.last;
+    let Interval { low, high } = average_precision_interval(last.auprc, m.test_anomalous, LEVEL)?;
+    Ok([last.auprc, low, high])
+}
+
+/// One row per run: swept settings, the AUROC that counts, its average precision, both with
+/// intervals, and each mode's last and best-on-test AUROC.
 fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     let mut header = vec!["run".to_string()];
     header.extend(plan.swept.iter().cloned());
-    header.extend(["auroc", "auroc_low", "auroc_high"].map(String::from));
+    let counts = ["auroc", "auroc_low", "auroc_high", "auprc", "auprc_low", "auprc_high"];
+    header.extend(counts.map(String::from));
     let modes = runs[0].0.config.modes();
     let same_modes = runs.iter().all(|(run, _)| run.config.modes() == modes);
     for mode in modes.iter().filter(|_| same_modes) {
@@ -225,7 +234,9 @@ fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
         // A string without its TOML quotes.
         let bare = |value: String| value.trim_matches('"').to_string();
         row.extend(run.settings(&plan.swept)?.into_iter().map(|(_, value)| bare(value)));
-        row.extend([m.auroc, m.auroc_interval[0], m.auroc_interval[1]].map(|v| v.to_string()));
+        let [auprc, low, high] = auprc(m)?;
+        let [auroc_low, auroc_high] = m.auroc_interval;
+        row.extend([m.auroc, auroc_low, auroc_high, auprc, low, high].map(|v| v.to_string()));
         for mode in m.modes.iter().filter(|_| same_modes) {
             row.extend([mode.last.auroc, mode.best_on_test.auroc].map(|v| v.to_string()));
         }

@@ -53,14 +53,7 @@ fn processor() -> &'static str {
 }
 
 /// The GPU's model.
-#[cfg(feature = "cuda")]
 fn gpu(device: DeviceName) -> Option<String> {
     let DeviceName::Cuda(ordinal) = device else { return None };
     ganomaly_gpu::cuda::describe(ordinal).ok().map(|gpu| gpu.name)
-}
-
-/// Without CUDA there is none.
-#[cfg(not(feature = "cuda"))]
-fn gpu(_: DeviceName) -> Option<String> {
-    None
 }

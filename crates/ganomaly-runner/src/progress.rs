@@ -19,6 +19,8 @@ pub trait RunProgress: Send {
     fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64);
     /// The run resumes in this epoch, with this many of all its steps done.
     fn go_to(&self, _epoch: usize, _steps: u64) {}
+    /// Where the scoring of an epoch is.
+    fn scoring(&self, _line: &str) {}
     /// A message that deserves its own line.
     fn say(&self, line: &str);
     /// What happens in every run, such as the end of an epoch; too much to read with many runs.
@@ -93,6 +95,10 @@ impl RunProgress for Bar {
     fn go_to(&self, _: usize, steps: u64) {
         self.bar.set_position(steps);
         self.bar.reset_eta();
+    }
+
+    fn scoring(&self, line: &str) {
+        self.bar.set_message(line.to_string());
     }
 
     fn say(&self, line: &str) {

@@ -1,6 +1,5 @@
 //! The interface between a group of runs and what executes its launches.
 
-#[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod launch;
 pub(crate) mod once;

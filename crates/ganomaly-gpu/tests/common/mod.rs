@@ -12,7 +12,6 @@ use ganomaly_gpu::{Buffer, Error, Launch, Machine, Precision, Result};
 /// What runs the tests: the host, and the first GPU if there is one.
 pub enum Anywhere {
     Host(Twin),
-    #[cfg(feature = "cuda")]
     Gpu(Box<ganomaly_gpu::cuda::Gpu>),
 }
 
@@ -25,7 +24,6 @@ pub fn machines(buffers: &[usize], precision: Precision) -> Vec<Anywhere> {
         }
         twin => all.push(Anywhere::Host(twin.unwrap())),
     }
-    #[cfg(feature = "cuda")]
     match ganomaly_gpu::cuda::Gpu::new(0, buffers, precision) {
         Err(e @ (Error::NoDriver(_) | Error::NoGpu { .. })) => {
             skip::allowed(&format!("{e} (the GPU)"));
@@ -39,7 +37,6 @@ macro_rules! either {
     ($machine:expr, $inner:ident => $body:expr) => {
         match $machine {
             Anywhere::Host($inner) => $body,
-            #[cfg(feature = "cuda")]
             Anywhere::Gpu($inner) => $body,
         }
     };
@@ -111,7 +108,6 @@ impl Anywhere {
     pub fn limits(&self) -> &'static Tolerance {
         match self {
             Self::Host(_) => &HOST,
-            #[cfg(feature = "cuda")]
             Self::Gpu(_) => &GPU,
         }
     }

@@ -1,9 +1,10 @@
 //! Convolutions as layers.
 
 use super::{Value, activate, node, suits};
+use crate::batch_norm::BatchStats;
 use crate::layout::reversed;
 use crate::storage::{dispatch, read, tensor};
-use crate::{Activation, Conv2d as Kernel, Fold};
+use crate::{Activation, Conv2d as Kernel, Fold, dense};
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Conv2dConfig, ConvTranspose2dConfig, Module, VarBuilder};
 
@@ -85,8 +86,10 @@ impl Module for Conv2d {
         let &Conv2dConfig { padding, stride, dilation, groups, .. } = self.inner.config();
         match square(x, self.inner.weight(), self.inner.bias()) {
             Some(kernel) if dilation == 1 && groups == 1 => {
-                let conv = Kernel { kernel, stride, padding };
-                convolve(conv, None, x, (self.inner.weight(), self.inner.bias()), self.then)
+                let one = kernel == 1 && padding == 0 && x.dims()[2..] == [1, 1];
+                let plain = Product::Plain(Kernel { kernel, stride, padding });
+                let product = if one { Product::Dense } else { plain };
+                layer(product, x, (self.inner.weight(), self.inner.bias()), self.then)
             }
             _ => activate(&self.inner.forward(x)?, self.then),
         }
@@ -105,8 +108,8 @@ impl Module for ConvTranspose2d {
                 let side = |side| {
                     Ok::<_, candle_core::Error>(conv.transposed_size(side)? + output_padding)
                 };
-                let size = Some((side(h)?, side(w)?));
-                convolve(conv, size, x, (self.inner.weight(), self.inner.bias()), self.then)
+                let product = Product::Transposed(conv, (side(h)?, side(w)?));
+                layer(product, x, (self.inner.weight(), self.inner.bias()), self.then)
             }
             _ => activate(&self.inner.forward(x)?, self.then),
         }
@@ -119,33 +122,103 @@ fn square(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Option<usize> {
     (k == width && x.rank() == 4 && suits(x, std::iter::once(weight).chain(bias))).then_some(k)
 }
 
-/// One node for convolution, bias and activation. A transposed convolution has the size of its
-/// output.
-fn convolve(
-    conv: Kernel,
-    transposed: Option<(usize, usize)>,
+/// What a layer computes from images, `[N, H, W, C]`, and weights.
+#[derive(Clone, Copy)]
+enum Product {
+    /// A 1×1 convolution of 1×1 images.
+    Dense,
+    Plain(Kernel),
+    /// With the size of its output.
+    Transposed(Kernel, (usize, usize)),
+}
+
+impl Product {
+    /// The layer's weights in the order that the products take.
+    fn weights(self, w: &Tensor) -> Result<Tensor> {
+        let (a, b, k, _) = w.dims4()?;
+        let w = w.contiguous()?;
+        match self {
+            Self::Dense => w.reshape((a, b)),
+            _ => dispatch!(w, T => {
+                tensor(read(&w, |w: &[T]| reversed(w, [1, a, b, k * k]))?, (k, k, b, a))
+            }),
+        }
+    }
+
+    /// The output's channels.
+    fn outputs(self, w: &Tensor) -> Result<usize> {
+        w.dim(usize::from(matches!(self, Self::Transposed(..))))
+    }
+
+    fn forward(self, x: &Tensor, w: &Tensor, fold: Option<&Fold<'_>>) -> Result<Tensor> {
+        match self {
+            Self::Dense => image(&dense::forward(&row(x)?, w, fold)?),
+            Self::Plain(conv) => conv.forward_folded(x, w, fold),
+            Self::Transposed(conv, size) => conv.backward_input_folded(x, w, size, fold),
+        }
+    }
+
+    fn backward_input(self, x: &Tensor, dy: &Tensor, w: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense => image(&dense::backward_input(&row(dy)?, w)?),
+            Self::Plain(conv) => conv.backward_input(dy, w, (x.dim(1)?, x.dim(2)?)),
+            Self::Transposed(conv, _) => conv.forward(dy, w),
+        }
+    }
+
+    /// In the order of the layer's weights.
+    fn backward_weight(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        let dw = match self {
+            Self::Dense => {
+                let dw = dense::backward_weight(&row(x)?, &row(dy)?)?;
+                return dw.reshape((dw.dim(0)?, dw.dim(1)?, 1, 1));
+            }
+            Self::Plain(conv) => conv.backward_weight(x, dy)?,
+            Self::Transposed(conv, _) => conv.backward_weight(dy, x)?,
+        };
+        let (k, _, b, a) = dw.dims4()?;
+        dispatch!(dw, T => {
+            tensor(read(&dw, |dw: &[T]| reversed(dw, [1, k * k, b, a]))?, (a, b, k, k))
+        })
+    }
+}
+
+/// `[N, 1, 1, C]` as `[N, C]`.
+fn row(x: &Tensor) -> Result<Tensor> {
+    x.flatten_from(1)
+}
+
+/// `[N, C]` as `[N, 1, 1, C]`.
+fn image(x: &Tensor) -> Result<Tensor> {
+    let (n, c) = x.dims2()?;
+    x.reshape((n, 1, 1, c))
+}
+
+/// The sum of each channel, `[C]`.
+fn channel_sums(x: &Tensor) -> Result<Tensor> {
+    let BatchStats { mean, count, .. } = BatchStats::of(x)?;
+    let sums: Vec<f64> = mean.into_iter().map(|mean| mean * count as f64).collect();
+    Tensor::new(sums, x.device())?.to_dtype(x.dtype())
+}
+
+/// One node for product, bias and activation.
+fn layer(
+    product: Product,
     x: &Tensor,
     (weight, bias): (&Tensor, Option<&Tensor>),
     then: Activation,
 ) -> Result<Tensor> {
     let x = Value::of(x)?;
-    let (a, b, k, _) = weight.dims4()?;
-    let w = weight.contiguous()?;
-    let w = dispatch!(w, T => {
-        tensor(read(&w, |w: &[T]| reversed(w, [1, a, b, k * k]))?, (k, k, b, a))?
-    });
+    let w = product.weights(&weight.detach())?;
     let shift = match bias {
         Some(bias) => bias.to_dtype(DType::F64)?.to_vec1()?,
-        None => vec![0.0; if transposed.is_some() { b } else { a }],
+        None => vec![0.0; product.outputs(weight)?],
     };
     let in_pass = if then.negative_slope().is_some() { then } else { Activation::Identity };
     let scale = vec![1.0; shift.len()];
     let fold = Fold { scale: &scale, shift: &shift, activation: in_pass };
     let fold = (bias.is_some() || in_pass != Activation::Identity).then_some(&fold);
-    let y = match transposed {
-        Some(size) => conv.backward_input_folded(&x.numbers, &w, size, fold)?,
-        None => conv.forward_folded(&x.numbers, &w, fold)?,
-    };
+    let y = product.forward(&x.numbers, &w, fold)?;
     let y = if in_pass == then { y } else { then.forward(&y)? };
 
     let input = x.numbers.clone();
@@ -153,18 +226,9 @@ fn convolve(
     let [wants_w, wants_b] = [Some(weight), bias].map(|t| t.is_some_and(Tensor::track_op));
     node(&x, [Some(weight), bias], y, move |y, dy| {
         let dy = then.backward(y, dy)?;
-        let dx = wants_x.then(|| match transposed {
-            Some(_) => conv.forward(&dy, &w),
-            None => conv.backward_input(&dy, &w, (input.dim(1)?, input.dim(2)?)),
-        });
-        let dw = wants_w.then(|| {
-            let (x, dy) = if transposed.is_some() { (&dy, &input) } else { (&input, &dy) };
-            let dw = conv.backward_weight(x, dy)?;
-            dispatch!(dw, T => {
-                tensor(read(&dw, |dw: &[T]| reversed(dw, [1, k * k, b, a]))?, (a, b, k, k))
-            })
-        });
-        let db = wants_b.then(|| dy.flatten_to(2)?.sum(0));
+        let dx = wants_x.then(|| product.backward_input(&input, &dy, &w));
+        let dw = wants_w.then(|| product.backward_weight(&input, &dy));
+        let db = wants_b.then(|| channel_sums(&dy));
         Ok([dx.transpose()?, dw.transpose()?, db.transpose()?])
     })
 }

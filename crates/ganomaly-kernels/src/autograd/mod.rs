@@ -2,8 +2,8 @@
 //!
 //! [`Conv2d`], [`ConvTranspose2d`] and [`BatchNorm2d`] have the constructors, configs, tensor names
 //! and axes (`[N, C, H, W]`) of candle-nn and its autograd; each can apply an [`Activation`] in the
-//! same pass (`then`). [`activate`] is an activation alone, [`cat_channels`] joins two tensors,
-//! [`mse`] and [`l1`] are losses, [`VarAdam`] is an optimiser.
+//! same pass (`then`). [`activate`] is an activation alone, [`masked`] a product with a constant,
+//! [`cat_channels`] joins two tensors, [`mse`] and [`l1`] are losses, [`VarAdam`] is an optimiser.
 //!
 //! The kernels take float32 and float64 tensors on the CPU, square kernels, no dilation and no
 //! groups. Anything else goes through candle's own operations, as does everything after
@@ -28,7 +28,7 @@ pub use candle_nn::{BatchNormConfig, Conv2dConfig, ConvTranspose2dConfig};
 pub use conv::{
     Conv2d, ConvTranspose2d, conv_transpose2d, conv_transpose2d_no_bias, conv2d, conv2d_no_bias,
 };
-pub use graph::{cat_channels, channels_last};
+pub use graph::{cat_channels, channels_first, channels_last, masked};
 pub use loss::{l1, mse};
 
 use crate::Activation;

@@ -93,7 +93,7 @@ fn build(results: &Results, store: &DataStore, budget: PageBudget) -> Result<Str
         let body = each_setting(results, store, budget)?;
         page.section("each-setting", "Each setting", body);
     }
-    page.section("runs", "Runs", provenance::runs(results));
+    page.section("runs", "Runs", provenance::runs(results)?);
     page.section("provenance", "Config, machine, times", provenance::provenance(results)?);
     Ok(page.finish())
 }

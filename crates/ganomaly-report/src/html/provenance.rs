@@ -1,6 +1,7 @@
 //! How the numbers were obtained: every run with its metrics, configs, machines and times.
 
 use super::page::{Cell, Column, table};
+use crate::tables::auprc;
 use crate::text::distinct;
 use anyhow::Result;
 use ganomaly_experiment::results::{Results, Run};
@@ -8,7 +9,7 @@ use maud::{Markup, html};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Every run in one row, with all its metrics.
-pub fn runs(results: &Results) -> Markup {
+pub fn runs(results: &Results) -> Result<Markup> {
     let modes = results.runs().flat_map(|run| &run.metrics.modes);
     let modes = distinct(modes.map(|mode| mode.scoring.as_str()));
     let mut columns = vec![Column::text("run"), Column::text("class"), Column::number("seed")];
@@ -17,6 +18,7 @@ pub fn runs(results: &Results) -> Markup {
         Column::number("AUROC").note("the result"),
         Column::number("95 % interval"),
         Column::number("AUPRC"),
+        Column::number("95 % interval"),
         Column::number("EER"),
         Column::number("FPR").note("at 95 % TPR"),
         Column::number("best F1").note("threshold chosen on test"),
@@ -31,6 +33,7 @@ pub fn runs(results: &Results) -> Markup {
             let m = &run.metrics;
             let last = &m.modes[0].last;
             let [low, high] = m.auroc_interval;
+            let [auprc, auprc_low, auprc_high] = auprc(m)?;
             let mut row = vec![
                 Cell::markup(html! { code { (run.name) } }),
                 Cell::text(run.config.class()),
@@ -39,8 +42,9 @@ pub fn runs(results: &Results) -> Markup {
             row.extend(setting.values.iter().map(|(_, value)| Cell::text(value)));
             row.extend([
                 Cell::sorted_by(Some(m.auroc), html! { strong { (format!("{:.3}", m.auroc)) } }),
-                Cell::sorted_by(Some(low), html! { (format!("{low:.3} – {high:.3}")) }),
-                Cell::number(Some(last.auprc), 3),
+                Cell::sorted_by(Some(low), range(low, high)),
+                Cell::number(Some(auprc), 3),
+                Cell::sorted_by(Some(auprc_low), range(auprc_low, auprc_high)),
                 Cell::number(Some(last.eer), 3),
                 Cell::number(Some(last.fpr_at_95_tpr), 3),
                 Cell::number(Some(last.best_f1), 3),
@@ -62,10 +66,15 @@ pub fn runs(results: &Results) -> Markup {
             rows.push(row);
         }
     }
-    html! {
+    Ok(html! {
         p { "Every run with its own measures. Whatever was chosen by looking at test data says so." }
         (table("Every run", &columns, &rows, &[]))
-    }
+    })
+}
+
+/// An interval.
+fn range(low: f64, high: f64) -> Markup {
+    html! { (format!("{low:.3} – {high:.3}")) }
 }
 
 /// Configs, machines and times.

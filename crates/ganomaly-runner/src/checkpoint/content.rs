@@ -10,7 +10,8 @@
 //! | `detector/NAME` | | [`ganomaly_model::Detector::training_state`] |
 //! | `epoch_start/NAME` | | the same at the epoch's start, with `on_nan = "lower-lr"` |
 //! | `losses` | f64 `[L]` | loss sums over the epoch's steps so far; on a GPU their epoch means |
-//! | `train_s` | f64 `[1]` | training time of the epoch so far, in seconds |
+//! | `train_s`, `score_s` | f64 `[1]` | training and scoring time of the epoch so far, in seconds |
+//! | `scored/MODE/KIND` | f64 `[1, I]` | the epoch's scores so far, if it is trained |
 //! | `epochs/losses`, `epochs/auroc` | f64 `[E, L]`, `[E, J]` | the rows of `epochs.csv` so far |
 //! | `epochs/times` | f64 `[E, 3]` | training time, images per second, scoring time |
 //! | `epochs/validation_con` | f64 `[E]` | absent if no images are held out |
@@ -50,6 +51,10 @@ pub struct RunState {
     pub losses: Vec<(&'static str, f64)>,
     /// Training time of the epoch so far, in seconds.
     pub train_s: f64,
+    /// Once it is trained: the scores so far, in each mode's order of scoring, without further ones.
+    pub scored: ModeScores,
+    /// Scoring time of the epoch so far, in seconds.
+    pub score_s: f64,
     /// Every epoch before the current one.
     pub epochs: Vec<Epoch>,
     /// The scores of the last of these epochs.
@@ -86,6 +91,9 @@ struct Header {
     modes: Vec<String>,
     /// The kinds of scores by mode.
     kinds: BTreeMap<String, Vec<String>>,
+    /// The kinds of the current epoch's scores so far, by mode.
+    #[serde(default)]
+    scored: Vec<(String, Vec<String>)>,
     every_epoch: bool,
     lowered: Vec<Lowered>,
 }
@@ -123,8 +131,23 @@ impl RunState {
             self.epoch_scores.push(scores.clone());
         }
         self.scores = scores;
-        (self.epoch, self.step, self.train_s) = (self.epoch + 1, 0, 0.0);
+        (self.epoch, self.step, self.train_s, self.score_s) = (self.epoch + 1, 0, 0.0, 0.0);
         self.losses.clear();
+        self.scored.clear();
+    }
+
+    /// The epoch's scores in a mode so far.
+    pub(crate) fn scored_in(&self, mode: ScoringMode) -> Scores {
+        let own = self.scored.iter().find(|(there, _)| *there == mode);
+        own.map(|(_, scores)| scores.clone()).unwrap_or_default()
+    }
+
+    /// Adds the scores of further images.
+    pub(crate) fn add_scored(&mut self, mode: ScoringMode, more: Scores) {
+        match self.scored.iter_mut().find(|(there, _)| *there == mode) {
+            Some((_, scores)) => scores.append(more),
+            None => self.scored.push((mode, more)),
+        }
     }
 }
 
@@ -160,6 +183,12 @@ impl Checkpoint {
         };
         add("losses", 1, state.losses.iter().map(|(_, sum)| *sum).collect())?;
         add("train_s", 1, vec![state.train_s])?;
+        add("score_s", 1, vec![state.score_s])?;
+        for (mode, scores) in &state.scored {
+            for (kind, column) in scores.columns() {
+                add(&format!("scored/{mode}/{kind}"), 1, column.clone())?;
+            }
+        }
         let (epochs, e) = (&state.epochs, state.epochs.len());
         let losses = epochs.iter().flat_map(|e| e.losses.iter().map(|(_, v)| *v));
         add("epochs/losses", e, losses.collect())?;
@@ -180,7 +209,7 @@ impl Checkpoint {
                 add(&format!("scores/{mode}/{kind}"), kept.len(), all.collect())?;
             }
         }
-        let kinds = |(mode, scores): &(ScoringMode, Scores)| {
+        let names = |(mode, scores): &(ScoringMode, Scores)| {
             let names = scores.columns().iter().map(|(name, _)| name.to_string());
             (mode.to_string(), names.collect())
         };
@@ -193,7 +222,8 @@ impl Checkpoint {
             step: state.step,
             losses: losses.iter().map(|(name, _)| name.to_string()).collect(),
             modes: state.scores.iter().map(|(mode, _)| mode.to_string()).collect(),
-            kinds: state.scores.iter().map(kinds).collect(),
+            kinds: state.scores.iter().map(names).collect(),
+            scored: state.scored.iter().map(names).collect(),
             every_epoch,
             lowered: state.lowered.clone(),
         };
@@ -294,11 +324,21 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
         }
     }
     let scores = kept.last().cloned().unwrap_or_default();
+    let mut scored = ModeScores::new();
+    for (name, kinds) in &header.scored {
+        let column = |kind: &String| -> Result<(String, Vec<f64>)> {
+            Ok((kind.clone(), rows(&format!("scored/{name}/{kind}"))?.pop().unwrap_or_default()))
+        };
+        let columns: Vec<_> = kinds.iter().map(column).collect::<Result<_>>()?;
+        scored.push((name.parse().map_err(|e: String| anyhow!(e))?, Scores::new(columns)));
+    }
     Ok(RunState {
         epoch,
         step: header.step,
         losses: if sums.is_empty() { Vec::new() } else { named(&sums) },
         train_s: train_s.context("no train_s")?,
+        scored,
+        score_s: rows("score_s")?.first().and_then(|row| row.first().copied()).unwrap_or_default(),
         epochs,
         scores,
         epoch_scores: if header.every_epoch { kept } else { Vec::new() },

@@ -77,6 +77,10 @@ impl RunProgress for LoggedRun {
         self.run.go_to(epoch, steps);
     }
 
+    fn scoring(&self, line: &str) {
+        self.run.scoring(line);
+    }
+
     fn say(&self, line: &str) {
         self.log.write(&format!("{}: {line}", self.name));
         self.run.say(line);

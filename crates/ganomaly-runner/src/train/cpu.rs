@@ -1,7 +1,8 @@
 //! One run on the CPU, which can stop after any step.
 
 use super::engine::{Engine, Taken};
-use super::scoring::{score_test_set, validation_error};
+use super::further;
+use super::scoring::{test_order, validation_error};
 use crate::checkpoint::not_finite;
 use crate::interrupt::Cancel;
 use anyhow::{Result, bail};
@@ -9,7 +10,7 @@ use candle_core::Device;
 use ganomaly_data::{BatchOptions, Batches};
 use ganomaly_experiment::config::{RunConfig, ScoringMode};
 use ganomaly_experiment::run_data::RunData;
-use ganomaly_model::{Detector, NamedTensors, Scores};
+use ganomaly_model::{BatchNormMode, Detector, NamedTensors, Scores};
 
 pub(super) struct Cpu<'a> {
     pub config: &'a RunConfig,
@@ -18,6 +19,8 @@ pub(super) struct Cpu<'a> {
     pub detector: Box<dyn Detector>,
     /// What is left of the epoch.
     pub batches: Option<Batches>,
+    /// The images that are still to be scored, and the statistics they are scored with.
+    pub scoring: Option<(Batches, BatchNormMode)>,
 }
 
 impl Engine for Cpu<'_> {
@@ -55,9 +58,32 @@ impl Engine for Cpu<'_> {
         Ok(vec![not_finite(&self.detector.state()?)?])
     }
 
-    fn score(&mut self, mode: ScoringMode) -> Result<Vec<Scores>> {
-        let Self { config, data, cancel, .. } = self;
-        Ok(vec![score_test_set(&*self.detector, data, config, mode, cancel)?])
+    fn begin_scoring(&mut self, mode: ScoringMode, done: usize) -> Result<()> {
+        let mut order = test_order(self.data, self.config, mode);
+        let left = order.images.split_off(done.min(order.images.len()));
+        self.scoring = match left.is_empty() {
+            true => None,
+            false => Some((self.data.batches(left, order.batch_size)?, order.statistics)),
+        };
+        Ok(())
+    }
+
+    fn score(&mut self) -> Result<Option<Vec<Scores>>> {
+        let next = self.scoring.as_mut().and_then(|(batches, mode)| Some((batches.next()?, *mode)));
+        let Some((batch, statistics)) = next else {
+            self.scoring = None;
+            return Ok(None);
+        };
+        Ok(Some(vec![self.detector.score(&batch?.images, statistics)?]))
+    }
+
+    fn finish_scoring(&mut self, mode: ScoringMode, scores: Vec<Scores>) -> Result<Vec<Scores>> {
+        let Self { config, data, cancel, detector, .. } = self;
+        let order = test_order(data, config, mode);
+        let add = |scores: Scores| {
+            further::add(order.restore(&scores), &**detector, data, config, mode, cancel)
+        };
+        scores.into_iter().map(add).collect()
     }
 
     fn validation(&mut self) -> Result<Vec<Option<f64>>> {

@@ -31,8 +31,16 @@ pub(super) trait Engine {
     /// not finite says the same.
     fn not_finite(&self) -> Result<Vec<Option<String>>>;
 
-    /// The test images' scores, in the order of the split.
-    fn score(&mut self, mode: ScoringMode) -> Result<Vec<Scores>>;
+    /// Begins to score the test images in a mode's order, after the first `done` of them. Those
+    /// that report whole epochs always begin at the first.
+    fn begin_scoring(&mut self, mode: ScoringMode, done: usize) -> Result<()>;
+
+    /// The scores of the next images in that order. None once all are scored.
+    fn score(&mut self) -> Result<Option<Vec<Scores>>>;
+
+    /// All scores of a mode, from its order to the split's, and with them the further ones that the
+    /// config requests.
+    fn finish_scoring(&mut self, mode: ScoringMode, scores: Vec<Scores>) -> Result<Vec<Scores>>;
 
     /// The validation images' mean reconstruction error; none without such images.
     fn validation(&mut self) -> Result<Vec<Option<f64>>>;

@@ -8,12 +8,10 @@ use crate::interrupt::{Cancel, Interrupted};
 use crate::progress::RunProgress;
 use anyhow::{Context, Result, anyhow};
 use ganomaly_data::{Purpose, shuffled};
-use ganomaly_experiment::config::{KeepScores, OnNan, RunConfig, ScoringMode};
-use ganomaly_experiment::record::scores::judged;
-use ganomaly_experiment::record::{Epoch, Lowered, ModeScores};
+use ganomaly_experiment::config::{OnNan, RunConfig};
+use ganomaly_experiment::record::Lowered;
 use ganomaly_experiment::run_data::RunData;
-use ganomaly_metrics::auroc;
-use ganomaly_model::{NamedTensors, Scores};
+use ganomaly_model::NamedTensors;
 use std::time::Instant;
 
 /// What may help if a loss is not finite.
@@ -81,12 +79,12 @@ impl<E: Engine> Training<'_, E> {
     }
 
     /// What all runs share; they differ in class and seed.
-    fn config(&self) -> &RunConfig {
+    pub(super) fn config(&self) -> &RunConfig {
         self.members[0].config
     }
 
     /// Steps per epoch of a run.
-    fn steps(&self, run: usize) -> usize {
+    pub(super) fn steps(&self, run: usize) -> usize {
         self.data[run].split.train.len() / self.config().batch_size
     }
 
@@ -196,54 +194,7 @@ impl<E: Engine> Training<'_, E> {
         None
     }
 
-    fn score_epoch(&mut self) -> Result<()> {
-        if self.failed.iter().all(Option::is_some) {
-            return Ok(());
-        }
-        let started = Instant::now();
-        let modes = self.config().modes();
-        let mut scores = Vec::new();
-        for mode in modes {
-            scores.push((mode, self.engine.score(mode)?));
-        }
-        let validation = self.engine.validation()?;
-        let score_s = started.elapsed().as_secs_f64();
-        for run in 0..self.members.len() {
-            let config = self.members[run].config;
-            let own: ModeScores =
-                scores.iter().map(|(mode, all)| (*mode, all[run].clone())).collect();
-            let epoch = self.states[run].epoch;
-            let aurocs = match &self.failed[run] {
-                None => aurocs(config, epoch, &own, &self.data[run]),
-                Some(_) => Ok(Vec::new()),
-            };
-            let auroc = aurocs.unwrap_or_else(|e| {
-                self.failed[run] = Some(e);
-                Vec::new()
-            });
-            let steps = self.steps(run);
-            let state = &mut self.states[run];
-            let of = if E::WHOLE_EPOCHS { 1.0 } else { steps as f64 };
-            let row = Epoch {
-                epoch,
-                losses: state.losses.iter().map(|(name, sum)| (*name, sum / of)).collect(),
-                train_s: state.train_s,
-                images_per_s: (steps * config.batch_size) as f64 / state.train_s,
-                score_s,
-                auroc,
-                validation_con: validation[run],
-            };
-            if self.failed[run].is_none() {
-                self.bars[run].detail(&describe(&row, config));
-            }
-            state.finish_epoch(row, own, config.keep_scores.0 == KeepScores::EveryEpoch);
-        }
-        self.epoch_start.clear();
-        self.save_if_due();
-        Ok(())
-    }
-
-    fn save_if_due(&mut self) {
+    pub(super) fn save_if_due(&mut self) {
         let mut runs = self.members.iter().enumerate();
         if runs.any(|(run, member)| member.checkpoints.is_due(self.steps_taken(run))) {
             self.save();
@@ -342,38 +293,6 @@ fn last_good(checkpoints: &Checkpoints) -> String {
 }
 
 /// The losses to watch.
-fn headlines(losses: &[(&'static str, f64)], config: &RunConfig) -> Losses {
+pub(super) fn headlines(losses: &[(&'static str, f64)], config: &RunConfig) -> Losses {
     losses.iter().filter(|(name, _)| config.names.headlines.contains(name)).copied().collect()
-}
-
-/// The AUROC of each of [`RunConfig::judged`].
-fn aurocs(
-    config: &RunConfig,
-    epoch: usize,
-    scores: &[(ScoringMode, Scores)],
-    data: &RunData,
-) -> Result<Vec<f64>> {
-    let of = |of: (ScoringMode, &str)| {
-        auroc(judged(scores, of), &data.split.test_is_anomaly)
-            .with_context(|| format!("epoch {epoch}, scores {}", config.judged_name(of)))
-    };
-    config.judged().into_iter().map(of).collect()
-}
-
-/// An epoch as one line.
-fn describe(row: &Epoch, config: &RunConfig) -> String {
-    let judged = config.judged().into_iter().zip(&row.auroc);
-    let aurocs: Vec<String> =
-        judged.map(|(of, a)| format!("{} {a:.3}", config.judged_name(of))).collect();
-    let losses: Vec<String> =
-        headlines(&row.losses, config).iter().map(|(n, v)| format!("{n} {v:.3}")).collect();
-    format!(
-        "epoch {}: AUROC {}; {}; {:.0} images/s, {:.0} s + {:.0} s scoring",
-        row.epoch,
-        aurocs.join(", "),
-        losses.join(", "),
-        row.images_per_s,
-        row.train_s,
-        row.score_s
-    )
 }

@@ -2,7 +2,7 @@
 //! them. It stops after whole epochs.
 
 use super::engine::{Engine, Taken};
-use super::scoring::{ScoringOrder, mean_error, score_test_set, test_order, validation_order};
+use super::scoring::{ScoringOrder, mean_error, score_in, test_order, validation_order};
 use super::start::Member;
 use super::{further, images};
 use crate::interrupt::Cancel;
@@ -21,6 +21,8 @@ pub(super) struct Gpu<'a, M: Machine> {
     group: Group<M>,
     /// The epoch to train, once it has begun.
     orders: Option<Vec<Vec<u32>>>,
+    /// The mode in which to score next.
+    scoring: Option<ScoringMode>,
 }
 
 impl<'a, M: Machine> Gpu<'a, M> {
@@ -40,7 +42,13 @@ impl<'a, M: Machine> Gpu<'a, M> {
             e @ ganomaly_gpu::Error::Memory { .. } => anyhow::Error::from(e).context(runs),
             e => e.into(),
         })?;
-        Ok(Self { members, data, cancel, models, group, orders: None })
+        Ok(Self { members, data, cancel, models, group, orders: None, scoring: None })
+    }
+
+    /// The order of a mode, by run.
+    fn orders_of(&self, mode: ScoringMode) -> Vec<ScoringOrder> {
+        let runs = self.members.iter().zip(self.data);
+        runs.map(|(member, data)| test_order(data, member.config, mode)).collect()
     }
 
     /// The images that an order names, by run.
@@ -90,17 +98,28 @@ impl<M: Machine> Engine for Gpu<'_, M> {
         Ok(vec![None; self.members.len()])
     }
 
-    fn score(&mut self, mode: ScoringMode) -> Result<Vec<Scores>> {
-        let runs = self.members.iter().map(|m| m.config).zip(self.data);
+    fn begin_scoring(&mut self, mode: ScoringMode, _: usize) -> Result<()> {
+        self.scoring = Some(mode);
+        Ok(())
+    }
+
+    fn score(&mut self) -> Result<Option<Vec<Scores>>> {
+        let Some(mode) = self.scoring.take() else { return Ok(None) };
+        let orders = self.orders_of(mode);
         if mode == ScoringMode::Single {
             // A GPU gains nothing on batches of one image: the CPU scores them with the GPU's
             // weights.
             self.group.download(&self.models)?;
-            let models = runs.zip(&self.models);
-            return models.map(|((c, d), m)| score_test_set(m, d, c, mode, self.cancel)).collect();
+            let runs = self.models.iter().zip(self.data).zip(&orders);
+            let scores =
+                runs.map(|((model, data), order)| score_in(order, model, data, self.cancel));
+            return Ok(Some(scores.collect::<Result<_>>()?));
         }
-        let orders: Vec<ScoringOrder> = runs.clone().map(|(c, d)| test_order(d, c, mode)).collect();
-        let scores = self.group.score(&Self::indices(&orders), orders[0].statistics)?;
+        Ok(Some(self.group.score(&Self::indices(&orders), orders[0].statistics)?))
+    }
+
+    fn finish_scoring(&mut self, mode: ScoringMode, scores: Vec<Scores>) -> Result<Vec<Scores>> {
+        let orders = self.orders_of(mode);
         let restored = orders.iter().zip(scores).map(|(order, scores)| order.restore(&scores));
         let config = self.members[0].config;
         if config.kinds(mode) == config.names.scores {
@@ -108,8 +127,11 @@ impl<M: Machine> Engine for Gpu<'_, M> {
         }
         // Scores that need more than one batch are computed on the CPU, with the GPU's weights.
         self.group.download(&self.models)?;
-        let models = runs.zip(&self.models).zip(restored);
-        models.map(|(((c, d), m), s)| further::add(s, m, d, c, mode, self.cancel)).collect()
+        let runs = self.members.iter().zip(self.data).zip(&self.models).zip(restored);
+        runs.map(|(((member, data), model), scores)| {
+            further::add(scores, model, data, member.config, mode, self.cancel)
+        })
+        .collect()
     }
 
     fn validation(&mut self) -> Result<Vec<Option<f64>>> {

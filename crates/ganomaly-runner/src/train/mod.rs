@@ -3,6 +3,7 @@
 
 mod cpu;
 mod engine;
+mod epoch_scores;
 mod epochs;
 mod further;
 mod gpu;
@@ -144,7 +145,7 @@ impl Runs<'_> {
         if !state.is_empty() {
             detector.load_training_state(state)?;
         }
-        Ok(Cpu { config, data, cancel: self.cancel, detector, batches: None })
+        Ok(Cpu { config, data, cancel: self.cancel, detector, batches: None, scoring: None })
     }
 
     fn gpu<M: Machine>(

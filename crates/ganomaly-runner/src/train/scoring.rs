@@ -1,6 +1,5 @@
 //! Scores a test set, with every choice of the protocol explicit.
 
-use super::further;
 use crate::interrupt::Cancel;
 use anyhow::Result;
 use ganomaly_data::{Purpose, shuffled};
@@ -8,21 +7,8 @@ use ganomaly_experiment::config::{RunConfig, ScoringMode};
 use ganomaly_experiment::run_data::RunData;
 use ganomaly_model::{BatchNormMode, Detector, Scores};
 
-/// Scores every test image; the result is in the split's order, whatever the order of scoring.
-pub fn score_test_set(
-    detector: &dyn Detector,
-    data: &RunData,
-    config: &RunConfig,
-    mode: ScoringMode,
-    cancel: &Cancel,
-) -> Result<Scores> {
-    let order = test_order(data, config, mode);
-    let scores = order.restore(&score_in(&order, detector, data, cancel)?);
-    further::add(scores, detector, data, config, mode, cancel)
-}
-
 /// The scores in the order of scoring.
-fn score_in(
+pub(super) fn score_in(
     order: &ScoringOrder,
     detector: &dyn Detector,
     data: &RunData,

@@ -126,6 +126,12 @@ fn fits(state: &RunState, config: &RunConfig, steps: usize, data: &RunData) -> R
         };
         of.eq(modes.iter().copied()) && scores.iter().all(full)
     });
+    let scored = state.scored.iter().all(|(mode, scores)| {
+        let (names, columns) = (&config.names.scores, scores.columns());
+        modes.contains(mode)
+            && columns.iter().map(|(name, _)| name.as_str()).eq(names.iter().copied())
+            && columns.iter().all(|(_, c)| c.len() == scores.images() && c.len() <= tests)
+    });
     let every = if config.keep_scores.0 == KeepScores::EveryEpoch { epoch - 1 } else { 0 };
     ensure!(
         epoch <= config.epochs + 1
@@ -134,7 +140,8 @@ fn fits(state: &RunState, config: &RunConfig, steps: usize, data: &RunData) -> R
             && (step == 0) == state.losses.is_empty()
             && state.epoch_scores.len() == every
             && state.epochs.iter().all(|e| e.auroc.len() == config.judged().len())
-            && whole.all(|whole| whole),
+            && whole.all(|whole| whole)
+            && (state.scored.is_empty() || step == steps && scored),
         "no run of this config is ever at epoch {epoch}, step {step} with such scores"
     );
     Ok(())

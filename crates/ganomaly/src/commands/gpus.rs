@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 /// Prints every GPU, whether the driver and the run-time compiler are there, and whether that
 /// compiler accepts the kernels. The exit code is 1 if anything is missing.
-#[cfg(feature = "cuda")]
 pub fn run() -> Result<ExitCode> {
     use ganomaly_gpu::Precision;
     use ganomaly_gpu::cuda::{compile, describe, gpus};
@@ -60,10 +59,4 @@ pub fn run() -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(u8::from(missing)))
-}
-
-/// Reports that there is nothing to look for.
-#[cfg(not(feature = "cuda"))]
-pub fn run() -> Result<ExitCode> {
-    anyhow::bail!("this program was built without CUDA; build it with `--features cuda`")
 }

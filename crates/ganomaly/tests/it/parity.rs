@@ -3,7 +3,7 @@
 
 use crate::common::skip;
 
-use ganomaly::dev::parity::check_trace;
+use ganomaly::dev::parity::{Guidance, check_trace};
 use ganomaly_experiment::config::DeviceName;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ fn every_trace_is_matched() {
     for trace in [traces(), of_others()].concat() {
         let parity = check_trace(&trace, DeviceName::Cpu).unwrap();
         assert!(parity.holds(), "{}", parity.table());
-        if let Some((_, kinks)) = parity.free_run {
+        if let Some((_, Guidance::Kinks(kinks))) = parity.free_run {
             assert!(kinks.moved * 100_000 < kinks.of, "{kinks:?}: too many sides were taken over");
         }
     }

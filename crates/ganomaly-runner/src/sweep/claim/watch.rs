@@ -45,6 +45,10 @@ impl RunProgress for WatchingRun {
         self.1.go_to(epoch, steps);
     }
 
+    fn scoring(&self, line: &str) {
+        self.1.scoring(line);
+    }
+
     fn say(&self, line: &str) {
         self.1.say(line);
     }

@@ -1,10 +1,10 @@
 //! The replays of EGBAD and AnoGAN.
 
-use super::detectors::{column, started};
-use super::{Record, Replay, Trace};
+use super::detectors::{column, load, started};
+use super::{Guidance, Record, Replay, Trace};
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
-use ganomaly_model::anogan::{Anogan, AnoganConfig};
+use ganomaly_model::anogan::{Anogan, AnoganConfig, Found};
 use ganomaly_model::egbad::{Draws, Egbad, EgbadConfig, Masks};
 use ganomaly_model::net::named;
 use ganomaly_model::variables::VarDetector;
@@ -74,7 +74,7 @@ impl Replay for VarDetector<Egbad> {
         Ok(Detector::state(self)?)
     }
 
-    fn test(&self, trace: &Trace) -> Result<NamedTensors> {
+    fn test(&mut self, trace: &Trace) -> Result<NamedTensors> {
         let x = self.batch(trace.get("test/x")?)?;
         let (latent, rec, scores) = self.network.infer(&x, BatchNormMode::Running)?;
         Ok(named([
@@ -92,10 +92,12 @@ pub(super) struct AnoganReplay {
     published: VarDetector<Anogan>,
     averages: VarDetector<Anogan>,
     watched: Vec<usize>,
+    /// Whether the searches use the trace's weights.
+    guided: bool,
 }
 
 impl AnoganReplay {
-    pub(super) fn new(trace: &Trace, dtype: DType) -> Result<Self> {
+    pub(super) fn new(trace: &Trace, dtype: DType, guided: bool) -> Result<Self> {
         let detector = |search_averages| {
             let own = trace.settings()?;
             let config = AnoganConfig { width: trace.width()?, search_averages, ..own };
@@ -103,7 +105,35 @@ impl AnoganReplay {
         };
         let watched = trace.config("search_trace").context("no search")?;
         let watched = serde_json::from_value(watched.clone())?;
-        Ok(Self { published: detector(false)?, averages: detector(true)?, watched })
+        let (published, averages) = (detector(false)?, detector(true)?);
+        Ok(Self { published, averages, watched, guided })
+    }
+
+    /// What is watched of a search, by the trace's names below `at`.
+    fn search(
+        &self,
+        detector: &VarDetector<Anogan>,
+        [x, z]: [&Tensor; 2],
+        at: &str,
+    ) -> Result<NamedTensors> {
+        let mut all = NamedTensors::new();
+        let mut watch = |update, found: &Found| {
+            if !self.watched.contains(&update) {
+                return Ok(());
+            }
+            let numbers = |numbers: &[f64]| Tensor::new(numbers, &candle_core::Device::Cpu);
+            let pairs = found.rec.iter().zip(&found.fm);
+            let loss: Vec<f64> = pairs.map(|(rec, fm)| 0.9 * rec + 0.1 * fm).collect();
+            all.push((format!("{at}/loss{update}"), numbers(&loss)?));
+            all.push((format!("{at}/gen_score{update}"), numbers(&found.rec)?));
+            all.push((format!("{at}/fm{update}"), numbers(&found.fm)?));
+            if update > 0 {
+                all.push((format!("{at}/z{update}"), found.z.clone()));
+            }
+            Ok(())
+        };
+        detector.network.search(x, z, BatchNormMode::Running, &mut watch)?;
+        Ok(all)
     }
 }
 
@@ -137,8 +167,12 @@ impl Replay for AnoganReplay {
         Ok(Detector::state(&self.published)?)
     }
 
-    fn test(&self, trace: &Trace) -> Result<NamedTensors> {
+    fn test(&mut self, trace: &Trace) -> Result<NamedTensors> {
         let mut all = NamedTensors::new();
+        if self.guided {
+            load(&mut self.published, trace, "final/")?;
+            load(&mut self.averages, trace, "final/")?;
+        }
         for (detector, batch, at) in [
             (&self.published, "search", "search/published"),
             (&self.averages, "search", "search/ema_d"),
@@ -146,23 +180,12 @@ impl Replay for AnoganReplay {
         ] {
             let x = detector.batch(trace.get(&format!("{batch}/x"))?)?;
             let z = trace.latent(&format!("{batch}/z0"), x.dtype())?;
-            let mut watch = |update, found: &ganomaly_model::anogan::Found| {
-                if !self.watched.contains(&update) {
-                    return Ok(());
-                }
-                let numbers = |numbers: &[f64]| Tensor::new(numbers, &candle_core::Device::Cpu);
-                let pairs = found.rec.iter().zip(&found.fm);
-                let loss: Vec<f64> = pairs.map(|(rec, fm)| 0.9 * rec + 0.1 * fm).collect();
-                all.push((format!("{at}/loss{update}"), numbers(&loss)?));
-                all.push((format!("{at}/gen_score{update}"), numbers(&found.rec)?));
-                all.push((format!("{at}/fm{update}"), numbers(&found.fm)?));
-                if update > 0 {
-                    all.push((format!("{at}/z{update}"), found.z.clone()));
-                }
-                Ok(())
-            };
-            detector.network.search(&x, &z, BatchNormMode::Running, &mut watch)?;
+            all.extend(self.search(detector, [&x, &z], at)?);
         }
         Ok(all)
+    }
+
+    fn guidance(&self) -> Guidance {
+        Guidance::Weights
     }
 }

@@ -14,14 +14,23 @@ pub(super) fn started<N: Network>(
     mut detector: VarDetector<N>,
     trace: &Trace,
 ) -> Result<VarDetector<N>> {
+    load(&mut detector, trace, "init/")?;
+    Ok(detector)
+}
+
+/// Gives a detector the trace's weights and running statistics below a prefix.
+pub(super) fn load<N: Network>(
+    detector: &mut VarDetector<N>,
+    trace: &Trace,
+    prefix: &str,
+) -> Result<()> {
     let dtype = detector.variables.dtype();
     let own = |(name, tensor): (String, Tensor)| {
         let tensor = if tensor.dtype().is_float() { tensor.to_dtype(dtype)? } else { tensor };
         Ok((name, tensor))
     };
-    let state = trace.below("init/").into_iter().map(own).collect::<Result<_>>()?;
-    detector.load_state(&state)?;
-    Ok(detector)
+    let state = trace.below(prefix).into_iter().map(own).collect::<Result<_>>()?;
+    Ok(detector.load_state(&state)?)
 }
 
 /// What a test gives in each mode, by the trace's names.
@@ -72,7 +81,7 @@ impl Replay for VarDetector<SkipGanomaly> {
         Ok(Detector::state(self)?)
     }
 
-    fn test(&self, trace: &Trace) -> Result<NamedTensors> {
+    fn test(&mut self, trace: &Trace) -> Result<NamedTensors> {
         let x = self.batch(trace.get("test/x")?)?;
         in_each_mode(|mode| {
             let [fake, feat_real, feat_fake] = self.network.infer(&x, mode)?;
@@ -112,7 +121,7 @@ impl Replay for VarDetector<Vae> {
         Ok(Detector::state(self)?)
     }
 
-    fn test(&self, trace: &Trace) -> Result<NamedTensors> {
+    fn test(&mut self, trace: &Trace) -> Result<NamedTensors> {
         let x = self.batch(trace.get("test/x")?)?;
         let noises = trace.get("test/eps")?.to_dtype(x.dtype())?;
         let draws = (0..noises.dim(0)?).map(|draw| noises.get(draw));

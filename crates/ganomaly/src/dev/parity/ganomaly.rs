@@ -1,7 +1,7 @@
 //! GANomaly's replay. Where float32 cannot tell on which side of a kink a value lies, a float64 run
 //! beside it can.
 
-use super::{MODES, Record, Replay, Trace};
+use super::{Guidance, MODES, Record, Replay, Trace};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use ganomaly_model::ganomaly::{Ganomaly, GanomalyConfig};
@@ -72,7 +72,7 @@ impl Replay for Guided {
         Ok(self.model.state()?)
     }
 
-    fn test(&self, trace: &Trace) -> Result<NamedTensors> {
+    fn test(&mut self, trace: &Trace) -> Result<NamedTensors> {
         let x = trace.get("test/x")?;
         let mut all = NamedTensors::new();
         for (at, mode) in MODES {
@@ -92,7 +92,7 @@ impl Replay for Guided {
         Ok(all)
     }
 
-    fn kinks(&self) -> Kinks {
-        self.kinks
+    fn guidance(&self) -> Guidance {
+        Guidance::Kinks(self.kinks)
     }
 }

@@ -17,7 +17,7 @@ mod ganomaly;
 mod gpu;
 mod table;
 
-pub use table::{Deviation, Parity};
+pub use table::{Deviation, Guidance, Parity};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
@@ -70,11 +70,11 @@ trait Replay {
     fn state(&self) -> Result<NamedTensors>;
 
     /// What scoring gives, by the trace's names.
-    fn test(&self, trace: &Trace) -> Result<NamedTensors>;
+    fn test(&mut self, trace: &Trace) -> Result<NamedTensors>;
 
-    /// The sides that were taken over so far.
-    fn kinks(&self) -> Kinks {
-        Kinks::default()
+    /// How it was kept on the sides of the float64 run so far.
+    fn guidance(&self) -> Guidance {
+        Guidance::Kinks(Kinks::default())
     }
 }
 
@@ -105,10 +105,11 @@ pub fn check_trace(stem: &Path, device: DeviceName) -> Result<Parity> {
     let mut float32 = Tally::default();
     trace.replay("f32", DType::F32, false, &mut float32)?;
     let mut free_run = None;
-    if trace.is_ganomaly() && !float32.0.iter().all(Deviation::holds) {
+    let can_be_guided = trace.is_ganomaly() || trace.file.model == "anogan";
+    if can_be_guided && !float32.0.iter().all(Deviation::holds) {
         let free = std::mem::take(&mut float32);
-        let kinks = trace.replay("f32", DType::F32, true, &mut float32)?;
-        free_run = Some((free.0, kinks));
+        let guidance = trace.replay("f32", DType::F32, true, &mut float32)?;
+        free_run = Some((free.0, guidance));
     }
     let mut others = Tally::default();
     trace.replay("f64", DType::F64, false, &mut others)?;
@@ -180,27 +181,27 @@ impl Trace {
         all
     }
 
-    /// The detector with the trace's first weights. If it is guided, a float64 run decides its
-    /// kinks.
+    /// The detector with the trace's first weights. If it is guided, it takes the sides of the
+    /// float64 run at kinks that float32 cannot resolve.
     fn detector(&self, dtype: DType, guided: bool) -> Result<Box<dyn Replay>> {
         Ok(match self.file.model.as_str() {
             _ if self.is_ganomaly() => Box::new(ganomaly::Guided::new(self, dtype, guided)?),
             "skipganomaly" => Box::new(detectors::skip_ganomaly(self, dtype)?),
             "vae" => Box::new(detectors::vae(self, dtype)?),
             "egbad" => Box::new(bigan::egbad(self, dtype)?),
-            "anogan" => Box::new(bigan::AnoganReplay::new(self, dtype)?),
+            "anogan" => Box::new(bigan::AnoganReplay::new(self, dtype, guided)?),
             other => bail!("a trace of {other:?}, which is not a detector of this program"),
         })
     }
 
-    /// Takes the trace's steps and records every deviation; returns the sides that were taken over.
+    /// Takes the trace's steps and records every deviation; returns how it was guided.
     fn replay(
         &self,
         precision: &'static str,
         dtype: DType,
         guided: bool,
         tally: &mut Tally,
-    ) -> Result<Kinks> {
+    ) -> Result<Guidance> {
         let mut detector = self.detector(dtype, guided)?;
         let limits = Tolerance(dtype);
         let mut note = |kind: &str, at: &str, deviation: f64, limit: f64| {
@@ -245,7 +246,7 @@ impl Trace {
             let d = deviation(&got, self.get(&name)?)?;
             note(kind, at, d, limits.blurred(own.copied().unwrap_or(0.0)));
         }
-        Ok(detector.kinks())
+        Ok(detector.guidance())
     }
 }
 

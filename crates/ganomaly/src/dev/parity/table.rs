@@ -1,6 +1,7 @@
 //! What a comparison found, and its table.
 
 use ganomaly_model::layers::Kinks;
+use std::fmt;
 use std::path::PathBuf;
 
 /// One comparison: the largest deviation of its kind and its limit.
@@ -44,7 +45,33 @@ pub struct Parity {
     pub deviations: Vec<Deviation>,
     /// Present if the free float32 run exceeded a limit: its deviations, and the sides that its
     /// repetition took over.
-    pub free_run: Option<(Vec<Deviation>, Kinks)>,
+    pub free_run: Option<(Vec<Deviation>, Guidance)>,
+}
+
+/// How a float32 run was kept on the sides of the float64 run where rounding decides them.
+#[derive(Clone, Copy, Debug)]
+pub enum Guidance {
+    /// By its sides themselves.
+    Kinks(Kinks),
+    /// By weights: searches used those of the trace, not those that were trained from its first ones.
+    Weights,
+}
+
+impl fmt::Display for Guidance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kinks(kinks) => write!(
+                f,
+                "Above, {} of {} rectifier inputs and pixel differences in float32, none farther than {:.1e} from its kink, took the side \
+                 of the float64 run.",
+                kinks.moved, kinks.of, kinks.farthest
+            ),
+            Self::Weights => f.write_str(
+                "Above, float32 searches used the trace's weights at the end. Weights that were trained in float32 differ by roundings, which \
+                 may move a pixel difference or a rectifier's input across its kink, and the rest of a search with it.",
+            ),
+        }
+    }
 }
 
 impl Parity {
@@ -68,12 +95,8 @@ impl Parity {
         for d in &self.deviations {
             text += &d.row(if d.holds() { "" } else { "  <-- BEYOND THE LIMIT" });
         }
-        if let Some((free, kinks)) = &self.free_run {
-            text += &format!(
-                "Above, {} of {} rectifier inputs and pixel differences in float32, none farther than {:.1e} from its kink, took the side \
-                 of the float64 run. Without that:\n",
-                kinks.moved, kinks.of, kinks.farthest
-            );
+        if let Some((free, guidance)) = &self.free_run {
+            text += &format!("{guidance} Without that:\n");
             for d in free {
                 text += &d.row("");
             }

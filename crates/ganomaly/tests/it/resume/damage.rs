@@ -107,10 +107,10 @@ fn other_versions_data_and_configs_are_refused_by_name() {
         assert!(error.contains(words), "{error}");
     }
     // Another version, with a checksum that holds.
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let at = text.find("sha256").unwrap() + "sha256\\\":\\\"".len();
-    let from = b"\\\"version\\\":2,";
-    let version = bytes.windows(from.len()).position(|w| w == from).unwrap() + from.len() - 2;
+    let after =
+        |what: &[u8]| bytes.windows(what.len()).position(|w| w == what).unwrap() + what.len();
+    let at = after(b"sha256\\\":\\\"");
+    let version = after(b"\\\"version\\\":2,") - 2;
     let mut other = bytes.clone();
     other[version] = b'7';
     other[at..at + 64].fill(b'0');

@@ -39,12 +39,24 @@ keep_scores = "every-epoch"
 bootstrap = 50
 "#;
 
+/// In place of the features, a detector whose scoring is a search.
+const ANOGAN: &str = r#"
+detector = "anogan"
+width = 0.06
+search_steps = 4
+search_boundaries = [2, 3]
+"#;
+
 const STEPS: u64 = 12;
 
 fn configs(set: &[&str]) -> Vec<RunConfig> {
+    configs_of(TINY, set)
+}
+
+fn configs_of(text: &str, set: &[&str]) -> Vec<RunConfig> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("e.toml");
-    fs::write(&path, TINY).unwrap();
+    fs::write(&path, text).unwrap();
     let set: Vec<String> = set.iter().map(ToString::to_string).collect();
     Experiment::read(&path, &set, None, &Registry::builtin()).unwrap().runs
 }
@@ -78,6 +90,10 @@ impl RunProgress for Interrupter {
         if self.taken.fetch_add(1, Ordering::SeqCst) + 1 == self.after {
             self.cancel.set();
         }
+    }
+
+    fn scoring(&self, line: &str) {
+        RunProgress::say(self, line);
     }
 
     fn say(&self, line: &str) {
@@ -114,10 +130,9 @@ fn fingerprint(outcome: &Outcome) -> Vec<(String, Vec<u64>)> {
     }
     for (at, scores) in outcome.epoch_scores.iter().chain([&outcome.scores]).enumerate() {
         for (mode, s) in scores {
-            all.push((
-                format!("{at} {mode}"),
-                bits(&["l2", "l1", "con"].map(|name| s.of(name)).concat()),
-            ));
+            let named =
+                |(name, column): &(String, Vec<f64>)| (format!("{at} {mode} {name}"), bits(column));
+            all.extend(s.columns().iter().map(named));
         }
     }
     assert!(!outcome.epochs.is_empty() && !outcome.scores.is_empty());
@@ -226,6 +241,26 @@ fn a_run_that_is_interrupted_after_any_step_ends_the_same() {
         let again = Interrupter::default();
         same(&bench.train(&config, every(4), &again).unwrap(), &whole, "between epochs");
         assert!(again.said().contains("resumed"), "{}", again.said());
+    }
+}
+
+/// Two modes of 60 images in batches of 20.
+#[test]
+fn a_run_that_is_interrupted_amid_scoring_resumes_there() {
+    for (words, left) in [("scored 20 of", 5), ("scored 60 of", 3), ("scored 100 of", 1)] {
+        for text in [TINY, &TINY.replace("ngf = 4\n", ANOGAN)] {
+            let config = configs_of(text, &["also_score=[\"batch-shuffled\"]"]).remove(0);
+            let whole = Bench::new().whole(&config);
+            let bench = Bench::new();
+            let by = Interrupter { at_word: words, ..Interrupter::default() };
+            interrupted(bench.train(&config, CheckpointInterval::default(), &by));
+            assert_eq!(names(&bench.folder(&config)), ["epoch1-step4.safetensors"]);
+            let again = Interrupter::default();
+            let outcome = bench.train(&config, CheckpointInterval::default(), &again).unwrap();
+            same(&outcome, &whole, words);
+            let scored = again.said().matches("scored ").count();
+            assert_eq!(scored, left + 2 * 6, "{words}, then two epochs: {}", again.said());
+        }
     }
 }
 
