@@ -6,8 +6,7 @@
 //! taken over: the search of a batch there starts with the moments of the one before, so that scores
 //! depend on it.
 
-use crate::bigan::{LEAKY, Place, adam, draws, move_averages, start, sums};
-use crate::egbad::{check, check_adam};
+use crate::bigan::{LEAKY, Place, adam, check, check_adam, draws, move_averages, start, sums};
 use crate::ganomaly::require;
 use crate::net::{Layer, Net, bce, number};
 use crate::random::{normal, stream};

@@ -4,6 +4,7 @@
 //! As in the authors' code of EGBAD, houssamzenati/Efficient-GAN-Anomaly-Detection at 15568ab.
 //! Images are `[N, nc, S, S]` with S a multiple of 4, latent vectors and features `[N, C, 1, 1]`.
 
+use crate::ganomaly::require;
 use crate::net::{Layer, Net};
 use crate::random::stream;
 use crate::variables::Variables;
@@ -137,6 +138,25 @@ pub(crate) fn sums(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
     let each = (a.elem_count() / a.dim(0)?) as f64;
     let means = image_errors(&channels_last(a)?, &channels_last(b)?)?.0;
     Ok(means.into_iter().map(|mean| mean * each).collect())
+}
+
+/// Checks what EGBAD and AnoGAN have in common.
+pub(crate) fn check(input: Input, nz: usize, width: f64, weight: f64) -> Result<()> {
+    let size = input.side;
+    let holds = size.is_multiple_of(4) && (8..=256).contains(&size);
+    require("isize", size, holds, "use a multiple of 4 from 8 to 256")?;
+    require("nz", nz, (1..=65536).contains(&nz), "use 1 to 65536")?;
+    require("width", width, width > 0.0 && width <= 8.0, "use a number above 0, at most 8")?;
+    require("weight", weight, (0.0..=1.0).contains(&weight), "use a number from 0 to 1")
+}
+
+/// Checks the optimiser's settings.
+pub(crate) fn check_adam(lr: f64, beta1: f64, beta2: f64) -> Result<()> {
+    require("lr", lr, lr.is_finite() && lr > 0.0, "use a number above 0")?;
+    for (name, beta) in [("beta1", beta1), ("beta2", beta2)] {
+        require(name, beta, (0.0..1.0).contains(&beta), "use a number in [0, 1)")?;
+    }
+    Ok(())
 }
 
 /// Adam as TensorFlow 1 has it.

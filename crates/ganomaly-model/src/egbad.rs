@@ -4,8 +4,9 @@
 //! is in `bigan.rs`. One difference: the second half of a step, which trains generator and encoder,
 //! sees the same images as the first, not those of a second shuffle.
 
-use crate::bigan::{LEAKY, Place, adam, draws, mask, move_averages, start, sums, times};
-use crate::ganomaly::require;
+use crate::bigan::{
+    LEAKY, Place, adam, check, check_adam, draws, mask, move_averages, start, sums, times,
+};
 use crate::net::{Layer, Net, bce, named, number};
 use crate::random::normal;
 use crate::variables::{Network, VarDetector, Variables};
@@ -63,108 +64,66 @@ impl Settings for EgbadConfig {
     }
 }
 
-/// Checks what EGBAD and AnoGAN have in common.
-pub(crate) fn check(input: Input, nz: usize, width: f64, weight: f64) -> Result<()> {
-    let size = input.side;
-    let holds = size.is_multiple_of(4) && (8..=256).contains(&size);
-    require("isize", size, holds, "use a multiple of 4 from 8 to 256")?;
-    require("nz", nz, (1..=65536).contains(&nz), "use 1 to 65536")?;
-    require("width", width, width > 0.0 && width <= 8.0, "use a number above 0, at most 8")?;
-    require("weight", weight, (0.0..=1.0).contains(&weight), "use a number from 0 to 1")
-}
-
-/// Checks the optimiser's settings.
-pub(crate) fn check_adam(lr: f64, beta1: f64, beta2: f64) -> Result<()> {
-    require("lr", lr, lr.is_finite() && lr > 0.0, "use a number above 0")?;
-    for (name, beta) in [("beta1", beta1), ("beta2", beta2)] {
-        require(name, beta, (0.0..1.0).contains(&beta), "use a number in [0, 1)")?;
-    }
-    Ok(())
-}
-
 /// What dropout multiplies each of the discriminator's four dropped layers with: two of x, then z,
 /// then both.
 pub type Masks = [Tensor; 4];
 
-#[derive(Debug)]
-struct Discriminator {
-    /// Two of x, then z, then both to the features, then the features to one logit.
-    layers: [Net; 5],
+/// The encoder, the generator, and the discriminator's layers: two of x, one of z, then both to the
+/// features, and the features to one logit.
+type Nets = [Net; 7];
+
+fn nets(place: &Place<'_>, input: Input, nz: usize) -> Result<Nets> {
+    let quarter = (input.side / 4) * (input.side / 4);
+    let e = place.pp("nete");
+    let layer = |n: usize| e.pp(&format!("layer_{n}"));
+    let (a, b, c) = (e.width(32), e.width(64), e.width(128));
+    let nete = vec![
+        layer(1).same(input.channels, a, LEAKY)?,
+        layer(2).half_of_three(a, b)?,
+        layer(2).norm(b, LEAKY)?,
+        layer(3).half_of_three(b, c)?,
+        layer(3).norm(c, LEAKY)?,
+        Layer::Flatten,
+        layer(4).dense(c * quarter, nz, Activation::Identity)?,
+    ];
+    let d = place.pp("netd");
+    let (c, z, f) = (d.width(64), d.width(512), d.width(1024));
+    let (x1, x2) = (d.pp("x_layer_1"), d.pp("x_layer_2"));
+    Ok([
+        Net(nete),
+        place.generator(input, nz)?,
+        Net(vec![x1.half(input.channels, c, LEAKY)?]),
+        Net(vec![x2.half(c, c, Activation::Identity)?, x2.norm(c, LEAKY)?]),
+        Net(vec![d.pp("z_layer_1").dense(nz, z, LEAKY)?]),
+        Net(vec![d.pp("y_layer_1").dense(c * quarter + z, f, LEAKY)?]),
+        Net(vec![d.pp("y_fc_logits").dense(f, 1, Activation::Identity)?]),
+    ])
 }
 
-impl Discriminator {
-    fn new(place: &Place<'_>, input: Input, nz: usize) -> Result<Self> {
-        let place = place.pp("netd");
-        let (c, z, f) = (place.width(64), place.width(512), place.width(1024));
-        let flat = c * (input.side / 4) * (input.side / 4);
-        let (x1, x2) = (place.pp("x_layer_1"), place.pp("x_layer_2"));
-        let layers = [
-            vec![x1.half(input.channels, c, LEAKY)?],
-            vec![x2.half(c, c, Activation::Identity)?, x2.norm(c, LEAKY)?],
-            vec![place.pp("z_layer_1").dense(nz, z, LEAKY)?],
-            vec![place.pp("y_layer_1").dense(flat + z, f, LEAKY)?],
-            vec![place.pp("y_fc_logits").dense(f, 1, Activation::Identity)?],
-        ];
-        Ok(Self { layers: layers.map(Net) })
-    }
-
-    fn map(&self, f: impl Fn(&Net) -> Result<Net>) -> Result<Self> {
-        let [a, b, c, d, e] = &self.layers;
-        Ok(Self { layers: [f(a)?, f(b)?, f(c)?, f(d)?, f(e)?] })
-    }
-
-    /// The features `[N, F, 1, 1]` and the logits `[N, 1, 1, 1]`.
-    fn forward(
-        &self,
-        z: &Tensor,
-        x: &Tensor,
-        train: bool,
-        masks: Option<&Masks>,
-    ) -> Result<[Tensor; 2]> {
-        let layer = |at: usize, x: &Tensor| -> Result<Tensor> {
-            let y = self.layers[at].forward_t(x, train)?;
-            Ok(match masks {
-                Some(masks) => masked(&y, &masks[at])?,
-                None => y,
-            })
-        };
-        let x = Net(vec![Layer::Flatten]).forward_t(&layer(1, &layer(0, x)?)?, train)?;
-        let features = layer(3, &cat_channels(&x, &layer(2, z)?)?)?;
-        let logits = self.layers[4].forward_t(&features, train)?;
-        Ok([features, logits])
-    }
+fn map(nets: &Nets, f: impl Fn(&Net) -> Result<Net>) -> Result<Nets> {
+    let [e, g, x1, x2, z, y, logit] = nets;
+    Ok([f(e)?, f(g)?, f(x1)?, f(x2)?, f(z)?, f(y)?, f(logit)?])
 }
 
-/// The three networks with one set of weights.
-#[derive(Debug)]
-struct Nets {
-    nete: Net,
-    netg: Net,
-    netd: Discriminator,
-}
-
-impl Nets {
-    fn new(place: &Place<'_>, input: Input, nz: usize) -> Result<Self> {
-        let e = place.pp("nete");
-        let layer = |n: usize| e.pp(&format!("layer_{n}"));
-        let (a, b, c) = (e.width(32), e.width(64), e.width(128));
-        let flat = c * (input.side / 4) * (input.side / 4);
-        let nete = Net(vec![
-            layer(1).same(input.channels, a, LEAKY)?,
-            layer(2).half_of_three(a, b)?,
-            layer(2).norm(b, LEAKY)?,
-            layer(3).half_of_three(b, c)?,
-            layer(3).norm(c, LEAKY)?,
-            Layer::Flatten,
-            layer(4).dense(flat, nz, Activation::Identity)?,
-        ]);
-        let netd = Discriminator::new(place, input, nz)?;
-        Ok(Self { nete, netg: place.generator(input, nz)?, netd })
-    }
-
-    fn map(&self, f: impl Fn(&Net) -> Result<Net>) -> Result<Self> {
-        Ok(Self { nete: f(&self.nete)?, netg: f(&self.netg)?, netd: self.netd.map(&f)? })
-    }
+/// The discriminator's features, `[N, F, 1, 1]`, and its logits, `[N, 1, 1, 1]`.
+fn judge(
+    [_, _, x1, x2, z1, y, logit]: &Nets,
+    z: &Tensor,
+    x: &Tensor,
+    train: bool,
+    masks: Option<&Masks>,
+) -> Result<[Tensor; 2]> {
+    let layer = |net: &Net, at: usize, x: &Tensor| -> Result<Tensor> {
+        let y = net.forward_t(x, train)?;
+        Ok(match masks {
+            Some(masks) => masked(&y, &masks[at])?,
+            None => y,
+        })
+    };
+    let x = Net(vec![Layer::Flatten]).forward_t(&layer(x2, 1, &layer(x1, 0, x)?)?, train)?;
+    let features = layer(y, 3, &cat_channels(&x, &layer(z1, 2, z)?)?)?;
+    let logits = logit.forward_t(&features, train)?;
+    Ok([features, logits])
 }
 
 /// The networks.
@@ -212,10 +171,9 @@ impl Egbad {
         let adam = adam(config.lr, config.beta1, config.beta2);
         let optimisers = [("netd.", adam), ("netg.", adam), ("nete.", adam)];
         let detector = VarDetector::new(input, seed, dtype, &optimisers, |vb| {
-            let nets =
-                |average| Nets::new(&Place::new(vb, average, config.width), input, config.nz);
+            let nets = |average| nets(&Place::new(vb, average, config.width), input, config.nz);
             let (nets, average) = (nets(false)?, nets(true)?);
-            let (constant, average) = (nets.map(Net::by_batch)?, average.map(Net::frozen)?);
+            let (constant, average) = (map(&nets, Net::by_batch)?, map(&average, Net::frozen)?);
             Ok(Self { config: config.clone(), seed, nets, constant, average })
         })?;
         start(&detector.variables)?;
@@ -224,10 +182,10 @@ impl Egbad {
 
     /// The discriminator's half of a step. Its running statistics move twice.
     pub fn discriminate(&self, x: &Tensor, z: &Tensor, masks: &[Masks; 2]) -> Result<Half> {
-        let (e_x, g_z) =
-            (self.constant.nete.forward_t(x, true)?, self.constant.netg.forward_t(z, true)?);
-        let [feat_enc, logit_enc] = self.nets.netd.forward(&e_x, x, true, Some(&masks[0]))?;
-        let [feat_gen, logit_gen] = self.nets.netd.forward(z, &g_z, true, Some(&masks[1]))?;
+        let [nete, netg, ..] = &self.constant;
+        let (e_x, g_z) = (nete.forward_t(x, true)?, netg.forward_t(z, true)?);
+        let [feat_enc, logit_enc] = judge(&self.nets, &e_x, x, true, Some(&masks[0]))?;
+        let [feat_gen, logit_gen] = judge(&self.nets, z, &g_z, true, Some(&masks[1]))?;
         let (enc, other) = (bce(&logit_enc, 1.0)?, bce(&logit_gen, 0.0)?);
         let loss = (&enc + &other)?;
         let losses = vec![
@@ -249,13 +207,12 @@ impl Egbad {
     /// The half of generator and encoder. The generator's running statistics move twice, the
     /// encoder's once.
     pub fn generate(&self, x: &Tensor, z: &Tensor, masks: &[Masks; 2]) -> Result<Half> {
-        let g_z = self.nets.netg.forward_t(z, true)?;
-        let e_x = self.nets.nete.forward_t(x, true)?;
+        let [nete, netg, ..] = &self.nets;
+        let (g_z, e_x) = (netg.forward_t(z, true)?, nete.forward_t(x, true)?);
         // Nothing reads it, but the generator's statistics see it.
-        let rec = self.nets.netg.forward_t(&e_x.detach(), true)?;
-        let netd = &self.constant.netd;
-        let [feat_enc, logit_enc] = netd.forward(&e_x, x, true, Some(&masks[0]))?;
-        let [feat_gen, logit_gen] = netd.forward(z, &g_z, true, Some(&masks[1]))?;
+        let rec = netg.forward_t(&e_x.detach(), true)?;
+        let [feat_enc, logit_enc] = judge(&self.constant, &e_x, x, true, Some(&masks[0]))?;
+        let [feat_gen, logit_gen] = judge(&self.constant, z, &g_z, true, Some(&masks[1]))?;
         let (generator, encoder) = (bce(&logit_gen, 1.0)?, bce(&logit_enc, 0.0)?);
         let losses =
             vec![("loss_generator", number(&generator)?), ("loss_encoder", number(&encoder)?)];
@@ -297,14 +254,14 @@ impl Egbad {
         let nets = match mode {
             BatchNormMode::Running => &self.average,
             BatchNormMode::Batch => {
-                by_batch = self.average.map(Net::by_batch)?;
+                by_batch = map(&self.average, Net::by_batch)?;
                 &by_batch
             }
         };
-        let latent = nets.nete.forward_t(x, train)?;
-        let rec = nets.netg.forward_t(&latent, train)?;
-        let [of_x, _] = nets.netd.forward(&latent, x, train, None)?;
-        let [of_rec, logits] = nets.netd.forward(&latent, &rec, train, None)?;
+        let latent = nets[0].forward_t(x, train)?;
+        let rec = nets[1].forward_t(&latent, train)?;
+        let [of_x, _] = judge(nets, &latent, x, train, None)?;
+        let [of_rec, logits] = judge(nets, &latent, &rec, train, None)?;
         let (error, feature) = (sums(x, &rec)?, sums(&of_x, &of_rec)?);
         // BCE(logit, 1) is ln(1 + exp(−logit)).
         let entropy = logits.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
@@ -352,7 +309,7 @@ impl Network for Egbad {
     }
 
     fn code(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.average.nete.forward_t(x, false)?.flatten_from(1)?)
+        Ok(self.average[0].forward_t(x, false)?.flatten_from(1)?)
     }
 
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
