@@ -110,7 +110,7 @@ impl RunConfig {
                 !seen.contains(&kind),
                 "further_scores: {kind} is recorded already; leave it out"
             );
-            if let Further::Corrected(score, _) = further.parts() {
+            for score in further.parts().filter_map(Further::score) {
                 ensure!(
                     self.names.scores.contains(&score),
                     "further_scores: {kind} is made of {score}, and the detector {:?} has {}; leave it out",
@@ -118,6 +118,10 @@ impl RunConfig {
                     self.names.scores.join(", ")
                 );
             }
+            ensure!(
+                !further.is_fitted() || self.validation != Validation::default(),
+                "further_scores: {kind} is fitted on held-out normal images; hold some out, such as validation = 0.1"
+            );
             seen.push(kind);
         }
         ensure!(

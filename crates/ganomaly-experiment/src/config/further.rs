@@ -5,22 +5,54 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-/// A further score, known by its name.
+/// A further score, known by its name: one part, or the sum of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FurtherScore {
     name: &'static str,
-    parts: Further,
+    parts: [Option<Further>; PARTS],
 }
 
-/// What a further score is made of. `docs/protocol.md` has the formulas.
+/// Most parts of a sum.
+const PARTS: usize = 4;
+
+/// A part of a further score. `docs/protocol.md` has the formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Further {
+    /// One of the detector's scores; only in a sum.
+    Own(&'static str),
     /// One of the detector's scores, divided by a property of the image.
     Corrected(&'static str, Correction),
+    /// What is left of one of the detector's scores after a regression on the image's gradient and
+    /// its length as a PNG file.
+    Residual(&'static str),
     /// Mean distance of z to its nearest neighbours among the training images' z.
     Nearest,
     /// Mahalanobis distance of z from the training images' z.
     Mahalanobis,
+}
+
+impl Further {
+    /// The detector's score that it is made of, if any.
+    pub fn score(self) -> Option<&'static str> {
+        match self {
+            Self::Own(score) | Self::Corrected(score, _) | Self::Residual(score) => Some(score),
+            Self::Nearest | Self::Mahalanobis => None,
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        let corrected = |(end, correction): &(&str, Correction)| {
+            Some(Self::Corrected(kept(name.strip_suffix(end)?), *correction))
+        };
+        match name {
+            "z_nn" => Self::Nearest,
+            "z_maha" => Self::Mahalanobis,
+            _ => match name.strip_suffix("_res") {
+                Some(score) => Self::Residual(kept(score)),
+                None => CORRECTIONS.iter().find_map(corrected).unwrap_or(Self::Own(kept(name))),
+            },
+        }
+    }
 }
 
 /// What a score is divided by.
@@ -46,9 +78,14 @@ impl FurtherScore {
         self.name
     }
 
-    /// What it is made of.
-    pub fn parts(self) -> Further {
-        self.parts
+    /// What it is made of: one part, or those of a sum.
+    pub fn parts(self) -> impl Iterator<Item = Further> {
+        self.parts.into_iter().flatten()
+    }
+
+    /// Whether it is fitted on held-out normal images.
+    pub fn is_fitted(self) -> bool {
+        self.parts().count() > 1 || self.parts().any(|part| matches!(part, Further::Residual(_)))
     }
 }
 
@@ -72,21 +109,19 @@ impl FromStr for FurtherScore {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let corrected = |(end, correction): &(&str, Correction)| {
-            Some(Further::Corrected(kept(name.strip_suffix(end)?), *correction))
-        };
-        let parts = match name {
-            _ if name.len() > MAX_NAME => None,
-            "z_nn" => Some(Further::Nearest),
-            "z_maha" => Some(Further::Mahalanobis),
-            _ => CORRECTIONS.iter().find_map(corrected),
-        };
-        let parts = parts.ok_or_else(|| {
-            format!(
-                "unknown score {name:?}: use \"z_nn\", \"z_maha\", or one of the detector's scores \
-                 with _rel, _grad or _png"
-            )
-        })?;
+        let mut parts = [None; PARTS];
+        let mut names = name.split('+');
+        for (part, name) in parts.iter_mut().zip(&mut names) {
+            *part = Some(Further::named(name));
+        }
+        let alone = parts[1].is_none() && matches!(parts[0], Some(Further::Own(_)));
+        let empty = name.split('+').any(str::is_empty);
+        if alone || empty || names.next().is_some() || name.len() > MAX_NAME {
+            return Err(format!(
+                "unknown score {name:?}: use \"z_nn\", \"z_maha\", one of the detector's scores with \
+                 _rel, _grad, _png or _res, or a sum of up to {PARTS} such as \"l2_res+z_nn\""
+            ));
+        }
         Ok(Self { name: kept(name), parts })
     }
 }

@@ -90,6 +90,50 @@ fn further_scores_are_recorded_judged_and_verified() {
     );
 }
 
+/// What is fitted on held-out normal images: a residual is linear in what it is made of, a sum in
+/// its parts.
+#[test]
+fn residuals_and_sums_are_linear_in_their_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let parts = "\"l2_grad\", \"l2_png\", \"l2_res\", \"z_nn\"";
+    let fitted = "validation = 0.5\nseed = 0\nabnormal_class = \"cross\"\nalso_score = []\n";
+    let scores = format!("further_scores = [{parts}, \"l2_res+z_nn\", \"con+l2_grad+z_nn\"]\n");
+    let text = TINY.replace("train_limit = 32", "train_limit = 96");
+    assert_ne!(text, TINY);
+    fs::write(folder.join("t.toml"), format!("{text}{fitted}{scores}")).unwrap();
+    ok(folder, &["sweep", "t.toml"]);
+    ok(folder, &["verify", "results"]);
+    let run = &runs(&folder.join("results/t"))[0];
+    let of = |name: &str| column(run, &format!("{name}_running"));
+    let logarithms = |values: Vec<f64>| values.into_iter().map(f64::ln).collect::<Vec<_>>();
+    let over = |a: &[f64], b: &[f64]| logarithms(a.iter().zip(b).map(|(a, b)| a / b).collect());
+    let check = |what: &str, of: Vec<f64>, parts: &[Vec<f64>]| {
+        let rows: Vec<Vec<f64>> =
+            (0..of.len()).map(|at| parts.iter().map(|part| part[at]).collect()).collect();
+        let fit = ganomaly_metrics::linear_regression(&rows, &of, 0.95).unwrap();
+        assert!(fit.r_squared > 1.0 - 1e-9, "{what}: {fit:?}");
+        fit.coefficients.into_iter().skip(1).map(|c| c.value).collect::<Vec<_>>()
+    };
+    let l2 = of("l2");
+    let busy = [over(&l2, &of("l2_grad")), over(&l2, &of("l2_png"))];
+    let taken = logarithms(l2.clone()).iter().zip(of("l2_res")).map(|(l2, res)| l2 - res).collect();
+    check("l2_res", taken, &busy);
+    for (sum, parts) in [
+        ("l2_res+z_nn", &["l2_res", "z_nn"][..]),
+        ("con+l2_grad+z_nn", &["con", "l2_grad", "z_nn"]),
+    ] {
+        let scaled = |part: &&str| {
+            let values = of(part);
+            let most = values.iter().fold(0.0, |most, v| v.abs().max(most));
+            values.into_iter().map(|v| v / most).collect()
+        };
+        let parts: Vec<Vec<f64>> = parts.iter().map(scaled).collect();
+        let weights = check(sum, of(sum), &parts);
+        assert!(weights.iter().all(|weight| *weight > 0.0), "{sum}: {weights:?}");
+    }
+}
+
 #[test]
 fn a_gpu_records_them_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -125,6 +169,10 @@ fn scores_that_would_not_be_there_are_refused() {
     };
     for (settings, words) in [
         ("further_scores = [\"l1\"]", "unknown score \"l1\""),
+        ("further_scores = [\"l1+\"]", "unknown score \"l1+\""),
+        ("further_scores = [\"l2_res\"]", "l2_res is fitted on held-out normal images"),
+        ("further_scores = [\"l1+z_nn\"]", "such as validation = 0.1"),
+        ("further_scores = [\"l3+z_nn\"]", "l3+z_nn is made of l3"),
         ("score = \"z_nn\"", "name it in further_scores, too"),
         ("score = \"z_nn\"\nfurther_scores = [\"z_nn\"]", "use also_score = []"),
         (
