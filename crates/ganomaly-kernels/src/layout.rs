@@ -1,7 +1,7 @@
 //! Conversions between the kernels' layouts and those of candle and PyTorch.
 
-use crate::storage::{Real, Shared, filled};
-use candle_core::{Result, Tensor};
+use crate::storage::{Real, Shared, dispatch, filled, read, tensor};
+use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -37,10 +37,14 @@ pub fn oikk_from_kernel(w: &Tensor) -> Result<Tensor> {
     w.permute((3, 2, 0, 1))?.contiguous()
 }
 
-/// `[B, I, J, K]` to `[B, K, J, I]`, on all threads: what the conversions above do, but faster than
-/// candle's copies.
+/// A contiguous tensor's numbers as `[B, I, J, K]` in the order `[B, K, J, I]`, as a tensor of this
+/// shape: what the conversions above do, but on all threads, and faster than candle's copies.
+pub(crate) fn reversed(x: &Tensor, axes: [usize; 4], shape: impl Into<Shape>) -> Result<Tensor> {
+    dispatch!(x, T => tensor(read(x, |x: &[T]| turned(x, axes))?, shape))
+}
+
 #[allow(unsafe_code)]
-pub(crate) fn reversed<T: Real>(x: &[T], [b, i, j, k]: [usize; 4]) -> Vec<T> {
+fn turned<T: Real>(x: &[T], [b, i, j, k]: [usize; 4]) -> Vec<T> {
     /// Sides of a block, which is turned in the first-level cache. It spans several j, because
     /// those are neighbours in memory on the side where i or k is short.
     const SIDES: [usize; 3] = [16, 8, 16];

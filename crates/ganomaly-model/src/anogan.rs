@@ -251,7 +251,8 @@ impl Anogan {
         let mut optimiser = Adam::new(vec![z.as_tensor().clone()], start)?;
         let feat_real = features.forward_t(x, train)?.detach();
         let (image, feature) = (x.elem_count() as f64, feat_real.elem_count() as f64);
-        for update in 0.. {
+        loop {
+            let update = optimiser.steps() as usize;
             let fake = netg.forward_t(z.as_tensor(), train)?;
             let feat_fake = features.forward_t(&fake, train)?;
             let (rec, fm) = (sums(x, &fake.detach())?, sums(&feat_real, &feat_fake.detach())?);
@@ -269,7 +270,6 @@ impl Anogan {
             let gradient = gradients.get(&z).map(Tensor::contiguous).transpose()?;
             optimiser.step(&[gradient.map_or_else(|| z.zeros_like(), Ok)?])?;
         }
-        unreachable!("the loop ends at the last update")
     }
 
     /// The search from the one start that all images have, so that a score does not depend on the

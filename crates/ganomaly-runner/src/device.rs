@@ -1,11 +1,9 @@
 //! GPUs: whether there is one, and a group of runs on it.
 
 use crate::terminal::note;
-use ganomaly_experiment::config::DeviceName;
-use ganomaly_experiment::config::Precision;
-use ganomaly_gpu::Error;
-use ganomaly_gpu::Peak;
+use ganomaly_experiment::config::{DeviceName, Precision};
 use ganomaly_gpu::twin::Twin;
+use ganomaly_gpu::{Error, Peak};
 use std::sync::OnceLock;
 
 /// What `auto` means: the first GPU, else the CPU, with a note on the reason.
@@ -37,11 +35,8 @@ pub fn twin(buffers: &[usize], precision: Precision) -> ganomaly_gpu::Result<Twi
 }
 
 /// As reported by the GPU.
-pub fn limits(
-    gpu: &ganomaly_gpu::cuda::Gpu,
-    precision: Precision,
-) -> ganomaly_gpu::Result<Option<Peak>> {
-    gpu.limits(rounding(precision)).map(Some)
+pub fn limits(gpu: &ganomaly_gpu::cuda::Gpu, precision: Precision) -> ganomaly_gpu::Result<Peak> {
+    gpu.limits(rounding(precision))
 }
 
 fn rounding(precision: Precision) -> ganomaly_gpu::Precision {

@@ -120,7 +120,8 @@ impl RunConfig {
             }
             ensure!(
                 !further.is_fitted() || self.validation != Validation::default(),
-                "further_scores: {kind} is fitted on held-out normal images; hold some out, such as validation = 0.1"
+                "further_scores: {kind} is fitted on held-out normal images; hold some out, \
+                 such as validation = 0.1"
             );
             seen.push(kind);
         }

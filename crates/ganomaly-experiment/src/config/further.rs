@@ -118,8 +118,8 @@ impl FromStr for FurtherScore {
         let empty = name.split('+').any(str::is_empty);
         if alone || empty || names.next().is_some() || name.len() > MAX_NAME {
             return Err(format!(
-                "unknown score {name:?}: use \"z_nn\", \"z_maha\", one of the detector's scores with \
-                 _rel, _grad, _png or _res, or a sum of up to {PARTS} such as \"l2_res+z_nn\""
+                "unknown score {name:?}: use \"z_nn\", \"z_maha\", one of the detector's scores \
+                 with _rel, _grad, _png or _res, or a sum of up to {PARTS} such as \"l2_res+z_nn\""
             ));
         }
         Ok(Self { name: kept(name), parts })

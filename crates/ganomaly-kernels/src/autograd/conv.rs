@@ -3,7 +3,6 @@
 use super::{Value, activate, node, suits};
 use crate::batch_norm::BatchStats;
 use crate::layout::reversed;
-use crate::storage::{dispatch, read, tensor};
 use crate::{Activation, Conv2d as Kernel, Fold, dense};
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Conv2dConfig, ConvTranspose2dConfig, Module, VarBuilder};
@@ -139,9 +138,7 @@ impl Product {
         let w = w.contiguous()?;
         match self {
             Self::Dense => w.reshape((a, b)),
-            _ => dispatch!(w, T => {
-                tensor(read(&w, |w: &[T]| reversed(w, [1, a, b, k * k]))?, (k, k, b, a))
-            }),
+            _ => reversed(&w, [1, a, b, k * k], (k, k, b, a)),
         }
     }
 
@@ -177,9 +174,7 @@ impl Product {
             Self::Transposed(conv, _) => conv.backward_weight(dy, x)?,
         };
         let (k, _, b, a) = dw.dims4()?;
-        dispatch!(dw, T => {
-            tensor(read(&dw, |dw: &[T]| reversed(dw, [1, k * k, b, a]))?, (a, b, k, k))
-        })
+        reversed(&dw, [1, k * k, b, a], (a, b, k, k))
     }
 }
 

@@ -8,7 +8,7 @@
 use super::suits;
 use crate::layout::reversed;
 use crate::loss::{product_of, sum_of};
-use crate::storage::{dispatch, read, tensor};
+use crate::storage::{dispatch, read};
 use candle_core::{
     CpuStorage, CustomOp3, Device, InplaceOp1, Layout, Result, Shape, Tensor, TensorId, bail,
 };
@@ -60,9 +60,9 @@ pub fn channels_last(x: &Tensor) -> Result<Tensor> {
     if !last.is_contiguous() {
         let x = x.contiguous()?;
         let (n, c, h, w) = x.dims4()?;
-        let y = turned(&x, [n, c, 1, h * w], [n, h, w, c])?;
+        let y = reversed(&x, [n, c, 1, h * w], (n, h, w, c))?;
         return raw([&x; 3], y, move |_, dy| {
-            Ok([Some(turned(dy, [n, h * w, 1, c], [n, c, h, w])?), None, None])
+            Ok([Some(reversed(dy, [n, h * w, 1, c], (n, c, h, w))?), None, None])
         });
     }
     match x.sorted_nodes().get(1) {
@@ -71,25 +71,20 @@ pub fn channels_last(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// `[N, C, H, W]`, contiguous: what [`Tensor::contiguous`] does, but faster for the output of one of
-/// these layers.
+/// `[N, C, H, W]`, contiguous: as [`Tensor::contiguous`], but faster for the output of one of these
+/// layers.
 pub fn channels_first(x: &Tensor) -> Result<Tensor> {
     if !suits(x, []) || x.rank() != 4 || x.is_contiguous() {
         return x.contiguous();
     }
     let x = Value::of(x)?;
     let (n, h, w, c) = x.numbers.dims4()?;
-    let y = turned(&x.numbers, [n, h * w, 1, c], [n, c, h, w])?;
+    let y = reversed(&x.numbers, [n, h * w, 1, c], (n, c, h, w))?;
     let from = x.source.clone();
     raw([&from; 3], y, move |_, dy| {
-        let dx = turned(dy, [n, c, 1, h * w], [n, h, w, c])?;
+        let dx = reversed(dy, [n, c, 1, h * w], (n, h, w, c))?;
         Ok([Some(x.receive(dx)?), None, None])
     })
-}
-
-/// A copy in reversed order; see [`reversed`].
-fn turned(x: &Tensor, axes: [usize; 4], shape: [usize; 4]) -> Result<Tensor> {
-    dispatch!(x, T => tensor(read(x, |x: &[T]| reversed(x, axes))?, &shape))
 }
 
 /// `x` times a mask that is constant, `[N, C, H, W]` both.
@@ -97,7 +92,7 @@ pub fn masked(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     if !suits(x, [mask]) || x.rank() != 4 || x.shape() != mask.shape() {
         return x * mask.detach();
     }
-    let (x, mask) = (Value::of(x)?, channels_last(&mask.detach())?.contiguous()?);
+    let (x, mask) = (Value::of(x)?, channels_last(&mask.detach())?);
     let y = product_of(&x.numbers, &mask)?;
     node(&x, [None; 2], y, move |_, dy| Ok([Some(product_of(dy, &mask)?), None, None]))
 }

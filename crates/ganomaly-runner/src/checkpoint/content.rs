@@ -51,7 +51,7 @@ pub struct RunState {
     pub losses: Vec<(&'static str, f64)>,
     /// Training time of the epoch so far, in seconds.
     pub train_s: f64,
-    /// Once it is trained: the scores so far, in each mode's order of scoring, without further ones.
+    /// Once it is trained: the scores so far, in each mode's order, without further ones.
     pub scored: ModeScores,
     /// Scoring time of the epoch so far, in seconds.
     pub score_s: f64,
@@ -279,7 +279,9 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
     let named = |sums: &[f64]| names.iter().copied().zip(sums.iter().copied()).collect();
     let sums = rows("losses")?.pop().unwrap_or_default();
     ensure!(sums.is_empty() || sums.len() == names.len(), "{} sums of losses", sums.len());
-    let train_s = rows("train_s")?.first().and_then(|row| row.first().copied());
+    let seconds = |name: &str| -> Result<Option<f64>> {
+        Ok(rows(name)?.first().and_then(|row| row.first().copied()))
+    };
 
     let (losses, auroc) = (rows("epochs/losses")?, rows("epochs/auroc")?);
     let (times, validation) = (rows("epochs/times")?, rows("epochs/validation_con")?);
@@ -336,9 +338,10 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
         epoch,
         step: header.step,
         losses: if sums.is_empty() { Vec::new() } else { named(&sums) },
-        train_s: train_s.context("no train_s")?,
+        train_s: seconds("train_s")?.context("no train_s")?,
         scored,
-        score_s: rows("score_s")?.first().and_then(|row| row.first().copied()).unwrap_or_default(),
+        // Not in a checkpoint of before there was one.
+        score_s: seconds("score_s")?.unwrap_or_default(),
         epochs,
         scores,
         epoch_scores: if header.every_epoch { kept } else { Vec::new() },

@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, Taken};
 use super::further;
-use super::scoring::{test_order, validation_error};
+use super::scoring::{score_in, test_order, validation_order};
 use crate::checkpoint::not_finite;
 use crate::interrupt::Cancel;
 use anyhow::{Result, bail};
@@ -77,17 +77,27 @@ impl Engine for Cpu<'_> {
         Ok(Some(vec![self.detector.score(&batch?.images, statistics)?]))
     }
 
-    fn finish_scoring(&mut self, mode: ScoringMode, scores: Vec<Scores>) -> Result<Vec<Scores>> {
-        let Self { config, data, cancel, detector, .. } = self;
-        let order = test_order(data, config, mode);
-        let add = |scores: Scores| {
-            further::add(order.restore(&scores), &**detector, data, config, mode, cancel)
-        };
-        scores.into_iter().map(add).collect()
+    fn validation(&mut self) -> Result<Vec<Scores>> {
+        if self.data.validation.is_empty() {
+            return Ok(vec![Scores::default()]);
+        }
+        let order = validation_order(self.data, self.config);
+        Ok(vec![score_in(&order, &*self.detector, self.data, self.cancel)?])
     }
 
-    fn validation(&mut self) -> Result<Vec<Option<f64>>> {
-        Ok(vec![validation_error(&*self.detector, self.data, self.config, self.cancel)?])
+    fn finish_scoring(
+        &mut self,
+        mode: ScoringMode,
+        scores: Vec<Scores>,
+        validation: &[Scores],
+    ) -> Result<Vec<Scores>> {
+        let Self { config, data, cancel, detector, .. } = self;
+        let order = test_order(data, config, mode);
+        let add = |(scores, held): (Scores, &Scores)| {
+            let scores = order.restore(&scores);
+            further::add(scores, held, &**detector, data, config, mode, cancel)
+        };
+        scores.into_iter().zip(validation).map(add).collect()
     }
 
     fn training_states(&mut self) -> Result<Vec<NamedTensors>> {

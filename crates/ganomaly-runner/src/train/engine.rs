@@ -38,12 +38,17 @@ pub(super) trait Engine {
     /// The scores of the next images in that order. None once all are scored.
     fn score(&mut self) -> Result<Option<Vec<Scores>>>;
 
-    /// All scores of a mode, from its order to the split's, and with them the further ones that the
-    /// config requests.
-    fn finish_scoring(&mut self, mode: ScoringMode, scores: Vec<Scores>) -> Result<Vec<Scores>>;
+    /// The validation images' scores under running statistics; empty without such images.
+    fn validation(&mut self) -> Result<Vec<Scores>>;
 
-    /// The validation images' mean reconstruction error; none without such images.
-    fn validation(&mut self) -> Result<Vec<Option<f64>>>;
+    /// All scores of a mode, from its order to the split's, and with them the further ones that the
+    /// config requests, some of which are fitted on the validation images' scores.
+    fn finish_scoring(
+        &mut self,
+        mode: ScoringMode,
+        scores: Vec<Scores>,
+        validation: &[Scores],
+    ) -> Result<Vec<Scores>>;
 
     /// Everything that training resumes from.
     fn training_states(&mut self) -> Result<Vec<NamedTensors>>;

@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use super::epochs::{Training, headlines};
+use super::scoring::mean_error;
 use crate::checkpoint::RunState;
 use anyhow::{Context, Result};
 use ganomaly_experiment::config::{KeepScores, RunConfig, ScoringMode};
@@ -22,17 +23,16 @@ impl<E: Engine> Training<'_, E> {
         if self.failed.iter().all(Option::is_some) {
             return Ok(());
         }
-        let before = self.states[0].score_s;
-        let started = Instant::now();
         let modes = self.config().modes();
         self.score_images(&modes)?;
+        let started = Instant::now();
+        let validation = self.engine.validation()?;
         let mut scores = Vec::new();
         for mode in modes {
             let of_mode = self.states.iter().map(|state| state.scored_in(mode)).collect();
-            scores.push((mode, self.engine.finish_scoring(mode, of_mode)?));
+            scores.push((mode, self.engine.finish_scoring(mode, of_mode, &validation)?));
         }
-        let validation = self.engine.validation()?;
-        let score_s = before + started.elapsed().as_secs_f64();
+        let score_s = self.states[0].score_s + started.elapsed().as_secs_f64();
         for run in 0..self.members.len() {
             let config = self.members[run].config;
             let own: ModeScores =
@@ -56,7 +56,7 @@ impl<E: Engine> Training<'_, E> {
                 images_per_s: (steps * config.batch_size) as f64 / state.train_s,
                 score_s,
                 auroc,
-                validation_con: validation[run],
+                validation_con: mean_error(&validation[run], config),
             };
             if self.failed[run].is_none() {
                 self.bars[run].detail(&describe(&row, config));

@@ -2,7 +2,7 @@
 //! them. It stops after whole epochs.
 
 use super::engine::{Engine, Taken};
-use super::scoring::{ScoringOrder, mean_error, score_in, test_order, validation_order};
+use super::scoring::{ScoringOrder, score_in, test_order, validation_order};
 use super::start::Member;
 use super::{further, images};
 use crate::interrupt::Cancel;
@@ -118,7 +118,21 @@ impl<M: Machine> Engine for Gpu<'_, M> {
         Ok(Some(self.group.score(&Self::indices(&orders), orders[0].statistics)?))
     }
 
-    fn finish_scoring(&mut self, mode: ScoringMode, scores: Vec<Scores>) -> Result<Vec<Scores>> {
+    fn validation(&mut self) -> Result<Vec<Scores>> {
+        if self.data.iter().all(|d| d.validation.is_empty()) {
+            return Ok(vec![Scores::default(); self.data.len()]);
+        }
+        let runs = self.members.iter().map(|m| m.config).zip(self.data);
+        let orders: Vec<ScoringOrder> = runs.map(|(c, d)| validation_order(d, c)).collect();
+        Ok(self.group.score(&Self::indices(&orders), orders[0].statistics)?)
+    }
+
+    fn finish_scoring(
+        &mut self,
+        mode: ScoringMode,
+        scores: Vec<Scores>,
+        validation: &[Scores],
+    ) -> Result<Vec<Scores>> {
         let orders = self.orders_of(mode);
         let restored = orders.iter().zip(scores).map(|(order, scores)| order.restore(&scores));
         let config = self.members[0].config;
@@ -127,24 +141,13 @@ impl<M: Machine> Engine for Gpu<'_, M> {
         }
         // Scores that need more than one batch are computed on the CPU, with the GPU's weights.
         self.group.download(&self.models)?;
-        let runs = self.members.iter().zip(self.data).zip(&self.models).zip(restored);
-        runs.map(|(((member, data), model), scores)| {
-            further::add(scores, model, data, member.config, mode, self.cancel)
-        })
-        .collect()
-    }
-
-    fn validation(&mut self) -> Result<Vec<Option<f64>>> {
-        if self.data.iter().all(|d| d.validation.is_empty()) {
-            return Ok(vec![None; self.data.len()]);
-        }
-        let runs = self.members.iter().map(|m| m.config).zip(self.data);
-        let orders: Vec<ScoringOrder> = runs.map(|(c, d)| validation_order(d, c)).collect();
-        let scores = self.group.score(&Self::indices(&orders), orders[0].statistics)?;
-        let error = |((scores, member), data): ((&Scores, &Member<'_>), &RunData)| {
-            (!data.validation.is_empty()).then(|| mean_error(scores, member.config))
-        };
-        Ok(scores.iter().zip(self.members).zip(self.data).map(error).collect())
+        let runs = self.members.iter().zip(self.data).zip(&self.models);
+        let scored = restored.zip(validation);
+        runs.zip(scored)
+            .map(|(((member, data), model), (scores, held))| {
+                further::add(scores, held, model, data, member.config, mode, self.cancel)
+            })
+            .collect()
     }
 
     fn training_states(&mut self) -> Result<Vec<NamedTensors>> {

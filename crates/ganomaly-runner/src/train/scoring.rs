@@ -22,25 +22,10 @@ pub(super) fn score_in(
     Ok(all)
 }
 
-/// Mean contextual error of the validation images under running statistics; none if there are no
-/// such images.
-pub fn validation_error(
-    detector: &dyn Detector,
-    data: &RunData,
-    config: &RunConfig,
-    cancel: &Cancel,
-) -> Result<Option<f64>> {
-    if data.validation.is_empty() {
-        return Ok(None);
-    }
-    let order = validation_order(data, config);
-    Ok(Some(mean_error(&score_in(&order, detector, data, cancel)?, config)))
-}
-
-/// The mean reconstruction error of scored images.
-pub(crate) fn mean_error(scores: &Scores, config: &RunConfig) -> f64 {
+/// The mean reconstruction error of scored images; none without images.
+pub(super) fn mean_error(scores: &Scores, config: &RunConfig) -> Option<f64> {
     let errors = scores.of(config.names.reconstruction);
-    errors.iter().sum::<f64>() / errors.len() as f64
+    (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64)
 }
 
 /// The validation images in scoring order.

@@ -15,14 +15,14 @@
 //!   does not use the decoder.
 //! * `z_maha`: the Mahalanobis distance of z from the training images' z (Lee et al., NeurIPS 2018,
 //!   with one class).
-//! * `A+B`: the sum of several, each by its mean and standard deviation over held-out normal images.
+//! * `A+B`: the sum of several, each less its mean and over its standard deviation on held-out
+//!   normal images.
 
 mod code;
 mod image;
 
 use self::code::{mahalanobis, nearest};
 use self::image::{gradients, png_bits};
-use super::scoring::{score_in, validation_order};
 use crate::interrupt::Cancel;
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
@@ -37,17 +37,23 @@ use std::cell::OnceCell;
 const LEAST: f64 = 1e-30;
 
 /// Adds to the test images' scores the further scores that the config requests in this mode.
+/// `held` are the validation images' scores.
 pub(crate) fn add(
     mut scores: Scores,
+    held: &Scores,
     detector: &dyn Detector,
     data: &RunData,
     config: &RunConfig,
     mode: ScoringMode,
     cancel: &Cancel,
 ) -> Result<Scores> {
-    let run = Run { detector, data, config, cancel, known: OnceCell::new(), held: OnceCell::new() };
+    if mode != ScoringMode::Running || config.further_scores.is_empty() {
+        return Ok(scores);
+    }
+    let held = Images::new(&data.validation, held.clone());
+    let run = Run { detector, data, config, cancel, known: OnceCell::new(), held };
     let tested = Images::new(&data.split.test, scores.clone());
-    for kind in config.further_scores.iter().filter(|_| mode == ScoringMode::Running) {
+    for kind in &config.further_scores {
         let name = kind.0.name();
         let values = run.values(&kind.0.parts().collect::<Vec<_>>(), &tested);
         scores.push(name, values.with_context(|| format!("the further score {name}"))?);
@@ -81,10 +87,10 @@ struct Run<'a> {
     /// The training images' codes.
     known: OnceCell<Tensor>,
     /// The images that are held out.
-    held: OnceCell<Images<'a>>,
+    held: Images<'a>,
 }
 
-impl<'a> Run<'a> {
+impl Run<'_> {
     /// A score, or the sum of several, each by its distribution over the held-out images.
     fn values(&self, parts: &[Further], images: &Images<'_>) -> Result<Vec<f64>> {
         if let [part] = parts {
@@ -92,7 +98,7 @@ impl<'a> Run<'a> {
         }
         let mut sums = vec![0.0; images.indices.len()];
         for &part in parts {
-            let held = mean_std(&self.part(part, self.held()?)?)?;
+            let held = mean_std(&self.part(part, &self.held)?)?;
             let spread = held.std.unwrap_or_default().max(LEAST);
             let values = self.part(part, images)?;
             sums.iter_mut().zip(values).for_each(|(sum, v)| *sum += (v - held.mean) / spread);
@@ -117,9 +123,9 @@ impl<'a> Run<'a> {
                 images.own.of(score).iter().zip(divisors).map(|(score, by)| score / by).collect()
             }
             Further::Residual(score) => {
-                let held = self.held()?;
+                let rows = self.busyness(&self.held)?;
                 let level = 0.95; // Of intervals that nobody reads.
-                let fit = linear_regression(&self.busyness(held)?, &logarithms(held, score), level)
+                let fit = linear_regression(&rows, &logarithms(&self.held, score), level)
                     .context("the regression on the held-out images")?;
                 let by: Vec<f64> = fit.coefficients.iter().map(|c| c.value).collect();
                 let rows = self.busyness(images)?.into_iter().zip(logarithms(images, score));
@@ -127,15 +133,6 @@ impl<'a> Run<'a> {
             }
             Further::Nearest => nearest(self.codes(images)?, self.known()?, self.cancel)?,
             Further::Mahalanobis => mahalanobis(self.codes(images)?, self.known()?)?,
-        })
-    }
-
-    /// The held-out images.
-    fn held(&self) -> Result<&Images<'a>> {
-        once(&self.held, || {
-            let order = validation_order(self.data, self.config);
-            let own = score_in(&order, self.detector, self.data, self.cancel)?;
-            Ok(Images::new(&self.data.validation, own))
         })
     }
 

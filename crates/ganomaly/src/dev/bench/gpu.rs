@@ -36,7 +36,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         DeviceName::Cuda(gpu) => bench(
             args,
             |buffers| device::gpu(gpu, buffers, args.precision),
-            |gpu| Ok(device::limits(gpu, args.precision)?),
+            |gpu| Ok(Some(device::limits(gpu, args.precision)?)),
         ),
         other => bail!("--device {other}: name the GPU, cuda:0"),
     }

@@ -53,7 +53,7 @@ pub struct Parity {
 pub enum Guidance {
     /// By its sides themselves.
     Kinks(Kinks),
-    /// By weights: searches used those of the trace, not those that were trained from its first ones.
+    /// By weights: searches used the trace's at the end, not those trained from its first ones.
     Weights,
 }
 
@@ -62,13 +62,14 @@ impl fmt::Display for Guidance {
         match self {
             Self::Kinks(kinks) => write!(
                 f,
-                "Above, {} of {} rectifier inputs and pixel differences in float32, none farther than {:.1e} from its kink, took the side \
-                 of the float64 run.",
+                "Above, {} of {} rectifier inputs and pixel differences in float32, none farther \
+                 than {:.1e} from its kink, took the side of the float64 run.",
                 kinks.moved, kinks.of, kinks.farthest
             ),
             Self::Weights => f.write_str(
-                "Above, float32 searches used the trace's weights at the end. Weights that were trained in float32 differ by roundings, which \
-                 may move a pixel difference or a rectifier's input across its kink, and the rest of a search with it.",
+                "Above, float32 searches used the trace's weights at the end. Weights that were \
+                 trained in float32 differ by roundings, which may move a pixel difference or a \
+                 rectifier's input across its kink, and the rest of a search with it.",
             ),
         }
     }
