@@ -1,11 +1,13 @@
 //! Distances of the images' codes from those of the training images.
 
-use super::LEAST;
 use crate::interrupt::Cancel;
 use anyhow::Result;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+/// Lower bound of divisors and of what a logarithm is taken of: a network whose code or error is
+/// zero still gets finite scores.
+pub(super) const LEAST: f64 = 1e-30;
 /// Number of neighbours for [`nearest`].
 const NEIGHBOURS: usize = 5;
 /// Number of images whose distances are computed at a time, and of those they are compared with.

@@ -21,7 +21,7 @@
 mod code;
 mod image;
 
-use self::code::{mahalanobis, nearest};
+use self::code::{LEAST, mahalanobis, nearest};
 use self::image::{gradients, png_bits};
 use crate::interrupt::Cancel;
 use anyhow::{Context, Result};
@@ -31,10 +31,6 @@ use ganomaly_experiment::run_data::RunData;
 use ganomaly_metrics::{linear_regression, mean_std};
 use ganomaly_model::{Detector, Scores};
 use std::cell::OnceCell;
-
-/// Lower bound of divisors and of what a logarithm is taken of: a network whose code or error is
-/// zero still gets finite scores.
-const LEAST: f64 = 1e-30;
 
 /// Adds to the test images' scores the further scores that the config requests in this mode.
 /// `held` are the validation images' scores.
