@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod auroc_table;
+mod beside;
 pub mod compare;
 pub mod html;
 pub mod plot;

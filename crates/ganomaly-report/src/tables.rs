@@ -1,19 +1,18 @@
 //! The tables and plots of an experiment, from its plan and its runs' records.
 
 use crate::auroc_table::{AurocTable, ClassRow};
+use crate::beside;
 use crate::plot::by_class::{Series, by_class};
 use crate::plot::figure::FILE;
 use crate::published::{PublishedColumn, published};
-use crate::text;
 use anyhow::{Context, Result};
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::files::{Contents, write_all};
 use ganomaly_experiment::plan::{Plan, Run};
-use ganomaly_experiment::record::auroc::LEVEL;
 use ganomaly_experiment::record::{self, FurtherMetrics as Further, Metrics};
 use ganomaly_experiment::registry::Registry;
 use ganomaly_experiment::results::{WITHIN_A_SETTING, images};
-use ganomaly_metrics::{Interval, average_precision_interval, mean_std};
+use ganomaly_metrics::mean_std;
 use std::path::Path;
 
 /// What was rebuilt from an experiment's folder.
@@ -73,11 +72,32 @@ pub(crate) fn tables(
     let settings = settings(plan, runs)?;
     let (mut markdown, mut csv) = (format!("# {}\n", plan.name), String::new());
     let mut series: Vec<Series> = Vec::new();
+    if settings.len() > 1 {
+        let rows = settings.iter().map(|setting| {
+            let average =
+                beside::by_class(&setting.runs, &first.images.class_names, beside::protocols)?
+                    .pop();
+            Ok((setting.heading.clone(), average.unwrap_or_default().1))
+        });
+        markdown += &beside::table("setting", &rows.collect::<Result<Vec<_>>>()?, beside::AVERAGES);
+    }
     let (classes, columns) = (&first.images.class_names, published(&first.dataset)?);
     for setting in &settings {
         let mut table = table(setting, classes, &columns)?;
         table.protocol.extend(images.iter().flat_map(|images| ["; ", images]));
-        markdown += &format!("\n{}{}", table.to_markdown(), further(setting, classes)?);
+        let means = |columns, intro| -> Result<String> {
+            Ok(beside::table(
+                first.class_heading(),
+                &beside::by_class(&setting.runs, classes, columns)?,
+                intro,
+            ))
+        };
+        markdown += &format!(
+            "\n{}{}{}",
+            table.to_markdown(),
+            means(beside::protocols, beside::PROTOCOLS)?,
+            means(beside::further, beside::FURTHER)?
+        );
         csv += &table.to_csv()?;
         let name = Some(&setting.heading).filter(|heading| !heading.is_empty());
         let name = name.map_or_else(|| "this project".into(), String::clone);
@@ -159,55 +179,6 @@ fn table(
     })
 }
 
-/// A table of the further scores beside the one that counts; empty if none were recorded.
-fn further(setting: &Setting<'_>, classes: &[String]) -> Result<String> {
-    let (config, first) = setting.runs.first().context("a setting without runs")?;
-    let names: Vec<&str> = first.further.iter().map(|f| f.score.as_str()).collect();
-    if names.is_empty() {
-        return Ok(String::new());
-    }
-    // The AUROC that counts, then that of each further score.
-    let auroc = |m: &Metrics, at: usize| match at {
-        0 => Some(m.auroc),
-        _ => m.further.get(at - 1).map(|f| f.last.auroc),
-    };
-    let means = |runs: &[&Metrics]| -> Result<Vec<f64>> {
-        let of = |at| runs.iter().filter_map(|m| auroc(m, at)).collect::<Vec<f64>>();
-        (0..=names.len()).map(|at| Ok(mean_std(&of(at))?.mean)).collect()
-    };
-    let mut by_class: Vec<(&str, Vec<f64>)> = Vec::new();
-    for class in classes {
-        let runs = setting.runs.iter().filter(|(c, _)| c.class() == class).map(|(_, m)| *m);
-        let runs: Vec<&Metrics> = runs.collect();
-        if !runs.is_empty() {
-            by_class.push((class, means(&runs)?));
-        }
-    }
-    let average = (0..=names.len()).map(|at| {
-        let column: Vec<f64> = by_class.iter().map(|(_, means)| means[at]).collect();
-        Ok(mean_std(&column)?.mean)
-    });
-    let average = average.collect::<Result<_>>()?;
-    by_class.push(("average", average));
-    let row = |(class, means): (&str, Vec<f64>)| {
-        let means = means.iter().map(|mean| format!("{mean:.3}"));
-        std::iter::once(class.to_string()).chain(means).collect()
-    };
-    let rows: Vec<Vec<String>> = by_class.into_iter().map(row).collect();
-    let columns = [&[config.class_heading(), config.counts()], &names[..]].concat();
-    Ok(format!(
-        "\nFurther scores, by running statistics: AUROC of the last epoch, mean over seeds. None of them is the result.\n\n{}",
-        text::table(1, &columns, &rows)
-    ))
-}
-
-/// The average precision of the score that counts, and its interval.
-pub(crate) fn auprc(m: &Metrics) -> Result<[f64; 3]> {
-    let last = &m.modes.first().context("metrics without a scoring mode")?.last;
-    let Interval { low, high } = average_precision_interval(last.auprc, m.test_anomalous, LEVEL)?;
-    Ok([last.auprc, low, high])
-}
-
 /// One row per run: swept settings, the AUROC that counts, its average precision, both with
 /// intervals, and each mode's last and best-on-test AUROC.
 fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
@@ -234,7 +205,7 @@ fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
         // A string without its TOML quotes.
         let bare = |value: String| value.trim_matches('"').to_string();
         row.extend(run.settings(&plan.swept)?.into_iter().map(|(_, value)| bare(value)));
-        let [auprc, low, high] = auprc(m)?;
+        let [auprc, low, high] = beside::auprc(m)?;
         let [auroc_low, auroc_high] = m.auroc_interval;
         row.extend([m.auroc, auroc_low, auroc_high, auprc, low, high].map(|v| v.to_string()));
         for mode in m.modes.iter().filter(|_| same_modes) {

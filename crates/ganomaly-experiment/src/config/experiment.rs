@@ -1,14 +1,14 @@
 //! An experiment's file: settings, and the runs that its `[sweep]` generates.
 
 use super::design::{Design, MAX_RUNS, WEIGHTS};
-use super::file::{from_table, from_text};
+use super::file::{PARTS, from_table, from_text};
 use super::values::in_words;
 use super::{RunConfig, parse_value};
 use crate::registry::Registry;
 use crate::sha256::sha256;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{read_text, shown};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Maximum size of an experiment's file, in bytes.
@@ -68,9 +68,10 @@ impl Experiment {
     /// Like [`Self::read`], from the file's text.
     pub fn parse(name: &str, text: &str, sets: &[String], registry: &Registry) -> Result<Self> {
         // Parsed once as a type, for errors with line and key, and once as a table, to be expanded.
-        let typed = from_text(text, registry)?;
+        let mut typed = from_text(text, registry)?;
         let mut base: toml::Table = toml::from_str(text).map_err(|e| anyhow!("{e}"))?;
         base.remove("sweep");
+        base.remove("variant");
         let mut sweep: BTreeMap<String, Vec<toml::Value>> = BTreeMap::new();
         for (key, values) in typed.sweep {
             let line = text[..values.span().start.min(text.len())].lines().count().max(1);
@@ -82,13 +83,16 @@ impl Experiment {
         for set in sets {
             apply_set(set, &mut base, &mut sweep, registry)
                 .with_context(|| format!("--set {set:?}"))?;
+            let key = set.split('=').next().unwrap_or_default().trim();
+            typed.variant.iter_mut().for_each(|variant| drop(variant.remove(key)));
         }
         let mut swept: Vec<String> = sweep.keys().cloned().collect();
         let design = base.remove("design").map(toml::Value::try_into).transpose();
         let design: Option<Design> =
             design.map_err(|e| anyhow!("[design]: {}", in_words(e.message())))?;
-        let mut tables = vec![base];
+        let mut tables = vary(base, &typed.variant, &mut swept, registry)?;
         if let Some(design) = &design {
+            ensure!(typed.variant.is_empty(), "[design]: not together with [[variant]]");
             tables = weigh(&tables[0], design, &swept).context("[design]")?;
             swept.extend(WEIGHTS.map(String::from));
         }
@@ -158,7 +162,7 @@ fn check_swept(
         key != "dataset" || values.len() == 1,
         "an experiment is about one data set; write a file for each"
     );
-    ensure!(key != "sweep" && key != "design", "{key}: it can be neither swept nor set");
+    ensure!(!PARTS.contains(&key), "{key}: it can be neither swept nor set");
     for value in values {
         let mut table = base.clone();
         table.insert(key.to_string(), value.clone());
@@ -194,6 +198,54 @@ fn apply_set(
 fn is_list(key: &str, registry: &Registry) -> bool {
     let own = registry.detectors().iter().filter_map(|kind| kind.defaults.get(key));
     LISTS.contains(&key) || own.into_iter().any(toml::Value::is_array)
+}
+
+/// The settings combined with each variant, or alone if there is none. The settings that tell
+/// variants apart count as swept; not those that follow from them, such as a detector's epochs.
+fn vary(
+    base: toml::Table,
+    variants: &[toml::Table],
+    swept: &mut Vec<String>,
+    registry: &Registry,
+) -> Result<Vec<toml::Table>> {
+    let mut tables = Vec::new();
+    for (at, variant) in variants.iter().enumerate() {
+        let mut table = base.clone();
+        for (key, value) in variant {
+            let problem = match key.as_str() {
+                "dataset" => Some("an experiment is about one data set; write a file for each"),
+                key if PARTS.contains(&key) => Some("no setting of a run"),
+                key if swept.iter().any(|s| s == key) => Some("it is swept as well"),
+                _ => None,
+            };
+            if let Some(problem) = problem {
+                bail!("[[variant]] {}: {key}: {problem}", at + 1);
+            }
+            table.insert(key.clone(), value.clone());
+        }
+        from_table(table.clone(), registry).with_context(|| format!("[[variant]] {}", at + 1))?;
+        tables.push(table);
+    }
+    let keys: BTreeSet<&String> = variants.iter().flat_map(toml::Table::keys).collect();
+    let mut telling: Vec<&String> = keys.into_iter().collect();
+    telling.sort_by_key(|key| *key != "detector");
+    let values = |of: &toml::Table, keys: &[&String]| -> Vec<Option<toml::Value>> {
+        keys.iter().map(|key| of.get(*key).cloned()).collect()
+    };
+    // A detector that differs is always named.
+    let named =
+        |key: &str| key == "detector" && tables.iter().any(|t| t.get(key) != tables[0].get(key));
+    for key in telling.clone().into_iter().filter(|key| !named(key)) {
+        let others: Vec<&String> = telling.iter().copied().filter(|other| *other != key).collect();
+        let alike = |at: usize| {
+            (0..at).any(|b| values(&tables[at], &others) == values(&tables[b], &others))
+        };
+        if !(0..tables.len()).any(alike) {
+            telling = others;
+        }
+    }
+    swept.extend(telling.into_iter().cloned());
+    Ok(if tables.is_empty() { vec![base] } else { tables })
 }
 
 /// The settings combined with each of a design's weightings.

@@ -18,9 +18,12 @@ static COMMON: LazyLock<Vec<String>> = LazyLock::new(|| {
     text.split('`').skip(3).step_by(2).map(String::from).collect()
 });
 
-/// The names of all settings of runs with this detector, without `sweep` and `design`.
+/// The parts of an experiment's file that are no settings of a run.
+pub const PARTS: [&str; 3] = ["sweep", "variant", "design"];
+
+/// The names of all settings of runs with this detector.
 pub fn settings(kind: &DetectorKind) -> Vec<String> {
-    let common = COMMON.iter().filter(|name| !["sweep", "design"].contains(&name.as_str()));
+    let common = COMMON.iter().filter(|name| !PARTS.contains(&name.as_str()));
     common.chain(kind.defaults.keys()).cloned().collect()
 }
 

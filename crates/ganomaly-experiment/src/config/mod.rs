@@ -128,6 +128,9 @@ pub struct RunConfig {
     /// Values to sweep over, by the name of the setting. Empty in a resolved run.
     #[serde(skip_serializing)]
     pub sweep: BTreeMap<String, toml::Spanned<Vec<toml::Value>>>,
+    /// Sets of settings, each combined with the whole sweep. Empty in a resolved run.
+    #[serde(skip_serializing)]
+    pub variant: Vec<Table>,
     /// Weightings to multiply with the sweep. None in a resolved run.
     #[serde(skip_serializing)]
     pub design: Option<Design>,
@@ -165,6 +168,7 @@ impl Default for RunConfig {
             device: Name(DeviceName::Auto),
             precision: Name(Precision::F32),
             sweep: BTreeMap::new(),
+            variant: Vec::new(),
             design: None,
         }
     }

@@ -1,7 +1,7 @@
 //! How the numbers were obtained: every run with its metrics, configs, machines and times.
 
 use super::page::{Cell, Column, table};
-use crate::tables::auprc;
+use crate::beside::auprc;
 use crate::text::distinct;
 use anyhow::Result;
 use ganomaly_experiment::results::{Results, Run};

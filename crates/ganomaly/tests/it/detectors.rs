@@ -99,3 +99,76 @@ fn settings_of_another_detector_and_wrong_sizes_are_refused() {
     let said = sandbox.ok(&[&["sweep", "e.toml"][..], &set].concat());
     assert!(said.contains("1 of 1 runs would be done"), "{said}");
 }
+
+/// Detectors with different settings in one experiment: each is a setting of its own, named by what
+/// tells it apart, and an average of each comes first.
+#[test]
+fn variants_stand_side_by_side() {
+    let text = r#"
+dataset = "synthetic"
+isize = 32
+train_limit = 64
+test_limit = 60
+batch_size = 32
+seed = 0
+bootstrap = 50
+also_score = []
+
+[sweep]
+abnormal_class = ["cross", "bar"]
+
+[[variant]]
+detector = "ganomaly"
+epochs = 2
+nz = 8
+ngf = 4
+also_score = ["batch-sequential"]
+
+[[variant]]
+detector = "vae"
+epochs = 1
+nz = 2
+ngf = 4
+
+[[variant]]
+detector = "vae"
+epochs = 1
+nz = 3
+ngf = 4
+"#;
+    let sandbox = Sandbox::with(&[("v.toml", text)]);
+    let table = sandbox.ok(&["sweep", "v.toml"]);
+    for line in [
+        "| setting | AUROC | AUPRC | batch-sequential | running, best epoch on test | batch-sequential, best epoch on test |",
+        "\n## synthetic detector = \"vae\", nz = 3\n",
+        "last of 2 epochs",
+        "\n| abnormal class | AUROC | AUPRC | running, best epoch on test |\n",
+    ] {
+        assert!(table.contains(line), "{line} is not in\n{table}");
+    }
+    // The averages are those of the tables below.
+    let cells = |start: &str| -> Vec<String> {
+        let line = table.lines().find(|line| line.starts_with(start)).unwrap();
+        line.split('|').skip(2).map(|cell| cell.trim().to_string()).collect()
+    };
+    let average = &cells("| detector = \"vae\", nz = 3 |")[..2];
+    let below = table.split("nz = 3\n").nth(1).unwrap();
+    let rows: Vec<&str> = below.lines().filter(|l| l.starts_with("| average |")).collect();
+    assert!(rows[0].contains(&format!("| {} |", average[0])), "{average:?}: {rows:?}");
+    assert!(rows[1].starts_with(&format!("| average | {} | {} |", average[0], average[1])));
+    let csv = sandbox.read("results/v/runs.csv");
+    assert!(csv.starts_with("run,abnormal_class,detector,nz,auroc,"), "{csv}");
+    // What is replaced is replaced in every variant.
+    let plan = sandbox.ok(&["sweep", "v.toml", "--set", "nz=4", "--dry-run"]);
+    assert!(plan.contains("4 of 4 runs would be done"), "{plan}");
+
+    for (from, to, words) in [
+        ("nz = 3", "nzz = 3", "[[variant]] 3: unknown setting \"nzz\""),
+        ("nz = 3", "abnormal_class = 0", "[[variant]] 3: abnormal_class: it is swept as well"),
+        ("nz = 3", "dataset = \"mnist\"", "an experiment is about one data set"),
+        ("nz = 3", "draws = 0", "draws = 0: use 1 to 1000"),
+    ] {
+        let sandbox = Sandbox::with(&[("v.toml", &text.replace(from, to))]);
+        sandbox.fails(&["sweep", "v.toml"], &[words]);
+    }
+}
