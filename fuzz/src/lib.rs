@@ -3,10 +3,9 @@
 //! Used by libFuzzer (`fuzz_targets/`) and, with the corpus, by an ordinary test of `ganomaly` (`tests/replay.rs`).
 
 use ganomaly_data::datasets::{Cifar10, Mnist};
-use ganomaly_data::{Dataset, LabeledImages};
+use ganomaly_data::{Dataset, LabeledImages, read_image};
 use ganomaly_experiment::config::{Experiment, RunConfig};
 use ganomaly_experiment::registry::Registry;
-use ganomaly_inference::scorer::read_image;
 use ganomaly_model::weights;
 use ganomaly_runner::checkpoint::Checkpoint;
 use sha2::{Digest, Sha256};
@@ -38,8 +37,12 @@ pub const TARGETS: [Target; 7] = [
 ];
 
 /// The limits that the memory above follows from.
-const DATA: ganomaly_data::Limits =
-    ganomaly_data::Limits { file_bytes: 1 << 20, images: 1000, pixels: 1 << 16 };
+const DATA: ganomaly_data::Limits = ganomaly_data::Limits {
+    file_bytes: 1 << 20,
+    images: 1000,
+    pixels: 1 << 16,
+    kept_bytes: 1 << 20,
+};
 const WEIGHTS: weights::ReadLimits = weights::ReadLimits { bytes: 1 << 20, header_bytes: 1 << 15 };
 
 /// The first byte chooses which of MNIST's four files the others are.

@@ -4,7 +4,7 @@
 
 use candle_core::Device;
 use ganomaly_data::{
-    BatchOptions, Batches, Dataset, Split, SplitKind, Transform, datasets::Synthetic,
+    BatchOptions, Batches, Dataset, Resize, Split, SplitKind, Transform, datasets::Synthetic,
 };
 use std::sync::Arc;
 
@@ -13,7 +13,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let images = Arc::new(dataset.load("data".as_ref())?);
     let split =
         Split::new(SplitKind::LeaveOneClassOut, images.labels(), images.official_train(), 0, 0)?;
-    let transform = Transform { image_size: 32, normalization: dataset.reference_normalization(1) };
+    let transform = Transform {
+        image_size: 32,
+        resize: Resize::Crop,
+        normalization: dataset.reference_normalization(1),
+    };
     let options = BatchOptions {
         batch_size: 64,
         drop_last: true,

@@ -2,6 +2,7 @@
 
 use crate::{Description, Error, FetchOptions, LabeledImages, Normalization, Progress, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where a data set comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,17 @@ pub trait Dataset: Send + Sync {
 
     /// Origin and licence.
     fn about(&self) -> About;
+
+    /// The same kind of images in a folder that an experiment names with `root`, with 1 or 3
+    /// channels, or as found there; none if the data set has one place, the data folder.
+    fn in_root(&self, _root: &Path, _channels: Option<usize>) -> Option<Arc<dyn Dataset>> {
+        None
+    }
+
+    /// What a user should know of the files that were found, a line each.
+    fn notes(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 
     /// The files that [`crate::fetch`] downloads; none for a synthetic set.
     fn files(&self) -> Vec<RemoteFile> {

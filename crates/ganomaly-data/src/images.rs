@@ -1,6 +1,10 @@
 //! Images with labels, as bytes, and what they are of.
 
-use crate::{Error, Result};
+use crate::image_files::ImageFiles;
+use crate::{Error, Resize, Result, resize};
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
 
 /// The classes and the shape of a data set's images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +16,8 @@ pub struct Description {
     /// Whether the data folder decides, not the data set alone. Then every run's config records
     /// classes and shape, so that results can be read without the data.
     pub found: bool,
+    /// The one normal class, where the data set says it; an experiment then need not.
+    pub normal_class: Option<String>,
 }
 
 impl Description {
@@ -21,19 +27,26 @@ impl Description {
         image_shape: [usize; 3],
     ) -> Self {
         let class_names = class_names.into_iter().map(Into::into).collect();
-        Self { class_names, image_shape, found: false }
+        Self { class_names, image_shape, found: false, normal_class: None }
     }
 }
 
-/// Images `[N, C, H, W]` as bytes 0 to 255, with one label each. The first `official_train` images
-/// are the data set's official training part, the others its test part, both in file order.
+/// Images as bytes 0 to 255, with one label each: `[N, C, H, W]` in memory, or files of any size.
+/// The first `official_train` images are the data set's official training part, the others its test
+/// part, both in file order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabeledImages {
-    pixels: Vec<u8>,
+    pixels: Pixels,
     shape: [usize; 3],
     labels: Vec<u8>,
     class_names: Vec<String>,
     official_train: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Pixels {
+    Here(Vec<u8>),
+    Files(Arc<ImageFiles>),
 }
 
 impl LabeledImages {
@@ -53,6 +66,27 @@ impl LabeledImages {
                 labels.len()
             )));
         }
+        Self::build(Pixels::Here(pixels), shape, labels, class_names, official_train)
+    }
+
+    /// Files with a label each.
+    pub(crate) fn of_files(
+        files: ImageFiles,
+        labels: Vec<u8>,
+        Description { class_names, image_shape, .. }: Description,
+        official_train: usize,
+    ) -> Result<Self> {
+        let files = Pixels::Files(Arc::new(files));
+        Self::build(files, image_shape, labels, class_names, official_train)
+    }
+
+    fn build(
+        pixels: Pixels,
+        shape: [usize; 3],
+        labels: Vec<u8>,
+        class_names: Vec<String>,
+        official_train: usize,
+    ) -> Result<Self> {
         if official_train > labels.len() {
             return Err(Error::Invalid(format!(
                 "{official_train} training images of {} in all",
@@ -79,7 +113,7 @@ impl LabeledImages {
         self.labels.is_empty()
     }
 
-    /// `[C, H, W]`.
+    /// `[C, H, W]`; of files, whose sizes differ, that of the largest.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
     }
@@ -99,9 +133,45 @@ impl LabeledImages {
         self.official_train
     }
 
-    /// The bytes `[C, H, W]` of image `index`, or `None` if there is no such image.
+    /// The bytes `[C, H, W]` of image `index`, or `None` if there is no such image in memory.
     pub fn image(&self, index: usize) -> Option<&[u8]> {
         let each: usize = self.shape.iter().product();
-        self.pixels.get(index.checked_mul(each)?..(index + 1).checked_mul(each)?)
+        match &self.pixels {
+            Pixels::Here(pixels) => {
+                pixels.get(index.checked_mul(each)?..(index + 1).checked_mul(each)?)
+            }
+            Pixels::Files(_) => None,
+        }
+    }
+
+    /// Image `index` as bytes `[C, size, size]`. Fails if there is no such image, or if its file
+    /// cannot be read any more or has changed.
+    pub fn resized(&self, index: usize, size: usize, mode: Resize) -> Result<Cow<'_, [u8]>> {
+        let found = match &self.pixels {
+            Pixels::Here(_) => self.image(index).map(|image| resize(image, self.shape, size, mode)),
+            Pixels::Files(files) => files
+                .resized(index, size, mode)
+                .map(|image| image.map(|image| Cow::Owned(image.to_vec()))),
+        };
+        found.unwrap_or_else(|| {
+            Err(Error::Invalid(format!("there is no image {index} among {}", self.len())))
+        })
+    }
+
+    /// What tells image `index` from any other: its bytes, or the SHA-256 of its file. Empty if
+    /// there is no such image.
+    pub fn identity(&self, index: usize) -> &[u8] {
+        match &self.pixels {
+            Pixels::Here(_) => self.image(index).unwrap_or_default(),
+            Pixels::Files(files) => files.get(index).map_or(&[], |file| &file.sha256),
+        }
+    }
+
+    /// The file of image `index`; none of images in memory.
+    pub fn path(&self, index: usize) -> Option<&Path> {
+        match &self.pixels {
+            Pixels::Here(_) => None,
+            Pixels::Files(files) => files.get(index).map(|file| file.path.as_path()),
+        }
     }
 }

@@ -14,6 +14,8 @@ pub mod datasets;
 mod download;
 mod error;
 mod fetch;
+mod image_file;
+mod image_files;
 mod images;
 mod limits;
 mod numpy;
@@ -28,12 +30,13 @@ pub use datasets::builtin;
 pub use download::fetch;
 pub use error::{Error, Result, printable, shown};
 pub use fetch::{FetchOptions, Progress};
+pub use image_file::{IMAGE_ENDINGS, read_image};
 pub use images::{Description, LabeledImages};
 pub use limits::Limits;
 pub use random::{Purpose, shuffled};
 pub use read::{open_file, read_bytes, read_text};
 pub use split::{Split, SplitKind};
-pub use transform::{Normalization, Normalize, Transform, resize};
+pub use transform::{Normalization, Normalize, Resize, Transform, resize};
 
 /// This crate's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -12,12 +12,15 @@ pub struct Limits {
     pub images: usize,
     /// Maximum number of pixels (width times height) in one image. `GANOMALY_MAX_PIXELS`.
     pub pixels: u64,
+    /// Maximum size of the resized images of a folder that are kept in memory, in bytes; the others
+    /// are read from their files each time. `GANOMALY_MAX_KEPT_BYTES`.
+    pub kept_bytes: u64,
 }
 
-/// 1 GiB per file, a million images per data file, 64 Mi pixels per image (8192×8192).
+/// 1 GiB per file, a million images per data file, 64 Mi pixels per image (8192×8192), 1 GiB kept.
 impl Default for Limits {
     fn default() -> Self {
-        Self { file_bytes: 1 << 30, images: 1_000_000, pixels: 1 << 26 }
+        Self { file_bytes: 1 << 30, images: 1_000_000, pixels: 1 << 26, kept_bytes: 1 << 30 }
     }
 }
 
@@ -34,6 +37,9 @@ impl Limits {
         }
         if let Some(n) = variable("GANOMALY_MAX_PIXELS")? {
             limits.pixels = n;
+        }
+        if let Some(n) = variable("GANOMALY_MAX_KEPT_BYTES")? {
+            limits.kept_bytes = n;
         }
         Ok(limits)
     }

@@ -21,9 +21,13 @@ pub enum SplitKind {
     /// shuffles, so that four fifths of the latter are training images: the published code of EGBAD
     /// and AnoGAN. No result for a claim; for comparison with theirs.
     Overlapping,
+    /// Images of the normal class are for training, and none is for testing: where there are no
+    /// others.
+    NormalOnly,
 }
 
-const NAMES: [(SplitKind, &str); 4] = [
+const NAMES: [(SplitKind, &str); 5] = [
+    (SplitKind::NormalOnly, "normal-only"),
     (SplitKind::LeaveOneClassOut, "leave-one-class-out"),
     (SplitKind::Official, "official"),
     (SplitKind::OneClass, "one-class"),
@@ -62,7 +66,8 @@ pub struct Split {
 
 impl Split {
     /// The split of the given kind with `class` as the anomalous (for `one-class`: normal) class.
-    /// Only `leave-one-class-out` and `overlapping` depend on `seed`.
+    /// Only `leave-one-class-out` and `overlapping` depend on `seed`, and `one-class` where there is
+    /// no official test part.
     pub fn new(
         kind: SplitKind,
         labels: &[u8],
@@ -75,8 +80,12 @@ impl Split {
                 Self::leave_one_class_out(labels, official_train, class, seed)
             }
             SplitKind::Official => Self::official(labels, official_train, class),
-            SplitKind::OneClass => Self::one_class(labels, official_train, class),
+            SplitKind::OneClass => Self::one_class(labels, official_train, class, seed),
             SplitKind::Overlapping => Self::overlapping(labels, official_train, class, seed),
+            SplitKind::NormalOnly => {
+                let (train, _) = divide(labels, official_train, |l| l == class)?;
+                Ok(Self { train, test: Vec::new(), test_is_anomaly: Vec::new() })
+            }
         }
     }
 
@@ -128,8 +137,20 @@ impl Split {
     }
 
     /// One class is normal, all others are anomalous; anomalies of the training part are not used.
-    pub fn one_class(labels: &[u8], official_train: usize, normal_class: u8) -> Result<Self> {
+    /// Without a test part, normal images are divided as in [`Self::leave_one_class_out`], and all
+    /// anomalies are test images.
+    pub fn one_class(
+        labels: &[u8],
+        official_train: usize,
+        normal_class: u8,
+        seed: u64,
+    ) -> Result<Self> {
         let (mut normal, mut anomalous) = divide(labels, official_train, |l| l == normal_class)?;
+        if official_train == labels.len() {
+            numpy::shuffle(&mut normal, &mut numpy::generator(numpy_seed(seed)?));
+            let rest = normal.split_off(normal.len() * 4 / 5);
+            return Self::build(normal, rest, anomalous);
+        }
         let test_normal =
             normal.split_off(normal.partition_point(|&i| (i as usize) < official_train));
         anomalous.retain(|&i| i as usize >= official_train);

@@ -75,6 +75,7 @@ fn splits_are_disjoint_and_complete() {
                     assert!(split.train.iter().all(|&i| i < official as u32));
                 }
                 SplitKind::Overlapping => unreachable!("its parts share images"),
+                SplitKind::NormalOnly => unreachable!("it tests nothing"),
                 SplitKind::LeaveOneClassOut => {
                     assert_eq!(complete, labels.len());
                     let normals =
@@ -149,7 +150,7 @@ fn impossible_splits_say_why() {
     );
     check(Split::leave_one_class_out(&labels, 4, 7, 0), "there are no anomalous images to test on");
     check(Split::official(&labels, 6, 0), "no normal images are left to test on");
-    check(Split::one_class(&labels, 4, 7), "no normal images are left to train on");
+    check(Split::one_class(&labels, 4, 7, 0), "no normal images are left to train on");
     check(Split::official(&labels, 7, 0), "7 training images of 6 in all");
     assert!("half".parse::<SplitKind>().unwrap_err().contains("unknown split \"half\""));
 }

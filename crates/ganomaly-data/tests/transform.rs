@@ -3,8 +3,8 @@
 use candle_core::Device;
 use ganomaly_data::datasets::Synthetic;
 use ganomaly_data::{
-    About, BatchOptions, Batches, Dataset, Description, LabeledImages, Normalization, Result,
-    Transform,
+    About, BatchOptions, Batches, Dataset, Description, LabeledImages, Normalization, Resize,
+    Result, Transform,
 };
 use safetensors::SafeTensors;
 use std::path::Path;
@@ -17,8 +17,11 @@ fn resizing_equals_pillows_within_a_grey_level() {
     let input = golden.tensor("in28").unwrap().data().to_vec();
     for (name, size) in [("out20", 20), ("out32", 32)] {
         let expected = golden.tensor(name).unwrap().data().to_vec();
-        let transform =
-            Transform { image_size: size, normalization: Normalization::uniform(1, 0.0, 1.0) };
+        let transform = Transform {
+            image_size: size,
+            resize: Resize::Crop,
+            normalization: Normalization::uniform(1, 0.0, 1.0),
+        };
         let mut worst = 0.0f32;
         for (picture, expected) in input.chunks(784).zip(expected.chunks(size * size)) {
             let mut out = vec![0.0; size * size];
@@ -34,7 +37,7 @@ fn resizing_equals_pillows_within_a_grey_level() {
 #[test]
 fn normalisation_is_torchvisions_and_keeps_channels_apart() {
     let normalization = Normalization { mean: vec![0.5, 0.1307], std: vec![0.5, 0.3081] };
-    let transform = Transform { image_size: 1, normalization };
+    let transform = Transform { image_size: 1, resize: Resize::Crop, normalization };
     let mut out = [0.0; 2];
     transform.apply(&[255, 0], [2, 1, 1], &mut out).unwrap();
     assert_eq!(out, [1.0, -0.1307 / 0.3081]);
@@ -42,7 +45,11 @@ fn normalisation_is_torchvisions_and_keeps_channels_apart() {
 
 #[test]
 fn other_than_square_images_are_cropped_in_the_middle() {
-    let transform = Transform { image_size: 2, normalization: Normalization::uniform(1, 0.0, 1.0) };
+    let transform = Transform {
+        image_size: 2,
+        resize: Resize::Crop,
+        normalization: Normalization::uniform(1, 0.0, 1.0),
+    };
     let wide = [9, 255, 0, 9, 9, 0, 255, 9]; // 2 rows of 4
     let mut out = [0.0; 4];
     transform.apply(&wide, [1, 2, 4], &mut out).unwrap();
@@ -50,8 +57,11 @@ fn other_than_square_images_are_cropped_in_the_middle() {
 }
 
 fn options(batch_size: usize, drop_last: bool) -> BatchOptions {
-    let transform =
-        Transform { image_size: 16, normalization: Normalization::uniform(1, 0.5, 0.5) };
+    let transform = Transform {
+        image_size: 16,
+        resize: Resize::Crop,
+        normalization: Normalization::uniform(1, 0.5, 0.5),
+    };
     BatchOptions { batch_size, drop_last, transform, device: Device::Cpu, prefetch: 2 }
 }
 

@@ -60,6 +60,24 @@ fn typed<S: Settings>(settings: &Table) -> Result<S> {
     settings.clone().try_into().context("the detector's settings")
 }
 
+/// Where a run's images are from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    /// The data set, by its name in the registry.
+    pub dataset: String,
+    /// Its folder, if an experiment names one.
+    pub root: Option<String>,
+    /// The channels that its images shall have; none: as they are.
+    pub channels: Option<usize>,
+}
+
+impl Source {
+    /// A data set in its own place.
+    pub fn of(dataset: &str) -> Self {
+        Self { dataset: dataset.into(), ..Self::default() }
+    }
+}
+
 /// The data sets and detectors that a config may name, where the data are, and the device that
 /// `auto` means. A program of one's own starts from [`Registry::builtin`] and adds to it.
 #[derive(Clone)]
@@ -69,7 +87,9 @@ pub struct Registry {
     auto_device: fn() -> DeviceName,
     data_dir: PathBuf,
     /// Found once, so that all runs of a plan have the same.
-    descriptions: Arc<Mutex<BTreeMap<String, Description>>>,
+    descriptions: Arc<Mutex<BTreeMap<Source, Description>>>,
+    /// Those in folders that experiments name, opened once.
+    in_roots: Arc<Mutex<BTreeMap<Source, Arc<dyn Dataset>>>>,
 }
 
 impl fmt::Debug for Registry {
@@ -92,6 +112,7 @@ impl Registry {
             auto_device: || DeviceName::Cpu,
             data_dir: ganomaly_data::data_dir(None),
             descriptions: Arc::default(),
+            in_roots: Arc::default(),
         };
         none.detector::<GanomalyConfig>()
             .detector::<SkipGanomalyConfig>()
@@ -138,14 +159,14 @@ impl Registry {
     }
 
     /// Classes and shape of a data set's images.
-    pub fn describe(&self, dataset: &str) -> Result<Description> {
+    pub fn describe(&self, source: &Source) -> Result<Description> {
         // If a thread panicked here, at worst an entry is missing.
         let mut known = self.descriptions.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(there) = known.get(dataset) {
+        if let Some(there) = known.get(source) {
             return Ok(there.clone());
         }
-        let found = self.find_dataset(dataset)?.describe(&self.data_dir)?;
-        known.insert(dataset.to_string(), found.clone());
+        let found = self.find_dataset(source)?.describe(&self.data_dir)?;
+        known.insert(source.clone(), found.clone());
         Ok(found)
     }
 
@@ -163,16 +184,27 @@ impl Registry {
         self.detectors.iter().map(|there| there.name).collect()
     }
 
-    /// The data set of that name.
-    pub fn find_dataset(&self, name: &str) -> Result<&Arc<dyn Dataset>> {
-        self.datasets.iter().find(|there| there.name() == name).with_context(|| {
+    /// A data set, in the folder that an experiment names if it names one.
+    pub fn find_dataset(&self, source: &Source) -> Result<Arc<dyn Dataset>> {
+        let Source { dataset: name, root, channels } = source;
+        let named = self.datasets.iter().find(|there| there.name() == name).with_context(|| {
             let names: Vec<&str> = self.datasets.iter().map(|there| there.name()).collect();
             let hub = match name.starts_with("hub-") {
                 true => "; it needs a program built with the feature `hub`",
                 false => "",
             };
             format!("dataset = {name:?}: unknown; the data sets are {}{hub}", names.join(", "))
-        })
+        })?;
+        let Some(root) = root else { return Ok(named.clone()) };
+        let mut opened = self.in_roots.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(there) = opened.get(source) {
+            return Ok(there.clone());
+        }
+        let there = named.in_root(Path::new(root), *channels).with_context(|| {
+            format!("root = {root:?}: the data set {name} has one place, the data folder")
+        })?;
+        opened.insert(source.clone(), there.clone());
+        Ok(there)
     }
 
     /// The kind of detector of that name.

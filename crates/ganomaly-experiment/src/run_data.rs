@@ -1,7 +1,7 @@
 //! Loads a run's images, once for all runs of a process.
 
 use crate::config::{RunConfig, Validation, class_index};
-use crate::registry::Registry;
+use crate::registry::{Registry, Source};
 use crate::sha256::{hex, sha256_of};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
@@ -31,7 +31,7 @@ pub fn is_partial(standing: &str) -> bool {
 #[derive(Debug)]
 pub struct DataStore {
     registry: Registry,
-    loaded: Mutex<HashMap<String, Loaded>>,
+    loaded: Mutex<HashMap<Source, Loaded>>,
 }
 
 /// A data set as it was read.
@@ -82,23 +82,23 @@ impl DataStore {
     }
 
     /// The data set's images, read at the first call.
-    pub fn images(&self, name: &str) -> Result<Arc<LabeledImages>> {
-        Ok(self.load(name)?.images)
+    pub fn images(&self, source: &Source) -> Result<Arc<LabeledImages>> {
+        Ok(self.load(source)?.images)
     }
 
     /// SHA-256 of the data set's images and labels.
-    pub fn images_sha256(&self, name: &str) -> Result<String> {
-        let Loaded { images, digest, .. } = self.load(name)?;
+    pub fn images_sha256(&self, source: &Source) -> Result<String> {
+        let Loaded { images, digest, .. } = self.load(source)?;
         Ok(digest.get_or_init(|| images_digest(&images)).clone())
     }
 
     /// Which part of the data set is there: [`OFFICIAL`], [`GENERATED`], or how it differs.
-    pub fn standing(&self, name: &str) -> Result<Arc<str>> {
-        let Loaded { images, standing, .. } = self.load(name)?;
+    pub fn standing(&self, source: &Source) -> Result<Arc<str>> {
+        let Loaded { images, standing, .. } = self.load(source)?;
         if let Some(there) = standing.get() {
             return Ok(there.clone());
         }
-        let found: Arc<str> = match self.registry.find_dataset(name)?.verify(self.dir())? {
+        let found: Arc<str> = match self.registry.find_dataset(source)?.verify(self.dir())? {
             Verification::Official => OFFICIAL.into(),
             Verification::Generated => GENERATED.into(),
             Verification::Partial(_) => {
@@ -110,9 +110,9 @@ impl DataStore {
     }
 
     /// SHA-256 of each of the data set's files in the data folder, by name.
-    pub fn checksums(&self, name: &str) -> Result<BTreeMap<String, String>> {
+    pub fn checksums(&self, source: &Source) -> Result<BTreeMap<String, String>> {
         let mut sums = BTreeMap::new();
-        for path in self.registry.find_dataset(name)?.local_files(self.dir())? {
+        for path in self.registry.find_dataset(source)?.local_files(self.dir())? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let sum = sha256_of(&path);
             sums.insert(name, sum?);
@@ -121,24 +121,24 @@ impl DataStore {
     }
 
     /// The images and their files' checksums, both obtained at the first call.
-    fn load(&self, name: &str) -> Result<Loaded> {
+    fn load(&self, source: &Source) -> Result<Loaded> {
         // If a thread panicked while reading, at worst an entry is missing.
         let mut loaded = self.loaded.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(there) = loaded.get(name) {
+        if let Some(there) = loaded.get(source) {
             return Ok(there.clone());
         }
-        let dataset = self.registry.find_dataset(name)?;
+        let dataset = self.registry.find_dataset(source)?;
         let images = Arc::new(dataset.load(self.dir())?);
-        let files = Arc::new(self.checksums(name)?);
+        let files = Arc::new(self.checksums(source)?);
         let all = Loaded { images, digest: Arc::default(), files, standing: Arc::default() };
-        loaded.insert(name.to_string(), all.clone());
+        loaded.insert(source.clone(), all.clone());
         Ok(all)
     }
 
     /// Images, split and transform of a run.
     pub fn prepare(&self, config: &RunConfig) -> Result<RunData> {
-        let Loaded { images, digest, files, .. } = self.load(&config.dataset)?;
-        let standing = self.standing(&config.dataset)?;
+        let Loaded { images, digest, files, .. } = self.load(&config.source())?;
+        let standing = self.standing(&config.source())?;
         let Description { class_names, image_shape, .. } = &config.images;
         ensure!(
             images.class_names() == class_names && images.shape() == *image_shape,
@@ -202,7 +202,7 @@ fn images_digest(images: &LabeledImages) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{:?} {} {}", images.shape(), images.len(), images.official_train()));
     for index in 0..images.len() {
-        hash.update(images.image(index).unwrap_or_default());
+        hash.update(images.identity(index));
     }
     hash.update(images.labels());
     hex(&hash.finalize())
@@ -231,9 +231,9 @@ pub fn transform(config: &RunConfig, registry: &Registry) -> Result<Transform> {
     let channels = config.images.image_shape[0];
     let normalization = match config.normalize.0 {
         Normalize::Reference => {
-            registry.find_dataset(&config.dataset)?.reference_normalization(channels)
+            registry.find_dataset(&config.source())?.reference_normalization(channels)
         }
         Normalize::Tanh => Normalization::uniform(channels, 0.5, 0.5),
     };
-    Ok(Transform { image_size: config.isize, normalization })
+    Ok(Transform { image_size: config.isize, resize: config.resize.0, normalization })
 }

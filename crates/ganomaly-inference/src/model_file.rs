@@ -1,7 +1,7 @@
 //! A model in one file: weights as safetensors, with all that scoring needs in the metadata.
 
 use anyhow::{Context, Result, ensure};
-use ganomaly_data::{Normalization, Transform, shown};
+use ganomaly_data::{Normalization, Resize, Transform, shown};
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::files::write_whole;
 use ganomaly_experiment::registry::Registry;
@@ -116,7 +116,7 @@ impl ModelFile {
     /// How images are prepared for it.
     pub fn transform(&self) -> Result<Transform> {
         let normalization = Normalization { mean: self.mean.clone(), std: self.std.clone() };
-        let transform = Transform { image_size: self.isize, normalization };
+        let transform = Transform { image_size: self.isize, resize: Resize::Crop, normalization };
         transform.check(self.channels)?;
         Ok(transform)
     }

@@ -70,8 +70,11 @@ impl RunOptions {
         let store = program.store(self.data_dir.as_deref());
         // An experiment uses one data set.
         if let Some(config) = experiment.runs.first() {
-            fetch::if_missing(&store, &config.dataset, &cancel)?;
-            let standing = store.standing(&config.dataset)?;
+            let source = config.source();
+            fetch::if_missing(&store, &source, &cancel)?;
+            let notes = store.registry().find_dataset(&source)?.notes()?;
+            notes.into_iter().for_each(note);
+            let standing = store.standing(&source)?;
             if is_partial(&standing) {
                 note(format!("{}: {standing}, in {}", config.dataset, store.dir().display()));
             }

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use ganomaly_data::{Dataset, FetchOptions, Progress, fetch};
+use ganomaly_experiment::registry::Source;
 use ganomaly_experiment::run_data::DataStore;
 use ganomaly_runner::interrupt::{Cancel, Interrupted};
 use ganomaly_runner::progress::shows_bars;
@@ -10,21 +11,22 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 
 /// Reads the data set; downloads its files first if they are missing.
-pub fn if_missing(store: &DataStore, name: &str, cancel: &Cancel) -> Result<()> {
-    let Err(error) = store.images(name) else { return Ok(()) };
+pub fn if_missing(store: &DataStore, source: &Source, cancel: &Cancel) -> Result<()> {
+    let name = &source.dataset;
+    let Err(error) = store.images(source) else { return Ok(()) };
     match error.downcast_ref::<ganomaly_data::Error>() {
         Some(ganomaly_data::Error::MissingFiles { .. }) => {}
         _ => return Err(error),
     }
     note(format!("the files of {name} are not in {}; downloading", store.dir().display()));
-    let dataset = store.registry().find_dataset(name)?;
+    let dataset = store.registry().find_dataset(source)?;
     let options = FetchOptions { cancel: cancel.flag(), ..FetchOptions::default() };
-    match download(&**dataset, store.dir(), &options) {
+    match download(&*dataset, store.dir(), &options) {
         Err(e) if e.is::<Interrupted>() => return Err(e),
         Err(e) => bail!("{error}\n{e:#}"),
         Ok(()) => {}
     }
-    store.images(name).map(drop)
+    store.images(source).map(drop)
 }
 
 /// Downloads the missing files of a data set.

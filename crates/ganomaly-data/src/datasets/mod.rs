@@ -1,10 +1,12 @@
 //! The data sets of this crate.
 
 mod cifar10;
+pub mod folder;
 mod mnist;
 mod synthetic;
 
 pub use cifar10::Cifar10;
+pub use folder::Folder;
 pub use mnist::Mnist;
 pub use synthetic::Synthetic;
 
@@ -18,5 +20,6 @@ pub fn builtin() -> Vec<Box<dyn Dataset>> {
         Box::new(Mnist::fashion()),
         Box::new(Synthetic::grey()),
         Box::new(Synthetic::colour()),
+        Box::new(Folder::default()),
     ]
 }

@@ -5,7 +5,7 @@ use super::{
     DeviceName, Further, FurtherScore, OnNan, Precision, RunConfig, ScoringMode, Validation,
 };
 use super::{class_index, in_words};
-use crate::registry::Registry;
+use crate::registry::{Registry, Source};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{Description, SplitKind};
 
@@ -20,9 +20,10 @@ impl RunConfig {
         self.describe(registry)?;
         let seed = self.seed.context("seed: not given, and there is no default")?;
         ensure!(u32::try_from(seed).is_ok(), "seed = {seed}: use a number below 2^32");
+        self.complete_split();
         let classes = &self.images.class_names;
         let (given, other, key, other_key) = match self.split.0 {
-            SplitKind::OneClass => {
+            SplitKind::OneClass | SplitKind::NormalOnly => {
                 (&mut self.normal_class, &self.abnormal_class, "normal_class", "abnormal_class")
             }
             _ => (&mut self.abnormal_class, &self.normal_class, "abnormal_class", "normal_class"),
@@ -85,14 +86,26 @@ impl RunConfig {
         Ok(self)
     }
 
+    /// Where the data set says which class is normal, the split need not be given.
+    fn complete_split(&mut self) {
+        let given = self.abnormal_class.is_some() || self.normal_class.is_some();
+        let default = self.split.0 == SplitKind::default();
+        if let (Some(normal), false, true) = (&self.images.normal_class, given, default) {
+            self.normal_class = Some(normal.clone());
+            let alone = self.images.class_names.len() == 1;
+            self.split = Name(if alone { SplitKind::NormalOnly } else { SplitKind::OneClass });
+        }
+    }
+
     /// Fills in classes and shape: as recorded, else as the data set has them now.
     fn describe(&mut self, registry: &Registry) -> Result<()> {
-        registry.find_dataset(&self.dataset)?;
+        let source = self.source();
         self.images = match (self.found_classes.take(), self.found_shape.take()) {
             (Some(class_names), Some(image_shape)) => {
-                Description { class_names, image_shape, found: true }
+                registry.find_dataset(&Source { root: None, ..source })?;
+                Description { found: true, ..Description::new(class_names, image_shape) }
             }
-            (None, None) => registry.describe(&self.dataset)?,
+            (None, None) => registry.describe(&source)?,
             _ => bail!("found_classes and found_shape are recorded together; leave both out"),
         };
         if self.images.found {

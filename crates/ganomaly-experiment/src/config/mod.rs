@@ -20,7 +20,7 @@ pub use values::{
 };
 
 use crate::numerics::NUMERICS;
-use crate::registry::Registry;
+use crate::registry::{Registry, Source};
 use crate::sha256::sha256;
 use anyhow::{Context, Result, bail};
 use ganomaly_data::{Description, SplitKind};
@@ -44,6 +44,12 @@ const AFTER_EPOCHS: [&str; 3] = ["lr", "beta1", "beta2"];
 pub struct RunConfig {
     /// Data set, by its name in the registry. Required.
     pub dataset: String,
+    /// The folder of images, for a data set that has no place of its own, such as `folder`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// 1 (grey) or 3 (colour) for the images in `root`; by default as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
     /// The classes that were found in the data folder, if the data set cannot know them without it.
     /// Set when a plan is made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,10 +70,14 @@ pub struct RunConfig {
     /// Seed of the split, the weights and the order of the batches, below 2³². Required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// `leave-one-class-out`, `official`, `one-class` or `overlapping`.
+    /// `leave-one-class-out`, `official`, `one-class`, `overlapping` or `normal-only`.
     pub split: Name<SplitKind>,
     /// `reference` (the published code's mean and standard deviation) or `tanh` (to [-1, 1]).
     pub normalize: Name<ganomaly_data::Normalize>,
+    /// How images that are not square become so: `crop` (their centred square), `stretch`, or `pad`
+    /// (with black).
+    #[serde(skip_serializing_if = "is_default")]
+    pub resize: Name<ganomaly_data::Resize>,
     /// Limits the number of training images, for short trials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
@@ -140,6 +150,8 @@ impl Default for RunConfig {
     fn default() -> Self {
         Self {
             dataset: String::new(),
+            root: None,
+            channels: None,
             found_classes: None,
             found_shape: None,
             images: Description::default(),
@@ -148,6 +160,7 @@ impl Default for RunConfig {
             seed: None,
             split: Name(SplitKind::LeaveOneClassOut),
             normalize: Name(ganomaly_data::Normalize::Reference),
+            resize: Name::default(),
             train_limit: None,
             test_limit: None,
             validation: Validation::default(),
@@ -175,6 +188,11 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
+    /// Where its images are from.
+    pub fn source(&self) -> Source {
+        Source { dataset: self.dataset.clone(), root: self.root.clone(), channels: self.channels }
+    }
+
     /// The scores that are recorded in a mode.
     pub fn kinds(&self, mode: ScoringMode) -> Vec<&'static str> {
         let further = self.further_scores.iter().filter(|_| mode == ScoringMode::Running);

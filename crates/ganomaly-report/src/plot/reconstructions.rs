@@ -45,8 +45,7 @@ impl Sample {
         let each = channels * size * size;
         let mut numbers = vec![0.0; indices.len() * each];
         for (out, &index) in numbers.chunks_exact_mut(each).zip(indices) {
-            let image = data.images.image(index as usize).context("a test image is missing")?;
-            data.transform.apply(image, data.images.shape(), out)?;
+            data.transform.apply_to(&data.images, index as usize, out)?;
         }
         let x = Tensor::from_slice(&numbers, (indices.len(), channels, size, size), &Device::Cpu)?;
         let made = detector.reconstruct(&x, BatchNormMode::Running)?;

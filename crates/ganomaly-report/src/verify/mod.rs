@@ -17,7 +17,7 @@ use ganomaly_experiment::record;
 use ganomaly_experiment::record::Metrics;
 use ganomaly_experiment::record::checksums::Checksums;
 use ganomaly_experiment::record::provenance::Provenance;
-use ganomaly_experiment::registry::Registry;
+use ganomaly_experiment::registry::{Registry, Source};
 use ganomaly_experiment::results::images;
 use ganomaly_experiment::run_data::DataStore;
 use std::collections::BTreeMap;
@@ -255,7 +255,7 @@ fn data_files(runs: &[PathBuf], store: &DataStore, findings: &mut Findings) {
     }
     for (dataset, (folder, recorded)) in first {
         let path = folder.join(record::PROVENANCE);
-        match store.checksums(&dataset) {
+        match store.checksums(&Source::of(&dataset)) {
             Ok(there) => {
                 let there = Checksums(there);
                 findings.check(there == recorded, &path, || {

@@ -156,7 +156,7 @@ fn tidy(results: &Path, claims: &Claims) -> Result<()> {
 /// Rejects a finished run that used other images than those in the data folder.
 fn check_images(run: &Path, config: &RunConfig, store: &DataStore) -> Result<()> {
     let theirs = Provenance::read(run)?.images_sha256.unwrap_or_default();
-    let ours = store.images_sha256(&config.dataset)?;
+    let ours = store.images_sha256(&config.source())?;
     ensure!(
         theirs == ours,
         "{}: this run saw other images of {} (SHA-256 {}) than those in {} ({}). Bring those images \

@@ -107,13 +107,16 @@ impl<E: Engine> Training<'_, E> {
     }
 }
 
-/// The AUROC of each of [`RunConfig::judged`].
+/// The AUROC of each of [`RunConfig::judged`]; none without test images.
 fn aurocs(
     config: &RunConfig,
     epoch: usize,
     scores: &[(ScoringMode, Scores)],
     data: &RunData,
 ) -> Result<Vec<f64>> {
+    if data.split.test.is_empty() {
+        return Ok(Vec::new());
+    }
     let of = |of: (ScoringMode, &str)| {
         auroc(judged(scores, of), &data.split.test_is_anomaly)
             .with_context(|| format!("epoch {epoch}, scores {}", config.judged_name(of)))
@@ -128,10 +131,13 @@ fn describe(row: &Epoch, config: &RunConfig) -> String {
         judged.map(|(of, a)| format!("{} {a:.3}", config.judged_name(of))).collect();
     let losses: Vec<String> =
         headlines(&row.losses, config).iter().map(|(n, v)| format!("{n} {v:.3}")).collect();
+    let aurocs = match aurocs.is_empty() {
+        true => String::new(),
+        false => format!("AUROC {}; ", aurocs.join(", ")),
+    };
     format!(
-        "epoch {}: AUROC {}; {}; {:.0} images/s, {:.0} s + {:.0} s scoring",
+        "epoch {}: {aurocs}{}; {:.0} images/s, {:.0} s + {:.0} s scoring",
         row.epoch,
-        aurocs.join(", "),
         losses.join(", "),
         row.images_per_s,
         row.train_s,

@@ -1,7 +1,6 @@
 //! The data set in the form a GPU takes.
 
-use anyhow::{Context, Result};
-use ganomaly_data::resize;
+use anyhow::Result;
 use ganomaly_experiment::run_data::RunData;
 use rayon::prelude::*;
 
@@ -12,9 +11,7 @@ pub(super) fn prepared(data: &RunData) -> Result<(Vec<u8>, Vec<f32>)> {
     transform.check(shape[0])?;
     let (channels, side) = (shape[0], transform.image_size);
     let pixels = |index: usize| -> Result<Vec<u8>> {
-        let image =
-            data.images.image(index).with_context(|| format!("there is no image {index}"))?;
-        let planes = resize(image, shape, side)?;
+        let planes = data.images.resized(index, side, transform.resize)?;
         let pixel = |at: usize| (0..channels).map(move |c| c * side * side + at);
         Ok((0..side * side).flat_map(pixel).map(|at| planes[at]).collect())
     };

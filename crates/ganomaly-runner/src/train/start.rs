@@ -117,6 +117,7 @@ pub(super) fn moved(state: &mut RunState, config: &RunConfig) -> Option<String> 
 fn fits(state: &RunState, config: &RunConfig, steps: usize, data: &RunData) -> Result<()> {
     let RunState { epoch, step, .. } = *state;
     let (modes, tests) = (config.modes(), data.split.test.len());
+    let judged = if tests > 0 { config.judged().len() } else { 0 };
     let kept = state.epoch_scores.iter().chain(Some(&state.scores).filter(|_| epoch > 1));
     let mut whole = kept.map(|scores| {
         let of = scores.iter().map(|(mode, _)| *mode);
@@ -139,7 +140,7 @@ fn fits(state: &RunState, config: &RunConfig, steps: usize, data: &RunData) -> R
             && (epoch <= config.epochs || step == 0)
             && (step == 0) == state.losses.is_empty()
             && state.epoch_scores.len() == every
-            && state.epochs.iter().all(|e| e.auroc.len() == config.judged().len())
+            && state.epochs.iter().all(|e| e.auroc.len() == judged)
             && whole.all(|whole| whole)
             && (state.scored.is_empty() || step == steps && scored),
         "no run of this config is ever at epoch {epoch}, step {step} with such scores"

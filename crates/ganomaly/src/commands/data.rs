@@ -5,6 +5,7 @@ use crate::{Program, fetch};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use ganomaly_data::{Dataset, FetchOptions, Verification};
+use ganomaly_experiment::registry::Source;
 use ganomaly_runner::interrupt::Cancel;
 use ganomaly_runner::terminal::out;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,7 @@ fn chosen(names: &[String], program: &Program) -> Result<Vec<Arc<dyn Dataset>>> 
     if names.is_empty() {
         return Ok(program.registry.datasets().to_vec());
     }
-    names.iter().map(|name| program.registry.find_dataset(name).cloned()).collect()
+    names.iter().map(|name| program.registry.find_dataset(&Source::of(name))).collect()
 }
 
 fn verify(datasets: &[Arc<dyn Dataset>], dir: &Path) -> Result<ExitCode> {

@@ -2,10 +2,10 @@
 //! memory.
 
 use crate::common::GANOMALY;
-use ganomaly_data::Limits;
+use ganomaly_data::{Limits, read_image};
 use ganomaly_experiment::config::{Experiment, RunConfig};
 use ganomaly_experiment::registry::Registry;
-use ganomaly_inference::scorer::{Scorer, read_image};
+use ganomaly_inference::scorer::Scorer;
 use ganomaly_model::weights::to_safetensors;
 use image::{DynamicImage, ImageFormat};
 use std::collections::HashMap;
@@ -103,10 +103,10 @@ fn bad_images_are_errors_that_name_them_and_the_good_are_scored() {
         ("cmyk.jpg", jpeg(8, 8, &[0x11; 4]), "CMYK; convert it to RGB"),
         ("sampling.jpg", jpeg(24, 520, &[0x11, 0x24, 0x14]), "sampled 2×4"),
         ("animated.png", animated, "it is animated"),
-        ("a.gif", b"GIF89a\x01\0\x01\0\0\0\0;".to_vec(), "not a PNG, JPEG or BMP"),
-        ("a.webp", b"RIFF\x1a\0\0\0WEBPVP8L".to_vec(), "not a PNG, JPEG or BMP"),
+        ("a.gif", b"GIF89a\x01\0\x01\0\0\0\0;".to_vec(), "not a PNG, JPEG, BMP, TIFF or WebP"),
+        ("a.webp", b"RIFF\x1a\0\0\0WEBPVP8L".to_vec(), "cannot read the image"),
         ("text.png", b"not an image".to_vec(), "whatever its name says"),
-        ("empty.png", vec![], "not a PNG, JPEG or BMP"),
+        ("empty.png", vec![], "not a PNG, JPEG, BMP, TIFF or WebP"),
         ("cut.png", whole[..whole.len() / 2].to_vec(), "cut.png: cannot read the image"),
         ("cut.jpg", jpeg(8, 8, &[0x11])[..80].to_vec(), "before its first scan"),
     ];

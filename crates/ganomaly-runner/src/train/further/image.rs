@@ -1,7 +1,6 @@
 //! Properties of the images themselves: how busy they are.
 
-use anyhow::{Context, Result};
-use ganomaly_data::resize;
+use anyhow::Result;
 use ganomaly_experiment::run_data::RunData;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
@@ -14,8 +13,7 @@ pub(super) fn gradients(images: &[u32], data: &RunData) -> Result<Vec<f64>> {
     let levels: Vec<f64> = levels.collect();
     let of = |&image: &u32| -> Result<f64> {
         let mut numbers = vec![0.0; shape[0] * side * side];
-        let image = data.images.image(image as usize).context("a test image is missing")?;
-        data.transform.apply(image, shape, &mut numbers)?;
+        data.transform.apply_to(&data.images, image as usize, &mut numbers)?;
         let mut sum = 0.0;
         for (plane, level) in numbers.chunks_exact(side * side).zip(&levels) {
             let step = |a: f32, b: f32| f64::from(b - a).abs() * level;
@@ -33,8 +31,7 @@ pub(super) fn gradients(images: &[u32], data: &RunData) -> Result<Vec<f64>> {
 pub(super) fn png_bits(images: &[u32], data: &RunData) -> Result<Vec<f64>> {
     let (shape, side) = (data.images.shape(), data.transform.image_size);
     let of = |&image: &u32| -> Result<f64> {
-        let image = data.images.image(image as usize).context("a test image is missing")?;
-        let planes = resize(image, shape, side)?;
+        let planes = data.images.resized(image as usize, side, data.transform.resize)?;
         let each = side * side;
         // Channels that are no colours are grey, one below the other.
         let (bytes, height, color) = match shape[0] {
