@@ -11,7 +11,7 @@
 //! quantile over the normal one, times a correction for the missing variance. That is 6 % with 40
 //! images and 0.2 % with 1,000.
 
-use crate::ranking::{Ranking, Tie, check_finite};
+use crate::ranking::{Ranking, check_finite};
 use crate::{Error, Result, roc};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
@@ -84,10 +84,11 @@ pub fn resampled_aurocs(
     let places: Vec<Vec<u32>> = rankings.iter().zip(lists).map(|(r, s)| r.places(s)).collect();
     let rarer = rankings.first().map_or(0, |r| r.normal.min(r.anomalous));
     let stretch = stretch(rarer, options.level)?;
-    let aurocs: Vec<f64> = rankings.iter().map(|r| roc::area(r.groups.iter().copied())).collect();
+    let aurocs: Vec<f64> = rankings.iter().map(|r| roc::area(r.counts())).collect();
     let mut resampled = vec![Vec::with_capacity(options.resamples); lists.len()];
     let mut weights = vec![0; images.len()];
-    let mut groups: Vec<Tie> = Vec::new();
+    // The weights of the normal and the anomalous images of each group.
+    let mut groups: Vec<(usize, usize)> = Vec::new();
     for resample in 0..options.resamples {
         let key = mix(options.seed ^ mix(resample as u64));
         for (weight, &image) in weights.iter_mut().zip(images) {
@@ -95,13 +96,13 @@ pub fn resampled_aurocs(
         }
         for (at, (ranking, places)) in rankings.iter().zip(&places).enumerate() {
             groups.clear();
-            groups.extend(ranking.groups.iter().map(|g| Tie { normal: 0, anomalous: 0, ..*g }));
+            groups.resize(ranking.groups.len(), (0, 0));
             for ((&place, &weight), &anomalous) in places.iter().zip(&weights).zip(anomalous) {
                 let group = &mut groups[place as usize];
                 if anomalous {
-                    group.anomalous += weight;
+                    group.1 += weight;
                 } else {
-                    group.normal += weight;
+                    group.0 += weight;
                 }
             }
             let away = roc::area(groups.iter().copied()) - aurocs[at];

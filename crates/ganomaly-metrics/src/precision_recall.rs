@@ -38,17 +38,18 @@ pub(crate) fn curve(ranking: &Ranking) -> PrecisionRecallCurve {
 /// Average precision (AUPRC): the precision at each recall, weighted by the increase in recall,
 /// without interpolation. In (0, 1].
 pub fn average_precision(scores: &[f64], anomalous: &[bool]) -> Result<f64> {
-    Ok(average(&Ranking::new(scores, anomalous)?))
+    Ok(average(Ranking::new(scores, anomalous)?.counts()))
 }
 
-pub(crate) fn average(ranking: &Ranking) -> f64 {
-    let mut before = 0;
-    let mut sum = 0.0;
-    for (_, normal, anomalous) in ranking.cumulative() {
-        sum += (anomalous - before) as f64 * anomalous as f64 / (normal + anomalous) as f64;
-        before = anomalous;
+/// The average from the normal and anomalous counts of groups of equal scores, highest scores first.
+pub(crate) fn average(counts: impl Iterator<Item = (usize, usize)>) -> f64 {
+    let (mut above, mut anomalous, mut sum) = (0, 0, 0.0);
+    for (n, a) in counts {
+        anomalous += a;
+        above += n + a;
+        sum += a as f64 * anomalous as f64 / above as f64;
     }
-    sum / ranking.anomalous as f64
+    sum / anomalous as f64
 }
 
 /// A confidence interval for an average precision of a test set with this many anomalies: the

@@ -53,6 +53,11 @@ impl Ranking {
         scores.iter().map(place).collect()
     }
 
+    /// How many normal and anomalous scores each group has, highest scores first.
+    pub fn counts(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.groups.iter().map(|g| (g.normal, g.anomalous))
+    }
+
     /// After each group, highest scores first: the group's score, and the counts of normal and
     /// anomalous scores at or above it.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, usize, usize)> {

@@ -1,7 +1,7 @@
 //! The receiver operating characteristic.
 
 use crate::Result;
-use crate::ranking::{Ranking, Tie};
+use crate::ranking::Ranking;
 use serde::Serialize;
 
 /// A ROC curve from (0, 0) to (1, 1) with one point per distinct score, as in scikit-learn's
@@ -34,16 +34,15 @@ pub(crate) fn curve(ranking: &Ranking) -> RocCurve {
 /// Area under the ROC curve: the probability that an anomaly scores above a normal image, with ties
 /// counted as half. In [0, 1], 0.5 for chance.
 pub fn auroc(scores: &[f64], anomalous: &[bool]) -> Result<f64> {
-    let ranking = Ranking::new(scores, anomalous)?;
-    Ok(area(ranking.groups.iter().copied()))
+    Ok(area(Ranking::new(scores, anomalous)?.counts()))
 }
 
-/// The area from groups, highest scores first. Counts are integers below 2⁵³ / 2, so the sum is
-/// exact.
-pub(crate) fn area(groups: impl Iterator<Item = Tie>) -> f64 {
+/// The area from the normal and anomalous counts of groups of equal scores, highest scores first.
+/// Counts are integers below 2⁵³ / 2, so the sum is exact.
+pub(crate) fn area(counts: impl Iterator<Item = (usize, usize)>) -> f64 {
     let (mut above, mut normal, mut twice_wins) = (0u64, 0u64, 0u128);
-    for g in groups {
-        let (n, a) = (g.normal as u64, g.anomalous as u64);
+    for (n, a) in counts {
+        let (n, a) = (n as u64, a as u64);
         // Every normal score of this group loses to the anomalies above and ties with those in the
         // group.
         twice_wins += u128::from(n) * u128::from(2 * above + a);

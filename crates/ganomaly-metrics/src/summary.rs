@@ -37,8 +37,8 @@ pub fn evaluate(scores: &[f64], anomalous: &[bool]) -> Result<AnomalyMetrics> {
         Err(e) => return Err(e),
     };
     Ok(AnomalyMetrics {
-        auroc: roc::area(ranking.groups.iter().copied()),
-        auprc: precision_recall::average(&ranking),
+        auroc: roc::area(ranking.counts()),
+        auprc: precision_recall::average(ranking.counts()),
         eer: threshold::eer(&curve),
         f1_at_0_2_of_minmax: scaled_f1,
         best_f1: best.f1,
