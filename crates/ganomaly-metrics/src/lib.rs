@@ -4,13 +4,15 @@
 //!
 //! Every function takes `scores` (higher is more anomalous, any finite numbers) and `anomalous`
 //! (true for anomalies), of equal length, with at least one of each kind; anything else results in
-//! an [`Error`] that says so. Paired comparisons take two lists of values of equal length instead.
-//! Definitions are scikit-learn's: an image counts as detected if its score is at or above the
-//! threshold.
+//! an [`Error`] that says so. Paired comparisons take two lists of values of equal length instead, a
+//! [`Calibration`] the scores of normal images. Definitions
+//! are scikit-learn's: an image counts as detected if its score is at or above the threshold. Only
+//! for a conformal [`Threshold`] must it be above.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod bootstrap;
+mod conformal;
 mod error;
 mod estimate;
 mod paired;
@@ -26,6 +28,7 @@ pub use bootstrap::{
     BootstrapOptions, Interval, ResampledAurocs, bootstrap_auroc, percentile_interval,
     resampled_aurocs,
 };
+pub use conformal::{Calibration, Threshold, recall_interval};
 pub use error::{Error, Result};
 pub use estimate::{Estimate, OverTrainings, RunValue, estimate, t_interval};
 pub use paired::{PairedEffect, paired_effect};
