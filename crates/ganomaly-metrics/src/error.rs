@@ -50,6 +50,14 @@ pub enum Error {
         /// Which kind they are.
         anomalous: bool,
     },
+    /// A map of scores that is not one of an image.
+    #[error("map {image}: {problem}")]
+    Map {
+        /// Its position.
+        image: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// All scores are equal and cannot be scaled to [0, 1].
     #[error("all scores are equal ({value}): they cannot be scaled to [0, 1]")]
     Constant {

@@ -5,7 +5,7 @@
 //! Every function takes `scores` (higher is more anomalous, any finite numbers) and `anomalous`
 //! (true for anomalies), of equal length, with at least one of each kind; anything else results in
 //! an [`Error`] that says so. Paired comparisons take two lists of values of equal length instead, a
-//! [`Calibration`] the scores of normal images. Definitions
+//! [`Calibration`] the scores of normal images, [`localisation`] the scores of pixels. Definitions
 //! are scikit-learn's: an image counts as detected if its score is at or above the threshold. Only
 //! for a conformal [`Threshold`] must it be above.
 
@@ -15,6 +15,7 @@ mod bootstrap;
 mod conformal;
 mod error;
 mod estimate;
+mod localisation;
 mod paired;
 mod precision_recall;
 mod ranking;
@@ -31,6 +32,7 @@ pub use bootstrap::{
 pub use conformal::{Calibration, Threshold, recall_interval};
 pub use error::{Error, Result};
 pub use estimate::{Estimate, OverTrainings, RunValue, estimate, t_interval};
+pub use localisation::{Localisation, Map, PRO_LIMIT, localisation};
 pub use paired::{PairedEffect, paired_effect};
 pub use precision_recall::{
     PrecisionRecallCurve, average_precision, average_precision_interval, precision_recall_curve,
