@@ -21,8 +21,8 @@ pub enum SplitKind {
     /// shuffles, so that four fifths of the latter are training images: the published code of EGBAD
     /// and AnoGAN. No result for a claim; for comparison with theirs.
     Overlapping,
-    /// Images of the normal class are for training, and none is for testing: where there are no
-    /// others.
+    /// As [`Self::OneClass`], and nothing is tested: for a detector that is used rather than judged.
+    /// Where there are no anomalies, all normal images are for training.
     NormalOnly,
 }
 
@@ -83,7 +83,7 @@ impl Split {
             SplitKind::OneClass => Self::one_class(labels, official_train, class, seed),
             SplitKind::Overlapping => Self::overlapping(labels, official_train, class, seed),
             SplitKind::NormalOnly => {
-                let (train, _) = divide(labels, official_train, |l| l == class)?;
+                let (train, _, _) = Self::one_class_parts(labels, official_train, class, seed)?;
                 Ok(Self { train, test: Vec::new(), test_is_anomaly: Vec::new() })
             }
         }
@@ -145,16 +145,29 @@ impl Split {
         normal_class: u8,
         seed: u64,
     ) -> Result<Self> {
+        let (train, normal, anomalous) =
+            Self::one_class_parts(labels, official_train, normal_class, seed)?;
+        Self::build(train, normal, anomalous)
+    }
+
+    /// Training images, normal test images, anomalies.
+    fn one_class_parts(
+        labels: &[u8],
+        official_train: usize,
+        normal_class: u8,
+        seed: u64,
+    ) -> Result<(Vec<u32>, Vec<u32>, Vec<u32>)> {
         let (mut normal, mut anomalous) = divide(labels, official_train, |l| l == normal_class)?;
-        if official_train == labels.len() {
+        let test_normal = if official_train < labels.len() {
+            anomalous.retain(|&i| i as usize >= official_train);
+            normal.split_off(normal.partition_point(|&i| (i as usize) < official_train))
+        } else if anomalous.is_empty() {
+            Vec::new()
+        } else {
             numpy::shuffle(&mut normal, &mut numpy::generator(numpy_seed(seed)?));
-            let rest = normal.split_off(normal.len() * 4 / 5);
-            return Self::build(normal, rest, anomalous);
-        }
-        let test_normal =
-            normal.split_off(normal.partition_point(|&i| (i as usize) < official_train));
-        anomalous.retain(|&i| i as usize >= official_train);
-        Self::build(normal, test_normal, anomalous)
+            normal.split_off(normal.len() * 4 / 5)
+        };
+        Ok((normal, test_normal, anomalous))
     }
 
     fn build(train: Vec<u32>, normal: Vec<u32>, anomalous: Vec<u32>) -> Result<Self> {

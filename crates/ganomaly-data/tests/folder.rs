@@ -165,7 +165,9 @@ fn normal_images_are_drawn_where_the_folder_has_no_parts() {
     assert!(split.train.iter().all(|&i| labels[i as usize] == 0));
     assert_ne!(split.train, draw(1).train);
     let alone = Split::new(SplitKind::NormalOnly, &labels, 30, 0, 0).unwrap();
-    assert_eq!((alone.train.len(), alone.test.len()), (20, 0));
+    assert_eq!((&alone.train, alone.test.len()), (&split.train, 0));
+    let alone = Split::new(SplitKind::NormalOnly, &[0; 9], 9, 0, 0).unwrap();
+    assert_eq!((alone.train.len(), alone.test.len()), (9, 0));
 }
 
 #[test]

@@ -101,6 +101,11 @@ impl PartialFolder {
         Ok(Self { path, done: false })
     }
 
+    /// Where it is until then, for many files that need not be synced one by one.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes one file and syncs it to disk.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
         let path = self.path.join(name);

@@ -2,5 +2,8 @@
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub mod calibrate;
+pub mod explain;
+pub mod heat_map;
 pub mod model_file;
 pub mod scorer;

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use ganomaly_data::{Normalization, Resize, Transform, shown};
-use ganomaly_experiment::config::RunConfig;
+use ganomaly_experiment::config::{Name, RunConfig};
 use ganomaly_experiment::files::write_whole;
 use ganomaly_experiment::registry::Registry;
 use ganomaly_experiment::run_data::transform;
+use ganomaly_metrics::{Localisation, Threshold};
 use ganomaly_model::{Detector, Input, NamedTensors, weights};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -14,8 +15,9 @@ use toml::Table;
 
 /// The metadata's key.
 const KEY: &str = "model";
-/// The version of the format that is written, and the only one that is read.
-const FORMAT: u32 = 1;
+/// The version of the format that is written. Version 1 had neither `resize` nor what follows
+/// `settings`.
+const FORMAT: u32 = 2;
 
 /// What a model is, apart from its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,9 @@ pub struct ModelFile {
     pub channels: usize,
     /// Side of the network's images.
     pub isize: usize,
+    /// How images that are not square become so.
+    #[serde(default)]
+    pub resize: Name<Resize>,
     /// Subtracted from each channel, scaled to [0, 1].
     pub mean: Vec<f32>,
     /// Divides each channel after that.
@@ -39,6 +44,85 @@ pub struct ModelFile {
     pub seed: u64,
     /// The detector's settings.
     pub settings: Table,
+    /// What it was trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainedOn>,
+    /// How a score becomes a verdict; none of an imported model or of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibrated>,
+}
+
+/// What a model was trained on, and by what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainedOn {
+    /// The layout of the folder, in words.
+    pub folder: String,
+    /// Number of images that trained.
+    pub images: usize,
+    /// SHA-256 of all images and labels, and of which were used for what.
+    pub data_sha256: String,
+    /// The run's whole config, as TOML.
+    pub config: String,
+    /// The program's version.
+    pub version: String,
+    /// The commit that it was built from, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The generation of the numerics.
+    pub numerics: u32,
+}
+
+/// How a score becomes a verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibrated {
+    /// The score that counts.
+    pub score: String,
+    /// Its threshold, and what that promises.
+    pub threshold: Threshold,
+    /// Its values on the held-out normal images, rising.
+    pub normal_scores: Vec<f64>,
+    /// The highest error in a heat map of these images.
+    pub highest_error: f32,
+    /// How it did on images that had no part in it; none if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Tested>,
+}
+
+/// How a model did on images that neither trained nor calibrated it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tested {
+    /// Number of normal images.
+    pub normal: usize,
+    /// How many of them were called anomalous.
+    pub false_alarms: usize,
+    /// The best F1 over all thresholds: with the answers in hand, so an upper bound.
+    pub best_f1: f64,
+    /// All anomalous images against the normal ones.
+    pub all: TestedClass,
+    /// The images of each anomalous class against the normal ones.
+    pub classes: Vec<TestedClass>,
+}
+
+/// How a model did on some anomalous images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestedClass {
+    /// Their class, or `all`.
+    pub class: String,
+    /// Number of images.
+    pub images: usize,
+    /// How many of them were called anomalous.
+    pub detected: usize,
+    /// The score's AUROC.
+    pub auroc: f64,
+    /// Its 95 % interval over test images.
+    pub auroc_interval: [f64; 2],
+    /// How well heat maps find the defects; none without masks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<Localisation>,
 }
 
 impl ModelFile {
@@ -47,29 +131,31 @@ impl ModelFile {
         origin: String,
         detector: &str,
         input: Input,
-        Normalization { mean, std }: Normalization,
+        Transform { normalization: Normalization { mean, std }, resize, .. }: Transform,
         seed: u64,
         settings: Table,
     ) -> Self {
-        let (channels, isize) = (input.channels, input.side);
         Self {
             format: FORMAT,
             origin,
             detector: detector.into(),
-            channels,
-            isize,
+            channels: input.channels,
+            isize: input.side,
+            resize: Name(resize),
             mean,
             std,
             seed,
             settings,
+            training: None,
+            calibration: None,
         }
     }
 
     /// Of a run's weights.
-    fn of_run(config: RunConfig, registry: &Registry) -> Result<Self> {
-        let normalization = transform(&config, registry)?.normalization;
+    pub fn of_run(config: &RunConfig, registry: &Registry) -> Result<Self> {
+        let (transform, settings) = (transform(config, registry)?, config.settings.clone());
         let (input, seed, origin) = (config.input(), config.seed(), config.run_name()?);
-        Ok(Self::new(origin, &config.detector, input, normalization, seed, config.settings))
+        Ok(Self::new(origin, &config.detector, input, transform, seed, settings))
     }
 
     /// Reads a model file or a run's `weights.safetensors`, within the environment's limits.
@@ -81,10 +167,10 @@ impl ModelFile {
                 Self::parse(text).with_context(|| format!("{}: its model", shown(path)))?
             }
             (None, Some(text)) => RunConfig::from_toml(text, registry)
-                .and_then(|config| Self::of_run(config, registry))
+                .and_then(|config| Self::of_run(&config, registry))
                 .with_context(|| format!("{}: its config", shown(path)))?,
             (None, None) => anyhow::bail!(
-                "{}: these weights carry no config; use those of a run's folder, or a file that `ganomaly import` made",
+                "{}: these weights carry no config; use those of a run's folder, or a file that `ganomaly fit` or `ganomaly import` made",
                 shown(path)
             ),
         };
@@ -94,8 +180,8 @@ impl ModelFile {
     fn parse(text: &str) -> Result<Self> {
         let format = text.parse::<Table>()?.get("format").and_then(toml::Value::as_integer);
         ensure!(
-            format == Some(FORMAT.into()),
-            "its format is {}; this program reads {FORMAT}",
+            format.is_some_and(|format| (1..=FORMAT.into()).contains(&format)),
+            "its format is {}; this program reads 1 to {FORMAT}",
             format.map_or("not stated".into(), |format| format.to_string())
         );
         Ok(toml::from_str(text)?)
@@ -116,7 +202,7 @@ impl ModelFile {
     /// How images are prepared for it.
     pub fn transform(&self) -> Result<Transform> {
         let normalization = Normalization { mean: self.mean.clone(), std: self.std.clone() };
-        let transform = Transform { image_size: self.isize, resize: Resize::Crop, normalization };
+        let transform = Transform { image_size: self.isize, resize: self.resize.0, normalization };
         transform.check(self.channels)?;
         Ok(transform)
     }

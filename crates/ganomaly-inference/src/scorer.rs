@@ -1,5 +1,6 @@
 //! Scores images from files with a trained detector.
 
+use crate::heat_map::{HeatMap, MAP_MAX};
 use crate::model_file::ModelFile;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
@@ -7,16 +8,38 @@ use ganomaly_data::{Limits, Transform, read_image, shown};
 use ganomaly_experiment::plan::finished_in;
 use ganomaly_experiment::record::{WEIGHTS, checksums, is_run};
 use ganomaly_experiment::registry::Registry;
+use ganomaly_metrics::Calibration;
 use ganomaly_model::{BatchNormMode, Detector};
+use image::RgbImage;
+use rayon::prelude::*;
 use std::path::Path;
 
 /// A detector with the transform of its input images.
 pub struct Scorer {
+    model: ModelFile,
     detector: Box<dyn Detector>,
     transform: Transform,
-    channels: usize,
-    names: &'static [&'static str],
+    /// The detector's scores, then [`MAP_MAX`] if that is the one that counts.
+    names: Vec<&'static str>,
     limits: Limits,
+    /// The score that counts, by its position; its threshold; the scores of normal images.
+    verdict: Option<(usize, f64, Calibration)>,
+}
+
+/// An image as it was read, and as the network takes it.
+pub struct Prepared {
+    pixels: Vec<u8>,
+    shape: [usize; 3],
+    x: Tensor,
+}
+
+/// What a score means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// The share of normal images that score as high, in (0, 1].
+    pub p_value: f64,
+    /// Whether the score is above the threshold.
+    pub anomalous: bool,
 }
 
 impl Scorer {
@@ -41,35 +64,98 @@ impl Scorer {
         }
         let (model, tensors) = ModelFile::read(&path, registry)?;
         let built = || -> Result<Self> {
-            let names = registry.find_detector(&model.detector)?.names.scores;
+            let mut names = registry.find_detector(&model.detector)?.names.scores.to_vec();
+            let counts = model.calibration.as_ref().map(|calibrated| calibrated.score.as_str());
+            names.extend((counts == Some(MAP_MAX)).then_some(MAP_MAX));
             let detector = model.detector(&tensors, registry)?;
-            let (transform, channels) = (model.transform()?, model.channels);
-            Ok(Self { detector, transform, channels, names, limits: Limits::from_env()? })
+            let verdict = match &model.calibration {
+                None => None,
+                Some(calibrated) => {
+                    let counts = names.iter().position(|name| *name == calibrated.score);
+                    let counts = counts.with_context(|| {
+                        format!("its threshold is of {}, which is no score", calibrated.score)
+                    })?;
+                    let normal = Calibration::new(&calibrated.normal_scores)?;
+                    Some((counts, calibrated.threshold.value, normal))
+                }
+            };
+            let (transform, limits) = (model.transform()?, Limits::from_env()?);
+            Ok(Self { model, detector, transform, names, limits, verdict })
         };
         built().with_context(|| shown(&path))
     }
 
-    /// The names of the scores.
-    pub fn names(&self) -> &'static [&'static str] {
-        self.names
+    /// The model without its weights.
+    pub fn model(&self) -> &ModelFile {
+        &self.model
     }
 
-    /// Scores one image file with running statistics: the scores depend only on the image.
-    pub fn score(&self, path: &Path) -> Result<Vec<f64>> {
-        let (pixels, shape) = read_image(path, self.channels, &self.limits)?;
-        let size = self.transform.image_size;
-        let mut numbers = vec![0.0; self.channels * size * size];
-        self.transform.apply(&pixels, shape, &mut numbers).with_context(|| shown(path))?;
-        let x = Tensor::from_vec(numbers, (1, self.channels, size, size), &Device::Cpu)?;
-        let scores = self.detector.score(&x, BatchNormMode::Running)?;
-        let first =
-            |name: &&str| scores.of(name).first().copied().context("the detector gave no score");
-        let all = self.names.iter().map(first).collect::<Result<Vec<f64>>>()?;
+    /// The names of the scores.
+    pub fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// Replaces the threshold. Fails if the model has none.
+    pub fn set_threshold(&mut self, threshold: f64) -> Result<()> {
+        let (_, value, _) = self.verdict.as_mut().context(
+            "this model is not calibrated, so that it has no score that counts; `ganomaly fit` makes one that is",
+        )?;
+        *value = threshold;
+        Ok(())
+    }
+
+    /// Reads image files, several at once, in their order.
+    pub fn prepare<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Vec<Result<Prepared>> {
+        let Self { model, transform, limits, .. } = self;
+        let (channels, size) = (model.channels, transform.image_size);
+        let one = |path: &P| -> Result<Prepared> {
+            let path = path.as_ref();
+            let (pixels, shape) = read_image(path, channels, limits)?;
+            let mut numbers = vec![0.0; channels * size * size];
+            transform.apply(&pixels, shape, &mut numbers).with_context(|| shown(path))?;
+            let x = Tensor::from_vec(numbers, (1, channels, size, size), &Device::Cpu)?;
+            Ok(Prepared { pixels, shape, x })
+        };
+        paths.par_iter().map(one).collect()
+    }
+
+    /// All scores of one image, by running statistics: they depend on that image alone.
+    pub fn score(&self, image: &Prepared) -> Result<Vec<f64>> {
+        let scores = self.detector.score(&image.x, BatchNormMode::Running)?;
+        let mut all = Vec::new();
+        for name in &self.names {
+            all.push(match *name {
+                MAP_MAX => f64::from(self.map(image)?.highest()),
+                name => *scores.of(name).first().context("the detector gave no score")?,
+            });
+        }
         ensure!(
             all.iter().all(|score| score.is_finite()),
-            "{}: its score is infinite or not a number; the detector's weights are of no use",
-            shown(path)
+            "its score is infinite or not a number; the detector's weights are of no use"
         );
         Ok(all)
+    }
+
+    fn map(&self, image: &Prepared) -> Result<HeatMap> {
+        HeatMap::of(&*self.detector, &image.x, &self.transform)
+    }
+
+    /// What an image's scores mean; none if the model is not calibrated.
+    pub fn verdict(&self, scores: &[f64]) -> Option<Verdict> {
+        let (counts, threshold, normal) = self.verdict.as_ref()?;
+        let score = *scores.get(*counts)?;
+        Some(Verdict { p_value: normal.p_value(score), anomalous: score > *threshold })
+    }
+
+    /// The image with its heat map over it, at its own size. Full colour is twice the highest error
+    /// in the normal images of the calibration; without one, the highest in this image.
+    pub fn heat_map(&self, image: &Prepared) -> Result<RgbImage> {
+        let map = self.map(image)?;
+        let full = match &self.model.calibration {
+            Some(calibrated) => 2.0 * calibrated.highest_error,
+            None => map.highest(),
+        };
+        let [_, h, w] = image.shape;
+        Ok(map.at_size(h, w, self.transform.resize).over(&image.pixels, full.max(1e-6)))
     }
 }

@@ -1,13 +1,18 @@
-//! `ganomaly data fetch|verify|list`.
+//! `ganomaly data fetch|verify|list|export`.
 
 use crate::args::code;
 use crate::{Program, fetch};
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
-use ganomaly_data::{Dataset, FetchOptions, Verification};
+use ganomaly_data::{Dataset, FetchOptions, LabeledImages, Verification, shown};
+use ganomaly_experiment::config::class_index;
+use ganomaly_experiment::files::PartialFolder;
 use ganomaly_experiment::registry::Source;
 use ganomaly_runner::interrupt::Cancel;
 use ganomaly_runner::terminal::out;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,6 +43,20 @@ enum DataCommand {
     },
     /// List the data sets with origin and licence.
     List,
+    /// Write a data set's images as PNG files: the folder `abnormal` has one class, `normal` the
+    /// others.
+    Export {
+        /// The data set.
+        dataset: String,
+        /// The folder to write to; it must not exist.
+        folder: PathBuf,
+        /// The class that is anomalous, by name or number.
+        #[arg(long)]
+        abnormal_class: String,
+        /// At most this many images of each folder, the first ones.
+        #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
+        limit: usize,
+    },
 }
 
 pub fn run(args: &DataArgs, program: &Program) -> Result<ExitCode> {
@@ -54,6 +73,12 @@ pub fn run(args: &DataArgs, program: &Program) -> Result<ExitCode> {
                 fetch::download(&*dataset, &dir, &options)?;
             }
             Ok(ExitCode::SUCCESS)
+        }
+        DataCommand::Export { dataset, folder, abnormal_class, limit } => {
+            let store = program.store(args.data_dir.as_deref());
+            let source = Source::of(dataset);
+            fetch::if_missing(&store, &source, &Cancel::of_signals()?)?;
+            export(&*store.images(&source)?, abnormal_class, folder, *limit)
         }
         DataCommand::Verify { datasets } => verify(&chosen(datasets, program)?, &dir),
         DataCommand::List => {
@@ -98,4 +123,44 @@ fn verify(datasets: &[Arc<dyn Dataset>], dir: &Path) -> Result<ExitCode> {
         out(&format!("{}: {line}\n", dataset.name()))?;
     }
     Ok(code(good))
+}
+
+fn export(images: &LabeledImages, abnormal: &str, folder: &Path, limit: usize) -> Result<ExitCode> {
+    let abnormal = class_index(images.class_names(), abnormal)?;
+    let [channels, h, w] = images.shape();
+    ensure!(matches!(channels, 1 | 3), "images of {channels} channels are no PNG files");
+    ensure!(!folder.exists(), "{}: it is there already", shown(folder));
+    // Seen whole or not at all.
+    let partial = PartialFolder::create(folder)?;
+    let parts = ["normal", "abnormal"].map(|part| partial.path().join(part));
+    for part in &parts {
+        fs::create_dir(part).with_context(|| shown(part))?;
+    }
+    let mut written = [0; 2];
+    for (index, &label) in images.labels().iter().enumerate() {
+        let is_abnormal = usize::from(label) == abnormal;
+        let count = &mut written[usize::from(is_abnormal)];
+        if *count == limit {
+            continue;
+        }
+        *count += 1;
+        let planes = images.image(index).context("the data set's images are files already")?;
+        let each = h * w;
+        let (bytes, color): (Vec<u8>, _) = match channels {
+            1 => (planes.to_vec(), ExtendedColorType::L8),
+            _ => {
+                let pixel = |at: usize| [planes[at], planes[each + at], planes[2 * each + at]];
+                ((0..each).flat_map(pixel).collect(), ExtendedColorType::Rgb8)
+            }
+        };
+        let mut file = Vec::new();
+        PngEncoder::new(&mut file).write_image(&bytes, w as u32, h as u32, color)?;
+        let class = &images.class_names()[usize::from(label)];
+        let path = parts[usize::from(is_abnormal)].join(format!("{index:05}-{class}.png"));
+        fs::write(&path, file).with_context(|| shown(&path))?;
+    }
+    partial.finish(folder)?;
+    let [normal, anomalous] = written;
+    out(&format!("{}: {normal} normal and {anomalous} abnormal images\n", shown(folder)))?;
+    Ok(ExitCode::SUCCESS)
 }

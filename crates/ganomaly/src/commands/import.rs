@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use ganomaly_data::datasets::Mnist;
-use ganomaly_data::{Dataset, Normalization, Normalize, shown};
+use ganomaly_data::{Dataset, Normalization, Normalize, Resize, Transform, shown};
 use ganomaly_experiment::sha256::sha256_of;
 use ganomaly_inference::model_file::ModelFile;
 use ganomaly_model::Settings;
@@ -46,7 +46,8 @@ pub fn run(args: &ImportArgs) -> Result<ExitCode> {
     let sources = std::iter::once(&args.net_g).chain(&args.net_d);
     let sources = sources.map(|path| source(path)).collect::<Result<Vec<_>>>()?;
     let origin = format!("imported from {}", sources.join(" and "));
-    let file = ModelFile::new(origin, detector, *input, normalization, 0, settings);
+    let transform = Transform { image_size: input.side, resize: Resize::Crop, normalization };
+    let file = ModelFile::new(origin, detector, *input, transform, 0, settings);
     file.write(&args.output, state)?;
     if *drawn_discriminator {
         note("no netD.pth was given: the discriminator's weights are random. No score uses them.");

@@ -5,6 +5,8 @@ mod chaos;
 mod collect;
 mod compare;
 mod data;
+mod explain;
+mod fit;
 mod gpus;
 mod import;
 mod metrics;
@@ -36,7 +38,14 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Do one run of an experiment; with a [sweep], select it with --only.
     Train(train::TrainArgs),
-    /// Score images with a trained model; prints CSV, one row per image.
+    /// Train and calibrate a detector on a folder of images; writes a model file.
+    Fit(fit::FitArgs),
+    /// Say what a model is: its data, its threshold, what that promises, how it did.
+    Explain {
+        /// A model file, or a run's weights.safetensors.
+        model: PathBuf,
+    },
+    /// Score images with a trained model, one row per image, with a verdict if it is calibrated.
     Score(score::ScoreArgs),
     /// Make a model file, for `score`, of weights that the published code of GANomaly or
     /// Skip-GANomaly saved. Nothing in them is executed.
@@ -81,6 +90,8 @@ impl Command {
             Self::Parity(args) => parity::run(args),
             Self::Report(args) => report::run(args, program),
             Self::Train(args) => train::run(args, program),
+            Self::Fit(args) => fit::run(args, program),
+            Self::Explain { model } => explain::run(model, program),
             Self::Score(args) => score::run(args, program),
             Self::Import(args) => import::run(args),
             Self::Metrics { file } => metrics::print(file),

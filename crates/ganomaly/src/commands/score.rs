@@ -1,50 +1,246 @@
 //! `ganomaly score`.
 
 use crate::Program;
-use crate::args::code;
-use anyhow::Result;
-use clap::Args;
-use ganomaly_inference::scorer::Scorer;
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use ganomaly_data::{IMAGE_ENDINGS, shown};
+use ganomaly_inference::scorer::{Prepared, Scorer, Verdict};
+use ganomaly_runner::interrupt::Cancel;
 use ganomaly_runner::terminal::{data, say};
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, stdin};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+/// Images that are read at once.
+const AT_ONCE: usize = 32;
+/// How often a watched folder is looked at. A file that did not change from one look to the next
+/// has arrived whole.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Exit codes, beside 0: all images are normal.
+const SOME_ANOMALOUS: u8 = 1;
+const SOME_UNREADABLE: u8 = 2;
 
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
-    /// A run's folder, its weights.safetensors, or a model file (`import` makes one).
+    /// A model file (`fit` or `import` makes one), a run's folder, or its weights.safetensors.
     model: PathBuf,
-    /// PNG, JPEG or BMP files.
+    /// Image files (PNG, JPEG, BMP, TIFF, WebP), folders of them, or - for a list of paths on
+    /// standard input, one a line.
     #[arg(required = true)]
     images: Vec<PathBuf>,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    format: Format,
+    /// Write each image with its heat map over it into this folder, as PNG.
+    #[arg(long, value_name = "DIR")]
+    heat_maps: Option<PathBuf>,
+    /// Call an image anomalous above this score, instead of the model's own threshold.
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    threshold: Option<f64>,
+    /// Go on scoring what arrives in the folders, until Ctrl-C.
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Comma-separated values, with a heading.
+    Csv,
+    /// One JSON object a line.
+    Json,
+    /// Columns for people.
+    Table,
 }
 
 pub fn run(args: &ScoreArgs, program: &Program) -> Result<ExitCode> {
-    let scorer = Scorer::load(&args.model, &program.registry)?;
-    let row = |row: Vec<String>| -> Result<()> {
-        let mut csv = csv::Writer::from_writer(Vec::new());
-        csv.write_record(row)?;
-        data(&String::from_utf8(csv.into_inner()?)?)
-    };
-    let heading = ["picture"].iter().chain(scorer.names());
-    row(heading.map(ToString::to_string).collect())?;
-    let mut failed = false;
+    let mut scorer = Scorer::load(&args.model, &program.registry)?;
+    if let Some(threshold) = args.threshold {
+        scorer.set_threshold(threshold)?;
+    }
+    if let Some(folder) = &args.heat_maps {
+        fs::create_dir_all(folder).with_context(|| shown(folder))?;
+    }
+    let mut work = Work { args, scorer, written: HashMap::new(), anomalous: false, failed: false };
+    work.heading()?;
+    let cancel = if args.watch { Cancel::of_signals()? } else { Cancel::default() };
     for path in &args.images {
-        match scorer.score(path) {
-            // Quoted if necessary; bytes that are not text are escaped, so that the table is text.
-            Ok(scores) => {
-                let scores = scores.iter().map(ToString::to_string);
-                row(std::iter::once(name(path)).chain(scores).collect())?;
+        if path.as_os_str() == "-" {
+            for line in stdin().lock().lines() {
+                work.score(&[PathBuf::from(line.context("standard input")?)])?;
             }
-            Err(e) => {
-                failed = true;
-                say(format!("error: {e:#}"));
+        } else if path.is_dir() && !args.watch {
+            work.score(&images_in(path)?)?;
+        } else if !path.is_dir() {
+            work.score(std::slice::from_ref(path))?;
+        }
+    }
+    if args.watch {
+        work.watch(&cancel)?;
+    }
+    Ok(match (work.failed, work.anomalous) {
+        (true, _) => ExitCode::from(SOME_UNREADABLE),
+        (_, true) => ExitCode::from(SOME_ANOMALOUS),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+struct Work<'a> {
+    args: &'a ScoreArgs,
+    scorer: Scorer,
+    /// How many heat maps have each name.
+    written: HashMap<PathBuf, usize>,
+    anomalous: bool,
+    failed: bool,
+}
+
+impl Work<'_> {
+    /// The columns beside the path.
+    fn columns(&self) -> Vec<&str> {
+        let calibrated = self.scorer.model().calibration.is_some();
+        let verdict: &[&str] = if calibrated { &["p_value", "verdict"] } else { &[] };
+        [self.scorer.names(), verdict].concat()
+    }
+
+    fn heading(&self) -> Result<()> {
+        let columns = self.columns();
+        match self.args.format {
+            Format::Csv => csv_row(&[&["picture"][..], &columns].concat()),
+            Format::Json => Ok(()),
+            Format::Table => {
+                let wide = columns.iter().map(|name| format!("{name:>12}"));
+                data(&format!("{}  picture\n", wide.collect::<String>()))
             }
         }
     }
-    Ok(code(!failed))
+
+    fn score(&mut self, paths: &[PathBuf]) -> Result<()> {
+        for chunk in paths.chunks(AT_ONCE) {
+            let images = self.scorer.prepare(chunk);
+            for (path, image) in chunk.iter().zip(images) {
+                if let Err(e) = image.and_then(|image| self.row(path, &image)) {
+                    self.failed = true;
+                    let e = format!("{e:#}");
+                    let named = e.starts_with(&shown(path));
+                    say(if named {
+                        format!("error: {e}")
+                    } else {
+                        format!("error: {}: {e}", shown(path))
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, path: &Path, image: &Prepared) -> Result<()> {
+        let scores = self.scorer.score(image)?;
+        let verdict = self.scorer.verdict(&scores);
+        self.anomalous |= verdict.is_some_and(|v| v.anomalous);
+        // Bytes that are not text are escaped, so that the rows are text.
+        let name = path.to_str().map_or_else(|| shown(path), str::to_string);
+        let word = |v: Verdict| if v.anomalous { "anomalous" } else { "normal" };
+        match self.args.format {
+            Format::Csv => {
+                let mut cells = vec![name];
+                cells.extend(scores.iter().map(ToString::to_string));
+                cells.extend(
+                    verdict.into_iter().flat_map(|v| [v.p_value.to_string(), word(v).into()]),
+                );
+                csv_row(&cells)?;
+            }
+            Format::Json => {
+                let mut object = serde_json::Map::from_iter([("picture".to_string(), name.into())]);
+                for (column, score) in self.scorer.names().iter().zip(&scores) {
+                    object.insert((*column).into(), (*score).into());
+                }
+                if let Some(v) = verdict {
+                    object.insert("p_value".into(), v.p_value.into());
+                    object.insert("verdict".into(), word(v).into());
+                }
+                data(&format!("{}\n", serde_json::Value::Object(object)))?;
+            }
+            Format::Table => {
+                let scores = scores.iter().map(|score| format!("{score:>12.5e}"));
+                let verdict = verdict.map(|v| format!("{:>12.4}{:>12}", v.p_value, word(v)));
+                let cells = scores.chain(verdict).collect::<String>();
+                data(&format!("{cells}  {}\n", shown(path)))?;
+            }
+        }
+        self.write_heat_map(path, image)
+    }
+
+    /// Images of one name in several folders get numbers.
+    fn write_heat_map(&mut self, path: &Path, image: &Prepared) -> Result<()> {
+        let Some(folder) = &self.args.heat_maps else { return Ok(()) };
+        let stem = PathBuf::from(path.file_stem().unwrap_or_default());
+        let count = self.written.entry(stem.clone()).or_default();
+        *count += 1;
+        let mut name = stem.into_os_string();
+        if *count > 1 {
+            name.push(format!("-{count}"));
+        }
+        name.push(".png");
+        let to = folder.join(name);
+        self.scorer.heat_map(image)?.save(&to).with_context(|| shown(&to))
+    }
+
+    /// Scores what is in the folders, and what arrives, once it has arrived whole.
+    fn watch(&mut self, cancel: &Cancel) -> Result<()> {
+        type State = (u64, Option<SystemTime>);
+        let mut seen: HashMap<PathBuf, (State, bool)> = HashMap::new();
+        while !cancel.is_set() {
+            let mut ready = Vec::new();
+            for folder in self.args.images.iter().filter(|path| path.is_dir()) {
+                for path in images_in(folder)? {
+                    // A file that is gone again is of no interest.
+                    let Ok(metadata) = path.metadata() else { continue };
+                    let state = (metadata.len(), metadata.modified().ok());
+                    match seen.get_mut(&path) {
+                        Some((before, done)) if *before == state => {
+                            if !std::mem::replace(done, true) {
+                                ready.push(path);
+                            }
+                        }
+                        _ => drop(seen.insert(path, (state, false))),
+                    }
+                }
+            }
+            self.score(&ready)?;
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
 }
 
-/// A file's name unchanged, with bytes that are not UTF-8 as `\xff`.
-fn name(path: &Path) -> String {
-    path.to_str().map_or_else(|| ganomaly_data::shown(path), str::to_string)
+/// The image files in a folder and those below it, in the order of their names. Hidden files and
+/// links to folders are left out.
+fn images_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let listed = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut entries = listed.with_context(|| shown(folder))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    let mut all = Vec::new();
+    for entry in entries {
+        let path = entry.path();
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        if hidden {
+            continue;
+        }
+        if entry.file_type().with_context(|| shown(&path))?.is_dir() {
+            all.extend(images_in(&path)?);
+        } else if ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str())) {
+            all.push(path);
+        }
+    }
+    Ok(all)
+}
+
+fn csv_row<C: AsRef<[u8]>>(cells: &[C]) -> Result<()> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(cells)?;
+    data(&String::from_utf8(csv.into_inner()?)?)
 }

@@ -131,7 +131,7 @@ fn bad_images_are_errors_that_name_them_and_the_good_are_scored() {
 
     let output = score(dir.path(), &names);
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert_eq!(output.status.code(), Some(2), "{errors}");
     for (name, _, words) in &cases {
         let line = errors.lines().find(|l| l.starts_with(&format!("error: {name}: ")));
         let line = line.unwrap_or_else(|| panic!("no error for {name} in {errors}"));

@@ -20,6 +20,7 @@ mod hostile;
 mod identity;
 mod import;
 mod own_detector;
+mod own_images;
 mod parity;
 mod report;
 mod resume;

@@ -20,11 +20,11 @@ const NAMED: usize = 5;
 
 /// The images in a folder, of any size: PNG, JPEG, BMP, TIFF, WebP. [`Layout::of`] has the layouts.
 /// Every file is read once at the start, so that what cannot be read is known then.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Folder {
     root: Option<PathBuf>,
     channels: Option<usize>,
-    scan: Mutex<Option<Arc<Scan>>>,
+    scan: Arc<Mutex<Option<Arc<Scan>>>>,
 }
 
 /// A folder whose files were all read once.
@@ -48,7 +48,7 @@ struct Seen {
 impl Folder {
     /// The images of a folder; with 1 or 3 channels, or with 1 if all are grey, else 3.
     pub fn new(root: &Path, channels: Option<usize>) -> Self {
-        Self { root: Some(root.to_path_buf()), channels, scan: Mutex::default() }
+        Self { root: Some(root.to_path_buf()), channels, scan: Arc::default() }
     }
 
     /// Reads every file, at the first call.

@@ -1,0 +1,155 @@
+//! From a trained detector to verdicts: a threshold from held-out normal images, and how it does on
+//! images that had no part in it.
+
+use crate::heat_map::{HeatMap, MAP_MAX};
+use crate::model_file::{Calibrated, Tested, TestedClass};
+use anyhow::{Context, Result, ensure};
+use ganomaly_data::datasets::folder::Found;
+use ganomaly_data::{Limits, Split, read_image, shown};
+use ganomaly_experiment::record::auroc::LEVEL;
+use ganomaly_experiment::run_data::RunData;
+use ganomaly_metrics::{
+    BootstrapOptions, Calibration, Map, PRO_LIMIT, auroc, best_f1, bootstrap_auroc, localisation,
+};
+use ganomaly_model::{BatchNormMode, Detector};
+
+/// Resamples of the AUROC's interval.
+const RESAMPLES: usize = 1000;
+
+/// A trained detector, the images of its run, and their files in the same order.
+pub struct Trained<'a> {
+    /// The detector.
+    pub detector: &'a dyn Detector,
+    /// Its images; the validation images calibrate it.
+    pub data: &'a RunData,
+    /// Their files.
+    pub files: &'a [Found],
+    /// The split whose test images test it; none if there are none.
+    pub split: Option<&'a Split>,
+}
+
+/// A test image.
+struct Seen {
+    class: usize,
+    anomalous: bool,
+    score: f64,
+    /// Its heat map and mask at the image's size; none if there are no masks, or not this one's.
+    pixels: Option<(HeatMap, Vec<bool>)>,
+}
+
+impl Trained<'_> {
+    /// Takes the threshold for a rate of false alarms, in (0, 1), from the validation images, and
+    /// tests it on the test images if there are any. `score` is one of the detector's or
+    /// [`MAP_MAX`]. Fails if the rate takes more validation images.
+    pub fn calibrate(&self, score: &str, false_alarms: f64) -> Result<Calibrated> {
+        let (mut scores, mut highest_error) = (Vec::new(), 0.0_f32);
+        for &index in &self.data.validation {
+            let (of_image, map) = self.look(index, score)?;
+            scores.push(of_image);
+            highest_error = highest_error.max(map.highest());
+        }
+        let calibration = Calibration::new(&scores)?;
+        let threshold = calibration.threshold(false_alarms)?;
+        let tested = self.split.map(|split| self.test(split, score, threshold.value));
+        let normal_scores = calibration.scores().to_vec();
+        Ok(Calibrated {
+            score: score.into(),
+            threshold,
+            normal_scores,
+            highest_error,
+            tested: tested.transpose()?,
+        })
+    }
+
+    /// An image's score and heat map, by itself, exactly as a scorer does it.
+    fn look(&self, index: u32, score: &str) -> Result<(f64, HeatMap)> {
+        let batch =
+            self.data.batches(vec![index], 1)?.next().context("an image without a batch")?;
+        let x = batch?.images;
+        let map = HeatMap::of(self.detector, &x, &self.data.transform)?;
+        if score == MAP_MAX {
+            return Ok((f64::from(map.highest()), map));
+        }
+        let scores = self.detector.score(&x, BatchNormMode::Running)?;
+        let score = scores.of(score).first().with_context(|| format!("no score {score}"))?;
+        Ok((*score, map))
+    }
+
+    fn test(&self, split: &Split, score: &str, threshold: f64) -> Result<Tested> {
+        let masked = self.files.iter().any(|file| file.mask.is_some());
+        let mut seen = Vec::new();
+        for (&index, &anomalous) in split.test.iter().zip(&split.test_is_anomaly) {
+            let file = self.files.get(index as usize).context("an image without a file")?;
+            let (score, map) = self.look(index, score)?;
+            // An anomalous image without a mask tells nothing of its pixels.
+            let pixels = match masked && anomalous == file.mask.is_some() {
+                true => {
+                    let (mask, [h, w]) = mask(file)?;
+                    Some((map.at_size(h, w, self.data.transform.resize), mask))
+                }
+                false => None,
+            };
+            seen.push(Seen { class: file.class.into(), anomalous, score, pixels });
+        }
+        let names = self.data.images.class_names();
+        let against = |class: &str, of: &dyn Fn(&Seen) -> bool| {
+            let part: Vec<&Seen> = seen.iter().filter(|s| !s.anomalous || of(s)).collect();
+            tested(class, &part, threshold).with_context(|| format!("class {class}"))
+        };
+        let there = |class: usize| seen.iter().any(|s| s.anomalous && s.class == class);
+        let classes = (0..names.len()).filter(|&class| there(class));
+        let classes = classes.map(|class| against(&names[class], &|s: &Seen| s.class == class));
+        let normal = || seen.iter().filter(|s| !s.anomalous);
+        let scores: Vec<f64> = seen.iter().map(|s| s.score).collect();
+        Ok(Tested {
+            normal: normal().count(),
+            false_alarms: normal().filter(|s| s.score > threshold).count(),
+            best_f1: best_f1(&scores, &split.test_is_anomaly)?.f1,
+            all: against("all", &|_: &Seen| true)?,
+            classes: classes.collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Anomalous images against normal ones.
+fn tested(class: &str, images: &[&Seen], threshold: f64) -> Result<TestedClass> {
+    let scores: Vec<f64> = images.iter().map(|s| s.score).collect();
+    let anomalous: Vec<bool> = images.iter().map(|s| s.anomalous).collect();
+    let options = BootstrapOptions { resamples: RESAMPLES, level: LEVEL, seed: 0 };
+    let interval = bootstrap_auroc(&scores, &anomalous, options)?;
+    let maps = images.iter().filter_map(|s| s.pixels.as_ref()).map(|(map, mask)| Map {
+        scores: &map.values,
+        mask,
+        height: map.height,
+        width: map.width,
+    });
+    let maps: Vec<Map<'_>> = maps.collect();
+    let any = maps.iter().any(|map| map.mask.contains(&true));
+    let pixels = any.then(|| localisation(&maps, PRO_LIMIT).context("the heat maps and masks"));
+    let found = images.iter().filter(|s| s.anomalous);
+    Ok(TestedClass {
+        class: class.into(),
+        images: found.clone().count(),
+        detected: found.filter(|s| s.score > threshold).count(),
+        auroc: auroc(&scores, &anomalous)?,
+        auroc_interval: [interval.low, interval.high],
+        pixels: pixels.transpose()?,
+    })
+}
+
+/// An image's defective pixels, and its height and width.
+fn mask(Found { path, mask, .. }: &Found) -> Result<(Vec<bool>, [usize; 2])> {
+    let limits = Limits::from_env()?;
+    let [_, h, w] = read_image(path, 1, &limits)?.1;
+    let Some(mask) = mask else { return Ok((vec![false; h * w], [h, w])) };
+    let (pixels, shape) = read_image(mask, 1, &limits)?;
+    ensure!(
+        shape == [1, h, w],
+        "{}: the mask has {}×{} pixels, and {} has {w}×{h}",
+        shown(mask),
+        shape[2],
+        shape[1],
+        shown(path)
+    );
+    Ok((pixels.into_iter().map(|v| v > 127).collect(), [h, w]))
+}

@@ -1,0 +1,185 @@
+//! Where in an image the anomaly is: the error of its reconstruction, pixel by pixel.
+
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use ganomaly_data::{Resize, Transform};
+use ganomaly_model::{BatchNormMode, Detector};
+use image::{Rgb, RgbImage};
+
+/// The smoothing's standard deviation, as a part of the network's side; at least one pixel.
+const SMOOTHING: f32 = 1.0 / 32.0;
+
+/// The name of the highest error in an image's heat map, as a score.
+pub const MAP_MAX: &str = "map_max";
+
+/// An error for each pixel, in units of the full range of grey levels, so 0 to about 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeatMap {
+    /// Row by row.
+    pub values: Vec<f32>,
+    /// Number of rows.
+    pub height: usize,
+    /// Number of columns.
+    pub width: usize,
+}
+
+impl HeatMap {
+    /// The mean over channels of |x − x̂| of an image `[1, C, S, S]`, smoothed by a Gaussian, `[S, S]`.
+    pub fn of(detector: &dyn Detector, x: &Tensor, transform: &Transform) -> Result<Self> {
+        let made = detector.reconstruct(x, BatchNormMode::Running)?;
+        let (x, made) = (flat(x)?, flat(&made)?);
+        let side = transform.image_size;
+        let each = side * side;
+        let mut values = vec![0.0; each];
+        let channels = transform.normalization.std.len() as f32;
+        for ((x, made), std) in
+            x.chunks_exact(each).zip(made.chunks_exact(each)).zip(&transform.normalization.std)
+        {
+            for (value, (x, made)) in values.iter_mut().zip(x.iter().zip(made)) {
+                *value += (x - made).abs() * std / channels;
+            }
+        }
+        Ok(Self { values: smooth(values, side), height: side, width: side })
+    }
+
+    /// The largest error.
+    pub fn highest(&self) -> f32 {
+        self.values.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// The map of an image before it was resized, `height` × `width`, bilinear; 0 where the image was
+    /// cropped.
+    pub fn at_size(&self, height: usize, width: usize, mode: Resize) -> Self {
+        let side = self.width as f32;
+        let (h, w) = (height as f32, width as f32);
+        let (short, long) = (h.min(w), h.max(w));
+        // The position in the network's image of each pixel's centre.
+        let place = |at: usize, of: f32| {
+            let at = at as f32 + 0.5;
+            match mode {
+                Resize::Stretch => at * side / of,
+                Resize::Crop => (at - (of - short) / 2.0) * side / short,
+                Resize::Pad => (side - of * side / long) / 2.0 + at * side / long,
+            }
+        };
+        let columns: Vec<f32> = (0..width).map(|x| place(x, w)).collect();
+        let mut values = Vec::with_capacity(height * width);
+        for y in (0..height).map(|y| place(y, h)) {
+            values.extend(columns.iter().map(|&x| self.between(y, x)));
+        }
+        Self { values, height, width }
+    }
+
+    /// The value at a position in pixels, where pixel i is from i to i + 1; 0 outside.
+    fn between(&self, y: f32, x: f32) -> f32 {
+        let (h, w) = (self.height as f32, self.width as f32);
+        if !(0.0..=h).contains(&y) || !(0.0..=w).contains(&x) {
+            return 0.0;
+        }
+        let ends = |at: f32, of: usize| {
+            let at = (at - 0.5).clamp(0.0, of as f32 - 1.0);
+            let low = (at as usize).min(of - 1);
+            (low, (low + 1).min(of - 1), at - low as f32)
+        };
+        let ((top, bottom, down), (left, right, across)) =
+            (ends(y, self.height), ends(x, self.width));
+        let row = |y: usize| {
+            let value = |x: usize| self.values[y * self.width + x];
+            value(left) + (value(right) - value(left)) * across
+        };
+        row(top) + (row(bottom) - row(top)) * down
+    }
+
+    /// The map over its image `[C, H, W]`, which is grey below it. `full` is the error with the
+    /// strongest colour; the colours are inferno, whose lightness rises evenly.
+    pub fn over(&self, pixels: &[u8], full: f32) -> RgbImage {
+        let each = self.height * self.width;
+        let channels = pixels.len() / each.max(1);
+        RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| {
+            let at = y as usize * self.width + x as usize;
+            let sum: u32 = (0..channels).map(|c| u32::from(pixels[c * each + at])).sum();
+            let grey = sum as f32 / channels.max(1) as f32;
+            let share = (self.values[at] / full).clamp(0.0, 1.0);
+            let colour = colorous::INFERNO.eval_continuous(f64::from(share));
+            // The hotter, the less of the image shows.
+            let mix = |colour: u8| {
+                (f32::from(colour) * share + grey * (1.0 - share)).round().clamp(0.0, 255.0) as u8
+            };
+            Rgb([mix(colour.r), mix(colour.g), mix(colour.b)])
+        })
+    }
+}
+
+fn flat(x: &Tensor) -> Result<Vec<f32>> {
+    x.flatten_all()?.to_vec1().context("an image as numbers")
+}
+
+/// A Gaussian over both axes, its edges repeated.
+fn smooth(values: Vec<f32>, side: usize) -> Vec<f32> {
+    let sigma = (side as f32 * SMOOTHING).max(1.0);
+    let reach = (3.0 * sigma).ceil() as isize;
+    let weights: Vec<f32> =
+        (-reach..=reach).map(|d| (-0.5 * (d as f32 / sigma).powi(2)).exp()).collect();
+    let sum: f32 = weights.iter().sum();
+    // Each pass smooths along rows and turns the map, so that two do both axes.
+    let pass = |values: &[f32]| {
+        let mut turned = vec![0.0; values.len()];
+        for (y, row) in values.chunks_exact(side).enumerate() {
+            for x in 0..side {
+                let near = |d: isize| row[(x as isize + d).clamp(0, side as isize - 1) as usize];
+                let all = (-reach..=reach).zip(&weights).map(|(d, weight)| near(d) * weight);
+                turned[x * side + y] = all.sum::<f32>() / sum;
+            }
+        }
+        turned
+    };
+    pass(&pass(&values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(values: &[f32], width: usize) -> HeatMap {
+        HeatMap { values: values.to_vec(), height: values.len() / width, width }
+    }
+
+    #[test]
+    fn a_map_at_an_images_size_lies_where_the_image_was() {
+        let even = map(&[0.5; 16], 4);
+        // A wide image: cropped, the sides are not seen; padded, all is.
+        let cropped = even.at_size(2, 6, Resize::Crop);
+        assert_eq!(cropped.values[..6], [0.0, 0.0, 0.5, 0.5, 0.0, 0.0]);
+        for mode in [Resize::Stretch, Resize::Pad] {
+            assert!(even.at_size(3, 7, mode).values.iter().all(|&v| (v - 0.5).abs() < 1e-6));
+        }
+        // Left half hot: so it is at any size.
+        let half = map(&[[1.0, 1.0, 0.0, 0.0]; 4].concat(), 4);
+        let large = half.at_size(8, 8, Resize::Stretch);
+        assert!(large.values.chunks(8).all(|row| row[0] == 1.0 && row[7] == 0.0 && row[2] == 1.0));
+        assert_eq!(half.at_size(4, 4, Resize::Stretch), half);
+        // Of a padded tall image, the network's middle columns.
+        let tall = half.at_size(8, 4, Resize::Pad);
+        assert!(tall.values[0] > tall.values[3]);
+    }
+
+    #[test]
+    fn smoothing_keeps_the_sum_within_and_what_is_even() {
+        let even = smooth(vec![0.25; 64 * 64], 64);
+        assert!(even.iter().all(|v| (v - 0.25).abs() < 1e-6));
+        let mut point = vec![0.0; 64 * 64];
+        point[32 * 64 + 30] = 1.0;
+        let smoothed = smooth(point, 64);
+        let highest = smoothed.iter().copied().fold(0.0, f32::max);
+        assert_eq!(smoothed.iter().position(|&v| v == highest), Some(32 * 64 + 30));
+        assert!((smoothed.iter().sum::<f32>() - 1.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn no_error_shows_the_image_and_a_full_one_the_hottest_colour() {
+        let over = map(&[0.0, 2.0], 2).over(&[10, 20, 30, 40, 50, 60], 1.0);
+        assert_eq!(over.get_pixel(0, 0).0, [30, 30, 30]);
+        let hot = colorous::INFERNO.eval_continuous(1.0);
+        assert_eq!(over.get_pixel(1, 0).0, [hot.r, hot.g, hot.b]);
+    }
+}
