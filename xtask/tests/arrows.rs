@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ganomaly-data", &[]),
     ("ganomaly-experiment", &["data", "metrics", "model"]),
     ("ganomaly-gpu", &["kernels", "model"]),
-    ("ganomaly-inference", &["data", "experiment", "model"]),
+    ("ganomaly-inference", &["data", "experiment", "metrics", "model"]),
     ("ganomaly-kernels", &[]),
     ("ganomaly-metrics", &[]),
     ("ganomaly-model", &["kernels"]),

@@ -82,8 +82,9 @@ fn prepare(images: &LabeledImages, indices: &[u32], options: &BatchOptions) -> R
     let (channels, size) = (images.shape()[0], options.transform.image_size);
     let each = channels * size * size;
     let mut numbers = vec![0.0; indices.len() * each];
-    let one =
-        |(out, &index): (&mut [f32], &u32)| options.transform.apply_to(images, index as usize, out);
+    let one = |(out, &index): (&mut [f32], &u32)| {
+        images.prepared(index as usize, &options.transform, out)
+    };
     // To read a file takes longer than to take an image from memory; a step computes meanwhile.
     match images.path(0) {
         Some(_) => numbers.par_chunks_exact_mut(each).zip(indices).try_for_each(one)?,

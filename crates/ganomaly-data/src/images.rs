@@ -1,7 +1,7 @@
 //! Images with labels, as bytes, and what they are of.
 
 use crate::image_files::ImageFiles;
-use crate::{Error, Resize, Result, resize};
+use crate::{Error, Resize, Result, Transform, resize};
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
@@ -156,6 +156,14 @@ impl LabeledImages {
         found.unwrap_or_else(|| {
             Err(Error::Invalid(format!("there is no image {index} among {}", self.len())))
         })
+    }
+
+    /// Writes image `index` to `out`, `[C, S, S]`, as the network takes it. Fails as
+    /// [`Self::resized`].
+    pub fn prepared(&self, index: usize, transform: &Transform, out: &mut [f32]) -> Result<()> {
+        let resized = self.resized(index, transform.image_size, transform.resize)?;
+        transform.normalize(&resized, out);
+        Ok(())
     }
 
     /// What tells image `index` from any other: its bytes, or the SHA-256 of its file. Empty if

@@ -1,6 +1,6 @@
 //! From bytes to the network's input: crop, resize, normalise.
 
-use crate::{Error, LabeledImages, Result};
+use crate::{Error, Result};
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -121,13 +121,8 @@ impl Transform {
         Ok(())
     }
 
-    /// The same for image `index` of a data set.
-    pub fn apply_to(&self, images: &LabeledImages, index: usize, out: &mut [f32]) -> Result<()> {
-        self.normalize(&images.resized(index, self.image_size, self.resize)?, out);
-        Ok(())
-    }
-
-    fn normalize(&self, resized: &[u8], out: &mut [f32]) {
+    /// The same for an image that has the right size already.
+    pub(crate) fn normalize(&self, resized: &[u8], out: &mut [f32]) {
         let each = self.image_size * self.image_size;
         for (c, (out, bytes)) in
             out.chunks_exact_mut(each).zip(resized.chunks_exact(each)).enumerate()

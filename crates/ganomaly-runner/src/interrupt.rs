@@ -80,7 +80,7 @@ fn acknowledge(wanted: &[i32]) -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     let wait = move || {
         if signals.forever().next().is_some() {
-            say("ending after this step, with a checkpoint; again to end at once");
+            say("ending after this step; again to end at once");
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)?;

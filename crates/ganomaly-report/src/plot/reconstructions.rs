@@ -45,7 +45,7 @@ impl Sample {
         let each = channels * size * size;
         let mut numbers = vec![0.0; indices.len() * each];
         for (out, &index) in numbers.chunks_exact_mut(each).zip(indices) {
-            data.transform.apply_to(&data.images, index as usize, out)?;
+            data.images.prepared(index as usize, &data.transform, out)?;
         }
         let x = Tensor::from_slice(&numbers, (indices.len(), channels, size, size), &Device::Cpu)?;
         let made = detector.reconstruct(&x, BatchNormMode::Running)?;

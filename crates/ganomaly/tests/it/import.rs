@@ -103,7 +103,7 @@ fn what_is_no_published_model_is_refused() {
     // A model file of a later format, or one whose metadata is not understood.
     let bytes = fs::read(sandbox.path("m")).unwrap();
     for (from, to, words) in [
-        ("format = 1", "format = 2", ["its format is 2", "this program reads 1"]),
+        ("format = 2", "format = 3", ["its format is 3", "this program reads 1 to 2"]),
         ("channels =", "channel5 =", ["its model", "channel5"]),
         ("ganomaly\\\"", "ganomali\\\"", ["detector = \"ganomali\"", "m"]),
     ] {

@@ -13,7 +13,7 @@ pub(super) fn gradients(images: &[u32], data: &RunData) -> Result<Vec<f64>> {
     let levels: Vec<f64> = levels.collect();
     let of = |&image: &u32| -> Result<f64> {
         let mut numbers = vec![0.0; shape[0] * side * side];
-        data.transform.apply_to(&data.images, image as usize, &mut numbers)?;
+        data.images.prepared(image as usize, &data.transform, &mut numbers)?;
         let mut sum = 0.0;
         for (plane, level) in numbers.chunks_exact(side * side).zip(&levels) {
             let step = |a: f32, b: f32| f64::from(b - a).abs() * level;
