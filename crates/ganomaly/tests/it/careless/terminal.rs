@@ -164,7 +164,7 @@ fn a_closed_standard_output_ends_the_output_alone() {
     image::GrayImage::new(16, 16).save(sandbox.0.path().join("a.png")).unwrap();
     assert_eq!(with_closed(&["score", run, "a.png", "a.png"]).status.code(), Some(0));
     let output = with_closed(&["score", run, "a.png", "none.png"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("none.png"));
     // A full disk is different.
     let full = File::options().write(true).open("/dev/full").unwrap();
