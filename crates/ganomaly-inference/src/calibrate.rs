@@ -4,6 +4,7 @@
 use crate::heat_map::{HeatMap, MAP_MAX};
 use crate::model_file::{Calibrated, Tested, TestedClass};
 use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
 use ganomaly_data::datasets::folder::Found;
 use ganomaly_data::{Limits, Split, read_image, shown};
 use ganomaly_experiment::record::auroc::LEVEL;
@@ -43,8 +44,8 @@ impl Trained<'_> {
     /// [`MAP_MAX`]. Fails if the rate takes more validation images.
     pub fn calibrate(&self, score: &str, false_alarms: f64) -> Result<Calibrated> {
         let (mut scores, mut highest_error) = (Vec::new(), 0.0_f32);
-        for &index in &self.data.validation {
-            let (of_image, map) = self.look(index, score)?;
+        for batch in self.data.batches(self.data.validation.clone(), 1)? {
+            let (of_image, map) = self.look(&batch?.images, score)?;
             scores.push(of_image);
             highest_error = highest_error.max(map.highest());
         }
@@ -61,16 +62,13 @@ impl Trained<'_> {
         })
     }
 
-    /// An image's score and heat map, by itself, exactly as a scorer does it.
-    fn look(&self, index: u32, score: &str) -> Result<(f64, HeatMap)> {
-        let batch =
-            self.data.batches(vec![index], 1)?.next().context("an image without a batch")?;
-        let x = batch?.images;
-        let map = HeatMap::of(self.detector, &x, &self.data.transform)?;
+    /// The score and heat map of an image by itself, exactly as a scorer does it.
+    fn look(&self, x: &Tensor, score: &str) -> Result<(f64, HeatMap)> {
+        let map = HeatMap::of(self.detector, x, &self.data.transform)?;
         if score == MAP_MAX {
             return Ok((f64::from(map.highest()), map));
         }
-        let scores = self.detector.score(&x, BatchNormMode::Running)?;
+        let scores = self.detector.score(x, BatchNormMode::Running)?;
         let score = scores.of(score).first().with_context(|| format!("no score {score}"))?;
         Ok((*score, map))
     }
@@ -78,9 +76,10 @@ impl Trained<'_> {
     fn test(&self, split: &Split, score: &str, threshold: f64) -> Result<Tested> {
         let masked = self.files.iter().any(|file| file.mask.is_some());
         let mut seen = Vec::new();
-        for (&index, &anomalous) in split.test.iter().zip(&split.test_is_anomaly) {
+        let images = split.test.iter().zip(&split.test_is_anomaly);
+        for ((&index, &anomalous), batch) in images.zip(self.data.batches(split.test.clone(), 1)?) {
             let file = self.files.get(index as usize).context("an image without a file")?;
-            let (score, map) = self.look(index, score)?;
+            let (score, map) = self.look(&batch?.images, score)?;
             // An anomalous image without a mask tells nothing of its pixels.
             let pixels = match masked && anomalous == file.mask.is_some() {
                 true => {

@@ -41,7 +41,7 @@ pub struct ScoreArgs {
     /// Call an image anomalous above this score, instead of the model's own threshold.
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     threshold: Option<f64>,
-    /// Go on scoring what arrives in the folders, until Ctrl-C.
+    /// Keep scoring what arrives in the folders, until Ctrl-C.
     #[arg(long)]
     watch: bool,
 }
