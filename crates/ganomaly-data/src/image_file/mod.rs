@@ -14,6 +14,13 @@ use std::path::Path;
 /// The endings of the names of files that are read, in lower case.
 pub const IMAGE_ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
+/// Whether a file is an image by its name, and not hidden.
+pub fn is_image_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    !name.starts_with(b".") && ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str()))
+}
+
 /// Reads an image file as bytes `[C, H, W]` with their shape: grey for one channel, RGB for three.
 ///
 /// The format is determined by the contents, never by the name. The image is turned as its EXIF

@@ -3,7 +3,7 @@
 use crate::Program;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use ganomaly_data::{IMAGE_ENDINGS, shown};
+use ganomaly_data::{is_image_name, shown};
 use ganomaly_inference::scorer::{Prepared, Scorer, Verdict};
 use ganomaly_runner::interrupt::Cancel;
 use ganomaly_runner::terminal::{data, say};
@@ -226,13 +226,12 @@ fn images_in(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in entries {
         let path = entry.path();
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         if hidden {
             continue;
         }
         if entry.file_type().with_context(|| shown(&path))?.is_dir() {
             all.extend(images_in(&path)?);
-        } else if ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str())) {
+        } else if is_image_name(&path) {
             all.push(path);
         }
     }

@@ -1,6 +1,6 @@
 //! Which layout a folder of images has, and which files it holds.
 
-use crate::{Error, IMAGE_ENDINGS, Result, shown};
+use crate::{Error, IMAGE_ENDINGS, Result, is_image_name, shown};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,11 +120,9 @@ impl Walk {
                 continue;
             }
             let kind = entry.file_type().map_err(|e| Error::io(&path, e))?;
-            let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-            let is_image = ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str()));
             if kind.is_dir() {
                 all.folders.push(path);
-            } else if !is_image {
+            } else if !is_image_name(&path) {
                 continue;
             } else if kind.is_symlink() {
                 let inside =
