@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "data",
             "data-hub",
+            "data-mvtec",
             "experiment",
             "gpu",
             "inference",
@@ -30,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ganomaly-metrics", &[]),
     ("ganomaly-model", &["kernels"]),
     ("ganomaly-report", &["data", "experiment", "metrics", "model"]),
-    ("ganomaly-runner", &["data", "experiment", "gpu", "metrics", "model"]),
+    ("ganomaly-runner", &["data", "experiment", "gpu", "inference", "metrics", "model"]),
     ("xtask", &[]),
 ];
 

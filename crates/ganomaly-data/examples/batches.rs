@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         batch_size: 64,
         drop_last: true,
         transform,
+        augment: None,
         device: Device::Cpu,
         prefetch: 2,
     };

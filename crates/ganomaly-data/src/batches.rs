@@ -1,6 +1,6 @@
 //! Batches of float tensors, prepared ahead on a separate thread.
 
-use crate::{Error, LabeledImages, Result, Transform};
+use crate::{EpochAugment, Error, LabeledImages, Result, Transform};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct BatchOptions {
     pub drop_last: bool,
     /// Resizing and normalisation.
     pub transform: Transform,
+    /// Random changes to each image; none for scoring.
+    pub augment: Option<EpochAugment>,
     /// Where the tensors go.
     pub device: Device,
     /// Batches kept ready.
@@ -82,14 +84,18 @@ fn prepare(images: &LabeledImages, indices: &[u32], options: &BatchOptions) -> R
     let (channels, size) = (images.shape()[0], options.transform.image_size);
     let each = channels * size * size;
     let mut numbers = vec![0.0; indices.len() * each];
-    let one = |(out, &index): (&mut [f32], &u32)| {
-        images.prepared(index as usize, &options.transform, out)
+    let one = |(out, &index): (&mut [f32], &u32)| -> Result<()> {
+        images.prepared(index as usize, &options.transform, out)?;
+        if let Some(augment) = &options.augment {
+            augment.apply(index, out, size);
+        }
+        Ok(())
     };
     // To read a file takes longer than to take an image from memory; a step computes meanwhile.
     match images.path(0) {
-        Some(_) => numbers.par_chunks_exact_mut(each).zip(indices).try_for_each(one)?,
-        None => numbers.chunks_exact_mut(each).zip(indices).try_for_each(one)?,
-    }
+        Some(_) => numbers.par_chunks_exact_mut(each).zip(indices).try_for_each(one),
+        None => numbers.chunks_exact_mut(each).zip(indices).try_for_each(one),
+    }?;
     let images = Tensor::from_vec(numbers, (indices.len(), channels, size, size), &options.device)?;
     Ok(Batch { images, indices: indices.to_vec() })
 }

@@ -52,6 +52,17 @@ pub enum Verification {
     Generated,
 }
 
+/// Which of a data set's images an experiment asks for, if it says more than the name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part {
+    /// The folder that they are in, instead of the data folder.
+    pub root: Option<String>,
+    /// Their channels, 1 or 3, instead of those that are found.
+    pub channels: Option<usize>,
+    /// One of several sets of images with the same layout, such as a kind of product.
+    pub category: Option<String>,
+}
+
 /// A source of labelled images.
 pub trait Dataset: Send + Sync {
     /// The name used in configs and folders.
@@ -64,14 +75,14 @@ pub trait Dataset: Send + Sync {
     /// Origin and licence.
     fn about(&self) -> About;
 
-    /// The same kind of images in a folder that an experiment names with `root`, with 1 or 3
-    /// channels, or as found there; none if the data set has one place, the data folder.
-    fn in_root(&self, _root: &Path, _channels: Option<usize>) -> Option<Arc<dyn Dataset>> {
+    /// The part of it that an experiment asks for; none if it has no such parts. Problems with the
+    /// files are for later, when they are read.
+    fn part(&self, _part: &Part) -> Option<Arc<dyn Dataset>> {
         None
     }
 
     /// What a user should know of the files that were found, a line each.
-    fn notes(&self) -> Result<Vec<String>> {
+    fn notes(&self, _data_dir: &Path) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 

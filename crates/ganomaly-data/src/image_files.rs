@@ -3,9 +3,21 @@
 
 use crate::image_file::{decode, malformed, planes, read_file};
 use crate::{Limits, Resize, Result, resize};
+use image::DynamicImage;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Which pixels of an image are defective, row by row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// True for each defective pixel.
+    pub defective: Vec<bool>,
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+}
 
 /// An image file as it was when it was first read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +26,47 @@ pub(crate) struct ImageFile {
     pub sha256: [u8; 32],
 }
 
+impl ImageFile {
+    /// Fails if it is not what it was.
+    fn read(&self, limits: &Limits) -> Result<DynamicImage> {
+        let bytes = read_file(&self.path, limits)?;
+        if Sha256::digest(&bytes)[..] != self.sha256 {
+            return Err(malformed(
+                &self.path,
+                "it has changed since it was first read; start again",
+            ));
+        }
+        decode(&bytes, limits).map_err(|e| malformed(&self.path, &e))
+    }
+}
+
+/// An image and the mask of its defects, if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MaskedFile {
+    pub image: ImageFile,
+    pub mask: Option<ImageFile>,
+    /// SHA-256 of the image's bytes, or, with a mask, of both digests.
+    identity: [u8; 32],
+}
+
+impl MaskedFile {
+    pub fn new(image: ImageFile, mask: Option<ImageFile>) -> Self {
+        let identity = match &mask {
+            None => image.sha256,
+            Some(mask) => Sha256::digest([image.sha256, mask.sha256].concat()).into(),
+        };
+        Self { image, mask, identity }
+    }
+
+    pub fn identity(&self) -> &[u8] {
+        &self.identity
+    }
+}
+
 /// Files, and those of their images that are in memory.
 #[derive(Debug)]
 pub(crate) struct ImageFiles {
-    files: Vec<ImageFile>,
+    files: Vec<MaskedFile>,
     channels: usize,
     limits: Limits,
     kept: Mutex<Kept>,
@@ -39,12 +88,32 @@ impl PartialEq for ImageFiles {
 }
 
 impl ImageFiles {
-    pub fn new(files: Vec<ImageFile>, channels: usize, limits: Limits) -> Self {
+    pub fn new(files: Vec<MaskedFile>, channels: usize, limits: Limits) -> Self {
         Self { files, channels, limits, kept: Mutex::default() }
     }
 
-    pub fn get(&self, index: usize) -> Option<&ImageFile> {
+    pub fn get(&self, index: usize) -> Option<&MaskedFile> {
         self.files.get(index)
+    }
+
+    pub fn have_masks(&self) -> bool {
+        self.files.iter().any(|file| file.mask.is_some())
+    }
+
+    /// The defective pixels of an image, at its own size: none without a mask.
+    pub fn mask(&self, index: usize) -> Option<Result<Mask>> {
+        let mask = self.files.get(index)?.mask.as_ref()?;
+        let read = |image: DynamicImage| {
+            let (pixels, [_, height, width]) = planes(image, 1);
+            Mask { defective: pixels.iter().map(|&v| v > 127).collect(), height, width }
+        };
+        Some(mask.read(&self.limits).map(read))
+    }
+
+    /// Height and width of an image as it is in its file.
+    pub fn size(&self, index: usize) -> Option<Result<[usize; 2]>> {
+        let read = self.files.get(index)?.image.read(&self.limits);
+        Some(read.map(|image| [image.height() as usize, image.width() as usize]))
     }
 
     /// The image as `[C, size, size]`; none if there is no such image. Fails if its file is not what
@@ -52,19 +121,11 @@ impl ImageFiles {
     pub fn resized(&self, index: usize, size: usize, mode: Resize) -> Option<Result<Arc<[u8]>>> {
         let file = self.files.get(index)?;
         let there = self.kept(size, mode).images[index].clone();
-        Some(there.map_or_else(|| self.read(index, file, size, mode), Ok))
+        Some(there.map_or_else(|| self.read(index, &file.image, size, mode), Ok))
     }
 
     fn read(&self, index: usize, file: &ImageFile, size: usize, mode: Resize) -> Result<Arc<[u8]>> {
-        let bytes = read_file(&file.path, &self.limits)?;
-        if Sha256::digest(&bytes)[..] != file.sha256 {
-            return Err(malformed(
-                &file.path,
-                "it has changed since it was first read; start again",
-            ));
-        }
-        let image = decode(&bytes, &self.limits).map_err(|e| malformed(&file.path, &e))?;
-        let (pixels, shape) = planes(image, self.channels);
+        let (pixels, shape) = planes(file.read(&self.limits)?, self.channels);
         let image: Arc<[u8]> = resize(&pixels, shape, size, mode)?.into_owned().into();
         let mut kept = self.kept(size, mode);
         let bytes = kept.bytes + image.len() as u64;

@@ -1,6 +1,6 @@
 //! Images with labels, as bytes, and what they are of.
 
-use crate::image_files::ImageFiles;
+use crate::image_files::{ImageFiles, Mask};
 use crate::{Error, Resize, Result, Transform, resize};
 use std::borrow::Cow;
 use std::path::Path;
@@ -166,20 +166,45 @@ impl LabeledImages {
         Ok(())
     }
 
-    /// What tells image `index` from any other: its bytes, or the SHA-256 of its file. Empty if
-    /// there is no such image.
+    /// What tells image `index` from any other: its bytes, or the SHA-256 of its file and of its
+    /// mask. Empty if there is no such image.
     pub fn identity(&self, index: usize) -> &[u8] {
         match &self.pixels {
             Pixels::Here(_) => self.image(index).unwrap_or_default(),
-            Pixels::Files(files) => files.get(index).map_or(&[], |file| &file.sha256),
+            Pixels::Files(files) => files.get(index).map_or(&[], |file| file.identity()),
         }
+    }
+
+    /// Whether any image has a mask of its defects.
+    pub fn have_masks(&self) -> bool {
+        matches!(&self.pixels, Pixels::Files(files) if files.have_masks())
+    }
+
+    /// The defective pixels of image `index`, at the size of its file; none if no mask says which
+    /// they are. A normal image has none, beside others that have masks. Fails if a file cannot be
+    /// read any more or has changed.
+    pub fn mask(&self, index: usize, anomalous: bool) -> Result<Option<Mask>> {
+        let Pixels::Files(files) = &self.pixels else { return Ok(None) };
+        if let Some(mask) = files.mask(index) {
+            return mask.map(Some);
+        }
+        if anomalous || !files.have_masks() {
+            return Ok(None);
+        }
+        let size = files.size(index).transpose()?;
+        let normal = |[height, width]: [usize; 2]| Mask {
+            defective: vec![false; height * width],
+            height,
+            width,
+        };
+        Ok(size.map(normal))
     }
 
     /// The file of image `index`; none of images in memory.
     pub fn path(&self, index: usize) -> Option<&Path> {
         match &self.pixels {
             Pixels::Here(_) => None,
-            Pixels::Files(files) => files.get(index).map(|file| file.path.as_path()),
+            Pixels::Files(files) => files.get(index).map(|file| file.image.path.as_path()),
         }
     }
 }

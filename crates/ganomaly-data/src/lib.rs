@@ -8,6 +8,7 @@
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+mod augment;
 mod batches;
 mod dataset;
 pub mod datasets;
@@ -24,13 +25,15 @@ mod read;
 mod split;
 mod transform;
 
+pub use augment::{Augment, EpochAugment, Flip};
 pub use batches::{Batch, BatchOptions, Batches};
-pub use dataset::{About, Checksum, Dataset, RemoteFile, Verification, data_dir, folders};
+pub use dataset::{About, Checksum, Dataset, Part, RemoteFile, Verification, data_dir, folders};
 pub use datasets::builtin;
 pub use download::fetch;
 pub use error::{Error, Result, printable, shown};
 pub use fetch::{FetchOptions, Progress};
 pub use image_file::{IMAGE_ENDINGS, is_image_name, read_image};
+pub use image_files::Mask;
 pub use images::{Description, LabeledImages};
 pub use limits::Limits;
 pub use random::{Purpose, shuffled};

@@ -11,6 +11,8 @@ pub struct Purpose(pub [u8; 8]);
 impl Purpose {
     /// The order of the training images; numbered by epoch, from 1.
     pub const EPOCH: Self = Self(*b"epoch   ");
+    /// Random changes to training images; numbered by epoch and image.
+    pub const AUGMENT: Self = Self(*b"augment ");
     /// The order in which a test set is scored.
     pub const TEST_ORDER: Self = Self(*b"test    ");
     /// Images held out for validation.

@@ -11,7 +11,11 @@ use std::path::Path;
 /// Writes an image that no other call with another `id` writes, in the format of the name.
 fn write(path: &Path, id: u8) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let image = RgbImage::from_fn(20 + u32::from(id % 3), 16, |x, y| Rgb([id, x as u8, y as u8]));
+    // An image and its mask have the same number, and so the same width.
+    let name = path.file_stem().unwrap().to_string_lossy();
+    let number: u32 = name.trim_end_matches("_mask").parse().unwrap_or(0);
+    let pixel = |x: u32, y: u32| Rgb([(x * u32::from(id)) as u8, id, (y * u32::from(id)) as u8]);
+    let image = RgbImage::from_fn(20 + number, 16, pixel);
     DynamicImage::ImageRgb8(image).save(path).unwrap();
 }
 
@@ -91,7 +95,7 @@ fn every_layout_is_found_by_looking() {
             let counts: Vec<usize> = (0..classes.len()).map(count).collect();
             assert_eq!(counts, expected, "{files:?}");
         }
-        let notes = Folder::new(dir.path(), None).notes().unwrap();
+        let notes = Folder::new(dir.path(), None).notes(Path::new("")).unwrap();
         assert!(notes.len() == 1 && notes[0].starts_with(kind), "{notes:?}");
         let masks = files.iter().filter(|file| file.starts_with("ground_truth")).count();
         let found = Layout::of(dir.path()).unwrap();
@@ -191,7 +195,7 @@ fn what_is_wrong_with_a_folder_is_said() {
     }
     let dir = folder(&["good/0.png", "bad/1.png"]);
     fs::copy(dir.path().join("good/0.png"), dir.path().join("good/copy.png")).unwrap();
-    let notes = Folder::new(dir.path(), None).notes().unwrap();
+    let notes = Folder::new(dir.path(), None).notes(Path::new("")).unwrap();
     assert!(notes[1].contains("copy.png: the same image as"), "{notes:?}");
     assert_eq!(load(dir.path()).unwrap().len(), 2);
 }
@@ -218,7 +222,7 @@ fn hostile_files_are_passed_over_and_named() {
     let strange = at("good").join(OsStr::from_bytes(b"\xff\n\x1b[2J.png"));
     write(&at("good/tmp.png"), 99);
     fs::rename(at("good/tmp.png"), strange).unwrap();
-    let notes = Folder::new(dir.path(), None).notes().unwrap();
+    let notes = Folder::new(dir.path(), None).notes(Path::new("")).unwrap();
     assert!(notes[0].contains("4 images in colour (3 good, 1 bad)"), "{notes:?}");
     for words in [
         "5 files are passed over:",
@@ -231,4 +235,56 @@ fn hostile_files_are_passed_over_and_named() {
         assert!(notes[1].contains(words), "{} should contain {words}", notes[1]);
     }
     assert!(!notes[1].contains('\x1b'));
+}
+
+#[test]
+fn images_that_look_the_same_are_noted() {
+    let notes = |root: &Path| Folder::new(root, None).notes(Path::new("")).unwrap();
+    let dir =
+        folder(&["train/good/0.png", "train/good/1.png", "test/good/2.png", "test/bad/3.png"]);
+    let at = |name: &str| dir.path().join(name);
+    let draw = |id: u32| {
+        RgbImage::from_fn(64, 48, |x, y| Rgb([(x * id) as u8, (y * (id + 3)) as u8, (x * y) as u8]))
+    };
+    for (id, name) in [(1, "train/good/0.png"), (2, "train/good/1.png"), (5, "test/good/2.png")] {
+        draw(id).save(at(name)).unwrap();
+    }
+    assert_eq!(notes(dir.path()).len(), 1);
+    // Saved again, as another kind of file.
+    draw(5).save(at("train/good/1.bmp")).unwrap();
+    let said = notes(dir.path());
+    assert!(said[1].starts_with("1 images look the same as another, such as"), "{said:?}");
+    assert!(said[1].contains("train/good/1.bmp and") && said[1].contains("test/good/2.png"));
+    // In one part they do no harm.
+    fs::rename(at("train/good/1.bmp"), at("test/good/4.bmp")).unwrap();
+    assert_eq!(notes(dir.path()).len(), 1);
+}
+
+#[test]
+fn masks_are_read_with_their_images() {
+    let dir =
+        folder(&["train/good/0.png", "test/good/1.png", "test/hole/2.png", "test/hole/5.png"]);
+    let mask = dir.path().join("ground_truth/hole/2_mask.png");
+    fs::create_dir_all(mask.parent().unwrap()).unwrap();
+    let (w, h) = (22, 16);
+    let drawn = image::GrayImage::from_fn(w, h, |x, _| image::Luma([if x == 3 { 255 } else { 0 }]));
+    drawn.save(&mask).unwrap();
+    let images = load(dir.path()).unwrap();
+    assert!(images.have_masks());
+    let defects = |index, anomalous| {
+        let mask = images.mask(index, anomalous).unwrap()?;
+        assert_eq!(mask.defective.len(), mask.height * mask.width);
+        Some(mask.defective.iter().filter(|&&d| d).count())
+    };
+    // By path, and the training part first: 0, then 1, then the holes.
+    assert_eq!(defects(1, false), Some(0));
+    assert_eq!(defects(2, true), Some(h as usize));
+    assert_eq!(defects(3, true), None, "nobody knows where its defect is");
+    // With another mask it is another image.
+    let before = images.identity(2).to_vec();
+    image::GrayImage::new(w, h).save(&mask).unwrap();
+    assert!(images.mask(2, true).unwrap_err().to_string().contains("it has changed"));
+    assert_ne!(load(dir.path()).unwrap().identity(2), before);
+    image::GrayImage::new(w, h + 1).save(&mask).unwrap();
+    fails(dir.path(), "2_mask.png: the mask has");
 }

@@ -3,12 +3,12 @@
 use candle_core::Device;
 use ganomaly_data::datasets::Synthetic;
 use ganomaly_data::{
-    About, BatchOptions, Batches, Dataset, Description, LabeledImages, Normalization, Resize,
-    Result, Transform,
+    About, Augment, BatchOptions, Batches, Dataset, Description, EpochAugment, Flip, LabeledImages,
+    Normalization, Resize, Result, Transform,
 };
 use safetensors::SafeTensors;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 #[test]
 fn resizing_equals_pillows_within_a_grey_level() {
@@ -62,11 +62,20 @@ fn options(batch_size: usize, drop_last: bool) -> BatchOptions {
         resize: Resize::Crop,
         normalization: Normalization::uniform(1, 0.5, 0.5),
     };
-    BatchOptions { batch_size, drop_last, transform, device: Device::Cpu, prefetch: 2 }
+    BatchOptions {
+        batch_size,
+        drop_last,
+        transform,
+        augment: None,
+        device: Device::Cpu,
+        prefetch: 2,
+    }
 }
 
 fn images() -> Arc<LabeledImages> {
-    Arc::new(Synthetic::grey().load(Path::new("")).unwrap())
+    static IMAGES: LazyLock<Arc<LabeledImages>> =
+        LazyLock::new(|| Arc::new(Synthetic::grey().load(Path::new("")).unwrap()));
+    IMAGES.clone()
 }
 
 #[test]
@@ -144,4 +153,77 @@ fn an_outside_data_set_goes_the_same_way() {
     assert_eq!(dataset.reference_normalization(1), Normalization::uniform(1, 0.5, 0.5));
     let mut batches = Batches::new(images, vec![1, 0], options(2, true)).unwrap();
     assert_eq!(batches.next().unwrap().unwrap().images.dims(), [2, 1, 16, 16]);
+}
+
+/// Image by image, `[S·S]`.
+fn augmented(augment: Augment, seed: u64, epoch: u32, indices: &[u32]) -> Vec<Vec<f32>> {
+    let augment = Some(EpochAugment { augment, seed, epoch });
+    let options = BatchOptions { augment, ..options(indices.len(), false) };
+    let mut batches = Batches::new(images(), indices.to_vec(), options).unwrap();
+    batches.next().unwrap().unwrap().images.flatten_from(1).unwrap().to_vec2().unwrap()
+}
+
+#[test]
+fn images_change_by_seed_epoch_and_index_alone() {
+    let augment = Augment { flip: Flip::Both, shift: 0.1, rotate: 10.0 };
+    let all = augmented(augment, 1, 1, &[3, 4, 5]);
+    assert_eq!(all[1..], augmented(augment, 1, 1, &[4, 5]));
+    assert_ne!(all[1], augmented(augment, 1, 2, &[4])[0]);
+    assert_ne!(all[1], augmented(augment, 2, 1, &[4])[0]);
+    let plain = augmented(Augment::default(), 1, 1, &[3, 4]);
+    let unchanged = Batches::new(images(), vec![3, 4], options(2, false)).unwrap().next();
+    let unchanged = unchanged.unwrap().unwrap().images.flatten_from(1).unwrap();
+    assert_eq!(plain, unchanged.to_vec2::<f32>().unwrap());
+}
+
+#[test]
+fn flips_shifts_and_rotations_are_what_they_are_called() {
+    let side = 16;
+    let plain = augmented(Augment::default(), 0, 1, &[7]).remove(0);
+    let flip = |flip| augmented(Augment { flip, ..Augment::default() }, 0, 1, &[7; 1]).remove(0);
+    let at = |image: &[f32], x: usize, y: usize| image[y * side + x];
+    let mirrored = |across: bool, down: bool| -> Vec<f32> {
+        let turn = |on: bool, v: usize| if on { side - 1 - v } else { v };
+        let places = (0..side * side).map(|i| (turn(across, i % side), turn(down, i / side)));
+        places.map(|(x, y)| at(&plain, x, y)).collect()
+    };
+    // Of many epochs, half are mirrored.
+    let count = |flip, expected: &[f32]| {
+        let one = |epoch| augmented(Augment { flip, ..Augment::default() }, 0, epoch, &[7]);
+        (1..=100).filter(|&epoch| one(epoch)[0] == expected).count()
+    };
+    for (flip, expected) in
+        [(Flip::Horizontal, mirrored(true, false)), (Flip::Vertical, mirrored(false, true))]
+    {
+        let mirrored = count(flip, &expected);
+        assert!((35..=65).contains(&mirrored) && mirrored + count(flip, &plain) == 100, "{flip}");
+    }
+    assert!(flip(Flip::None) == plain && "up".parse::<Flip>().is_err());
+    // Shifts are of whole pixels, up to the largest, in both directions; edges continue.
+    let shifted = |dx: isize, dy: isize| -> Vec<f32> {
+        let from = |v: usize, d: isize| (v as isize - d).clamp(0, side as isize - 1) as usize;
+        (0..side * side).map(|i| at(&plain, from(i % side, dx), from(i / side, dy))).collect()
+    };
+    let all: Vec<Vec<f32>> = (-2..=2)
+        .flat_map(|dy| (-2..=2).map(move |dx| (dx, dy)))
+        .map(|(x, y)| shifted(x, y))
+        .collect();
+    let mut seen = vec![false; all.len()];
+    for epoch in 1..=300 {
+        let image = augmented(Augment { shift: 0.12, ..Augment::default() }, 0, epoch, &[7]);
+        let place = all.iter().position(|expected| *expected == image[0]);
+        seen[place.expect("a shift by whole pixels")] = true;
+    }
+    assert!(seen.iter().all(|&seen| seen));
+    // A rotation keeps the middle, and the mean roughly.
+    let turned = augmented(Augment { rotate: 20.0, ..Augment::default() }, 0, 1, &[7]).remove(0);
+    assert_ne!(turned, plain);
+    let mean = |image: &[f32]| image.iter().sum::<f32>() / image.len() as f32;
+    assert!((mean(&turned) - mean(&plain)).abs() < 0.1);
+    for wrong in [
+        Augment { shift: 0.6, ..Augment::default() },
+        Augment { rotate: -1.0, ..Augment::default() },
+    ] {
+        assert!(wrong.check().is_err());
+    }
 }

@@ -5,7 +5,7 @@ use crate::files::{names_in, write_whole};
 use crate::numerics::{BEFORE_GENERATIONS, NUMERICS, OtherGeneration};
 use crate::record::provenance::Provenance;
 use crate::record::{CONFIG, is_run};
-use crate::registry::Registry;
+use crate::registry::{Registry, Source};
 use crate::selection::Selection;
 use anyhow::{Context, Result, anyhow, ensure};
 use ganomaly_data::{read_text, shown};
@@ -264,18 +264,18 @@ pub fn check_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fails if runs used different images of a data set.
+/// Fails if runs used different images of a data set, or of a part of it.
 pub fn same_images(runs: impl Iterator<Item = PathBuf>) -> Result<()> {
-    let mut first: BTreeMap<String, (PathBuf, String)> = BTreeMap::new();
+    let mut first: BTreeMap<Source, (PathBuf, String)> = BTreeMap::new();
     for folder in runs {
-        let record = Provenance::read(&folder)?;
-        let (dataset, images) = (record.dataset.unwrap_or_default(), record.images_sha256);
-        let images = images.unwrap_or_default();
+        let images = Provenance::read(&folder)?.images_sha256.unwrap_or_default();
+        let config = read_text(&folder.join(CONFIG), MAX_BYTES)?;
+        let source = Source::of_config(&config.parse().with_context(|| shown(&folder))?);
         let (other, theirs) =
-            first.entry(dataset.clone()).or_insert_with(|| (folder.clone(), images.clone()));
+            first.entry(source.clone()).or_insert_with(|| (folder.clone(), images.clone()));
         ensure!(
             *theirs == images,
-            "runs saw different images of {dataset}, and no table mixes them: SHA-256 {} in {}, {} \
+            "runs saw different images of {source}, and no table mixes them: SHA-256 {} in {}, {} \
              in {}. Keep those of one kind in this folder, and move the others to another",
             head(theirs),
             shown(other),

@@ -2,18 +2,19 @@
 
 use crate::config::DeviceName;
 use anyhow::{Context, Result};
-use ganomaly_data::{Dataset, Description};
+use ganomaly_data::{Dataset, Description, Part};
 use ganomaly_model::anogan::AnoganConfig;
 use ganomaly_model::egbad::EgbadConfig;
 use ganomaly_model::ganomaly::GanomalyConfig;
 use ganomaly_model::skip_ganomaly::SkipGanomalyConfig;
+use ganomaly_model::tiles::{Tiled, Tiles, tiled};
 use ganomaly_model::vae::VaeConfig;
 use ganomaly_model::{Detector, Input, Names, Settings};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use toml::Table;
+use toml::{Table, Value};
 
 /// A kind of detector: its settings as TOML, and how to make one.
 #[derive(Clone, Debug)]
@@ -52,6 +53,26 @@ impl DetectorKind {
     }
 }
 
+impl DetectorKind {
+    /// A fresh detector for such images, or for tiles of them.
+    pub fn detector(
+        &self,
+        settings: &Table,
+        input: Input,
+        tiles: Option<Tiles>,
+        seed: u64,
+    ) -> Result<Box<dyn Detector>> {
+        let Some(tiles) = tiles else { return (self.build)(settings, input, seed) };
+        let inner = (self.build)(settings, Input { side: tiles.tile, ..input }, seed)?;
+        Ok(Box::new(Tiled::new(inner, tiles, input, seed)))
+    }
+
+    /// What it calls its scores and losses.
+    pub fn names(&self, tiles: Option<Tiles>) -> Names {
+        if tiles.is_some() { tiled(self.names) } else { self.names }
+    }
+}
+
 fn table<S: Settings>(settings: &S) -> Result<Table, toml::de::Error> {
     Table::try_from(settings).map_err(serde::de::Error::custom)
 }
@@ -65,16 +86,32 @@ fn typed<S: Settings>(settings: &Table) -> Result<S> {
 pub struct Source {
     /// The data set, by its name in the registry.
     pub dataset: String,
-    /// Its folder, if an experiment names one.
-    pub root: Option<String>,
-    /// The channels that its images shall have; none: as they are.
-    pub channels: Option<usize>,
+    /// What an experiment asks for of it.
+    pub part: Part,
 }
 
 impl Source {
-    /// A data set in its own place.
+    /// A whole data set in its own place.
     pub fn of(dataset: &str) -> Self {
         Self { dataset: dataset.into(), ..Self::default() }
+    }
+
+    /// What a config asks for.
+    pub fn of_config(config: &Table) -> Self {
+        let text = |key| config.get(key).and_then(Value::as_str).map(String::from);
+        let channels = config.get("channels").and_then(Value::as_integer);
+        let channels = channels.and_then(|channels| usize::try_from(channels).ok());
+        let part = Part { root: text("root"), channels, category: text("category") };
+        Self { dataset: text("dataset").unwrap_or_default(), part }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.dataset)?;
+        let Part { root, category, .. } = &self.part;
+        category.iter().try_for_each(|category| write!(f, " {category}"))?;
+        root.iter().try_for_each(|root| write!(f, " in {root}"))
     }
 }
 
@@ -88,8 +125,8 @@ pub struct Registry {
     data_dir: PathBuf,
     /// Found once, so that all runs of a plan have the same.
     descriptions: Arc<Mutex<BTreeMap<Source, Description>>>,
-    /// Those in folders that experiments name, opened once.
-    in_roots: Arc<Mutex<BTreeMap<Source, Arc<dyn Dataset>>>>,
+    /// The parts of data sets that experiments name, opened once.
+    parts: Arc<Mutex<BTreeMap<Source, Arc<dyn Dataset>>>>,
 }
 
 impl fmt::Debug for Registry {
@@ -112,7 +149,7 @@ impl Registry {
             auto_device: || DeviceName::Cpu,
             data_dir: ganomaly_data::data_dir(None),
             descriptions: Arc::default(),
-            in_roots: Arc::default(),
+            parts: Arc::default(),
         };
         none.detector::<GanomalyConfig>()
             .detector::<SkipGanomalyConfig>()
@@ -150,6 +187,7 @@ impl Registry {
     pub fn in_data_dir(mut self, dir: Option<&Path>) -> Self {
         self.data_dir = ganomaly_data::data_dir(dir);
         self.descriptions = Arc::default();
+        self.parts = Arc::default();
         self
     }
 
@@ -184,9 +222,9 @@ impl Registry {
         self.detectors.iter().map(|there| there.name).collect()
     }
 
-    /// A data set, in the folder that an experiment names if it names one.
+    /// A data set, or the part of it that an experiment names.
     pub fn find_dataset(&self, source: &Source) -> Result<Arc<dyn Dataset>> {
-        let Source { dataset: name, root, channels } = source;
+        let Source { dataset: name, part } = source;
         let named = self.datasets.iter().find(|there| there.name() == name).with_context(|| {
             let names: Vec<&str> = self.datasets.iter().map(|there| there.name()).collect();
             let hub = match name.starts_with("hub-") {
@@ -195,13 +233,21 @@ impl Registry {
             };
             format!("dataset = {name:?}: unknown; the data sets are {}{hub}", names.join(", "))
         })?;
-        let Some(root) = root else { return Ok(named.clone()) };
-        let mut opened = self.in_roots.lock().unwrap_or_else(|e| e.into_inner());
+        if *part == Part::default() {
+            return Ok(named.clone());
+        }
+        let mut opened = self.parts.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(there) = opened.get(source) {
             return Ok(there.clone());
         }
-        let there = named.in_root(Path::new(root), *channels).with_context(|| {
-            format!("root = {root:?}: the data set {name} has one place, the data folder")
+        let there = named.part(part).with_context(|| match part {
+            Part { category: Some(category), .. } => {
+                format!("category = {category:?}: the data set {name} has no such category")
+            }
+            Part { root: Some(root), .. } => {
+                format!("root = {root:?}: the data set {name} has one place, the data folder")
+            }
+            _ => format!("channels: the data set {name} has one number of channels; leave it out"),
         })?;
         opened.insert(source.clone(), there.clone());
         Ok(there)

@@ -173,6 +173,7 @@ impl RunData {
             batch_size,
             drop_last: false,
             transform: self.transform.clone(),
+            augment: None,
             device: Device::Cpu,
             prefetch: 2,
         };

@@ -1,30 +1,27 @@
 //! From a trained detector to verdicts: a threshold from held-out normal images, and how it does on
 //! images that had no part in it.
 
-use crate::heat_map::{HeatMap, MAP_MAX};
+use crate::heat_map::{HeatMap, MAP_MAX, Masked, judge};
 use crate::model_file::{Calibrated, Tested, TestedClass};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::Tensor;
-use ganomaly_data::datasets::folder::Found;
-use ganomaly_data::{Limits, Split, read_image, shown};
+use ganomaly_data::Split;
 use ganomaly_experiment::record::auroc::LEVEL;
 use ganomaly_experiment::run_data::RunData;
-use ganomaly_metrics::{
-    BootstrapOptions, Calibration, Map, PRO_LIMIT, auroc, best_f1, bootstrap_auroc, localisation,
-};
+use ganomaly_metrics::{BootstrapOptions, Calibration, auroc, best_f1, bootstrap_auroc};
 use ganomaly_model::{BatchNormMode, Detector};
 
 /// Resamples of the AUROC's interval.
 const RESAMPLES: usize = 1000;
 
-/// A trained detector, the images of its run, and their files in the same order.
+/// A trained detector and the images of its run.
 pub struct Trained<'a> {
     /// The detector.
     pub detector: &'a dyn Detector,
     /// Its images; the validation images calibrate it.
     pub data: &'a RunData,
-    /// Their files.
-    pub files: &'a [Found],
+    /// Side of what its network sees.
+    pub sees: usize,
     /// The split whose test images test it; none if there are none.
     pub split: Option<&'a Split>,
 }
@@ -34,8 +31,8 @@ struct Seen {
     class: usize,
     anomalous: bool,
     score: f64,
-    /// Its heat map and mask at the image's size; none if there are no masks, or not this one's.
-    pixels: Option<(HeatMap, Vec<bool>)>,
+    /// Its heat map and mask; none if there are no masks, or not this one's.
+    pixels: Option<Masked>,
 }
 
 impl Trained<'_> {
@@ -64,7 +61,8 @@ impl Trained<'_> {
 
     /// The score and heat map of an image by itself, exactly as a scorer does it.
     fn look(&self, x: &Tensor, score: &str) -> Result<(f64, HeatMap)> {
-        let map = HeatMap::of(self.detector, x, &self.data.transform)?;
+        let maps = HeatMap::of(self.detector, x, &self.data.transform, self.sees)?;
+        let map = maps.into_iter().next().context("no image")?;
         if score == MAP_MAX {
             return Ok((f64::from(map.highest()), map));
         }
@@ -74,21 +72,14 @@ impl Trained<'_> {
     }
 
     fn test(&self, split: &Split, score: &str, threshold: f64) -> Result<Tested> {
-        let masked = self.files.iter().any(|file| file.mask.is_some());
+        let (of, mode) = (&self.data.images, self.data.transform.resize);
         let mut seen = Vec::new();
         let images = split.test.iter().zip(&split.test_is_anomaly);
         for ((&index, &anomalous), batch) in images.zip(self.data.batches(split.test.clone(), 1)?) {
-            let file = self.files.get(index as usize).context("an image without a file")?;
             let (score, map) = self.look(&batch?.images, score)?;
-            // An anomalous image without a mask tells nothing of its pixels.
-            let pixels = match masked && anomalous == file.mask.is_some() {
-                true => {
-                    let (mask, [h, w]) = mask(file)?;
-                    Some((map.at_size(h, w, self.data.transform.resize), mask))
-                }
-                false => None,
-            };
-            seen.push(Seen { class: file.class.into(), anomalous, score, pixels });
+            let pixels = Masked::of(&map, of, index as usize, anomalous, mode)?;
+            let class = of.labels()[index as usize].into();
+            seen.push(Seen { class, anomalous, score, pixels });
         }
         let names = self.data.images.class_names();
         let against = |class: &str, of: &dyn Fn(&Seen) -> bool| {
@@ -116,15 +107,6 @@ fn tested(class: &str, images: &[&Seen], threshold: f64) -> Result<TestedClass> 
     let anomalous: Vec<bool> = images.iter().map(|s| s.anomalous).collect();
     let options = BootstrapOptions { resamples: RESAMPLES, level: LEVEL, seed: 0 };
     let interval = bootstrap_auroc(&scores, &anomalous, options)?;
-    let maps = images.iter().filter_map(|s| s.pixels.as_ref()).map(|(map, mask)| Map {
-        scores: &map.values,
-        mask,
-        height: map.height,
-        width: map.width,
-    });
-    let maps: Vec<Map<'_>> = maps.collect();
-    let any = maps.iter().any(|map| map.mask.contains(&true));
-    let pixels = any.then(|| localisation(&maps, PRO_LIMIT).context("the heat maps and masks"));
     let found = images.iter().filter(|s| s.anomalous);
     Ok(TestedClass {
         class: class.into(),
@@ -132,23 +114,6 @@ fn tested(class: &str, images: &[&Seen], threshold: f64) -> Result<TestedClass> 
         detected: found.filter(|s| s.score > threshold).count(),
         auroc: auroc(&scores, &anomalous)?,
         auroc_interval: [interval.low, interval.high],
-        pixels: pixels.transpose()?,
+        pixels: judge(images.iter().filter_map(|s| s.pixels.as_ref()))?,
     })
-}
-
-/// An image's defective pixels, and its height and width.
-fn mask(Found { path, mask, .. }: &Found) -> Result<(Vec<bool>, [usize; 2])> {
-    let limits = Limits::from_env()?;
-    let [_, h, w] = read_image(path, 1, &limits)?.1;
-    let Some(mask) = mask else { return Ok((vec![false; h * w], [h, w])) };
-    let (pixels, shape) = read_image(mask, 1, &limits)?;
-    ensure!(
-        shape == [1, h, w],
-        "{}: the mask has {}×{} pixels, and {} has {w}×{h}",
-        shown(mask),
-        shape[2],
-        shape[1],
-        shown(path)
-    );
-    Ok((pixels.into_iter().map(|v| v > 127).collect(), [h, w]))
 }

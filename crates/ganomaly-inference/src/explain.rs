@@ -14,8 +14,13 @@ impl ModelFile {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "{} for {colours} images, resized to {}×{} ({}); {}",
-            self.detector, self.isize, self.isize, self.resize.0, self.origin
+            "{} for {colours} images, resized to {}×{} ({}){}; {}",
+            self.detector,
+            self.isize,
+            self.isize,
+            self.resize.0,
+            self.tile.map_or(String::new(), |tile| format!(", seen in tiles of {tile}×{tile}")),
+            self.origin
         );
         if let Some(training) = &self.training {
             let commit = training.commit.as_deref().map(|c| format!(", commit {c}"));
@@ -95,7 +100,8 @@ fn rate(hits: usize, of: usize) -> Result<String> {
     Ok(format!("{hits} of {of} ({share}; {}, 95 %)", range(recall_interval(hits, of, LEVEL)?)))
 }
 
-fn percent(share: f64) -> String {
+/// A share as a percentage.
+pub fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     if percent > 0.0 && percent < 1.0 {
         format!("{percent:.2} %")
@@ -104,6 +110,7 @@ fn percent(share: f64) -> String {
     }
 }
 
-fn range(Interval { low, high }: Interval) -> String {
+/// An interval of shares.
+pub fn range(Interval { low, high }: Interval) -> String {
     format!("{} to {}", percent(low), percent(high))
 }

@@ -2,11 +2,13 @@
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
-use ganomaly_data::{Resize, Transform};
+use ganomaly_data::{LabeledImages, Resize, Transform};
+use ganomaly_metrics::{Localisation, Map, PRO_LIMIT, localisation};
 use ganomaly_model::{BatchNormMode, Detector};
 use image::{Rgb, RgbImage};
 
-/// The smoothing's standard deviation, as a part of the network's side; at least one pixel.
+/// The smoothing's standard deviation, as a part of the side of what the network sees, an image or a
+/// tile; at least one pixel.
 const SMOOTHING: f32 = 1.0 / 32.0;
 
 /// The name of the highest error in an image's heat map, as a score.
@@ -24,22 +26,31 @@ pub struct HeatMap {
 }
 
 impl HeatMap {
-    /// The mean over channels of |x − x̂| of an image `[1, C, S, S]`, smoothed by a Gaussian, `[S, S]`.
-    pub fn of(detector: &dyn Detector, x: &Tensor, transform: &Transform) -> Result<Self> {
+    /// Of each image of a batch `[N, C, S, S]`: the mean over channels of |x − x̂|, `[S, S]`, smoothed
+    /// by a Gaussian. `sees` is the side of what the network sees.
+    pub fn of(
+        detector: &dyn Detector,
+        x: &Tensor,
+        transform: &Transform,
+        sees: usize,
+    ) -> Result<Vec<Self>> {
         let made = detector.reconstruct(x, BatchNormMode::Running)?;
         let (x, made) = (flat(x)?, flat(&made)?);
-        let side = transform.image_size;
+        let (side, stds) = (transform.image_size, &transform.normalization.std);
         let each = side * side;
-        let mut values = vec![0.0; each];
-        let channels = transform.normalization.std.len() as f32;
-        for ((x, made), std) in
-            x.chunks_exact(each).zip(made.chunks_exact(each)).zip(&transform.normalization.std)
-        {
-            for (value, (x, made)) in values.iter_mut().zip(x.iter().zip(made)) {
-                *value += (x - made).abs() * std / channels;
+        let one = |(x, made): (&[f32], &[f32])| {
+            let mut values = vec![0.0; each];
+            let planes = x.chunks_exact(each).zip(made.chunks_exact(each));
+            for ((x, made), std) in planes.zip(stds) {
+                for (value, (x, made)) in values.iter_mut().zip(x.iter().zip(made)) {
+                    *value += (x - made).abs() * std / stds.len() as f32;
+                }
             }
-        }
-        Ok(Self { values: smooth(values, side), height: side, width: side })
+            let sigma = (sees as f32 * SMOOTHING).max(1.0);
+            Self { values: smooth(values, side, sigma), height: side, width: side }
+        };
+        let images = each * stds.len();
+        Ok(x.chunks_exact(images).zip(made.chunks_exact(images)).map(one).collect())
     }
 
     /// The largest error.
@@ -110,13 +121,49 @@ impl HeatMap {
     }
 }
 
+/// A heat map at the size of its image, and which of the pixels are defective.
+pub struct Masked {
+    map: HeatMap,
+    defective: Vec<bool>,
+}
+
+impl Masked {
+    /// Of image `index` of a data set; none if nobody knows where its defects are.
+    pub fn of(
+        map: &HeatMap,
+        images: &LabeledImages,
+        index: usize,
+        anomalous: bool,
+        mode: Resize,
+    ) -> Result<Option<Self>> {
+        let mask = images.mask(index, anomalous)?;
+        Ok(mask.map(|mask| Self {
+            map: map.at_size(mask.height, mask.width, mode),
+            defective: mask.defective,
+        }))
+    }
+}
+
+/// How well heat maps find the defects; none if there are no defects.
+pub fn judge<'a>(maps: impl Iterator<Item = &'a Masked>) -> Result<Option<Localisation>> {
+    let maps = maps.map(|Masked { map, defective }| Map {
+        scores: &map.values,
+        mask: defective,
+        height: map.height,
+        width: map.width,
+    });
+    let maps: Vec<Map<'_>> = maps.collect();
+    let any = maps.iter().any(|map| map.mask.contains(&true));
+    let judged = any.then(|| localisation(&maps, PRO_LIMIT).context("the heat maps and masks"));
+    judged.transpose()
+}
+
 fn flat(x: &Tensor) -> Result<Vec<f32>> {
     x.flatten_all()?.to_vec1().context("an image as numbers")
 }
 
 /// A Gaussian over both axes, its edges repeated.
-fn smooth(values: Vec<f32>, side: usize) -> Vec<f32> {
-    let sigma = (side as f32 * SMOOTHING).max(1.0);
+fn smooth(values: Vec<f32>, side: usize, sigma: f32) -> Vec<f32> {
     let reach = (3.0 * sigma).ceil() as isize;
     let weights: Vec<f32> =
         (-reach..=reach).map(|d| (-0.5 * (d as f32 / sigma).powi(2)).exp()).collect();
@@ -165,11 +212,11 @@ mod tests {
 
     #[test]
     fn smoothing_keeps_the_sum_within_and_what_is_even() {
-        let even = smooth(vec![0.25; 64 * 64], 64);
+        let even = smooth(vec![0.25; 64 * 64], 64, 2.0);
         assert!(even.iter().all(|v| (v - 0.25).abs() < 1e-6));
         let mut point = vec![0.0; 64 * 64];
         point[32 * 64 + 30] = 1.0;
-        let smoothed = smooth(point, 64);
+        let smoothed = smooth(point, 64, 2.0);
         let highest = smoothed.iter().copied().fold(0.0, f32::max);
         assert_eq!(smoothed.iter().position(|&v| v == highest), Some(32 * 64 + 30));
         assert!((smoothed.iter().sum::<f32>() - 1.0).abs() < 1e-4);

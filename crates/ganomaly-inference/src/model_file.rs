@@ -7,6 +7,7 @@ use ganomaly_experiment::files::write_whole;
 use ganomaly_experiment::registry::Registry;
 use ganomaly_experiment::run_data::transform;
 use ganomaly_metrics::{Localisation, Threshold};
+use ganomaly_model::tiles::Tiles;
 use ganomaly_model::{Detector, Input, NamedTensors, weights};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -31,8 +32,14 @@ pub struct ModelFile {
     pub detector: String,
     /// Channels of the images: 1 or 3.
     pub channels: usize,
-    /// Side of the network's images.
+    /// Side of the images.
     pub isize: usize,
+    /// Side of the tiles that the network sees; none if it sees whole images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tile: Option<usize>,
+    /// Their distance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
     /// How images that are not square become so.
     #[serde(default)]
     pub resize: Name<Resize>,
@@ -141,6 +148,8 @@ impl ModelFile {
             detector: detector.into(),
             channels: input.channels,
             isize: input.side,
+            tile: None,
+            stride: None,
             resize: Name(resize),
             mean,
             std,
@@ -155,7 +164,8 @@ impl ModelFile {
     pub fn of_run(config: &RunConfig, registry: &Registry) -> Result<Self> {
         let (transform, settings) = (transform(config, registry)?, config.settings.clone());
         let (input, seed, origin) = (config.input(), config.seed(), config.run_name()?);
-        Ok(Self::new(origin, &config.detector, input, transform, seed, settings))
+        let model = Self::new(origin, &config.detector, input, transform, seed, settings);
+        Ok(Self { tile: config.tile, stride: config.stride, ..model })
     }
 
     /// Reads a model file or a run's `weights.safetensors`, within the environment's limits.
@@ -194,9 +204,25 @@ impl ModelFile {
         write_whole(path, weights::to_safetensors(weights, Some(metadata))?)
     }
 
-    /// The images that its network takes.
+    /// The images that it takes.
     pub fn input(&self) -> Input {
         Input { channels: self.channels, side: self.isize }
+    }
+
+    /// The tiles of them that its network sees; none if it sees them whole.
+    pub fn tiles(&self) -> Result<Option<Tiles>> {
+        let tiles = self.tile.zip(self.stride).map(|(tile, stride)| Tiles { tile, stride });
+        ensure!(
+            tiles.is_none_or(|t| t.tile <= self.isize && (1..=t.tile).contains(&t.stride)),
+            "its tiles {tiles:?} do not fit images of side {}",
+            self.isize
+        );
+        Ok(tiles)
+    }
+
+    /// Side of what its network sees.
+    pub fn sees(&self) -> usize {
+        self.tile.unwrap_or(self.isize)
     }
 
     /// How images are prepared for it.
@@ -215,14 +241,16 @@ impl ModelFile {
         registry: &Registry,
     ) -> Result<Box<dyn Detector>> {
         let kind = registry.find_detector(&self.detector)?;
-        (kind.check)(&self.settings, self.input())?;
-        let least = (kind.least_weights)(&self.settings, self.input())?;
+        let tiles = self.tiles()?;
+        let seen = Input { side: self.sees(), ..self.input() };
+        (kind.check)(&self.settings, seen)?;
+        let least = (kind.least_weights)(&self.settings, seen)?;
         let numbers: usize = weights.iter().map(|(_, t)| t.elem_count()).sum();
         ensure!(
             numbers as u64 >= least,
             "its config is of a network of more than {least} weights, and it holds {numbers}"
         );
-        let mut detector = (kind.build)(&self.settings, self.input(), self.seed)?;
+        let mut detector = kind.detector(&self.settings, self.input(), tiles, self.seed)?;
         detector.load_state(weights)?;
         Ok(detector)
     }

@@ -10,9 +10,10 @@ use ganomaly_experiment::record::{WEIGHTS, checksums, is_run};
 use ganomaly_experiment::registry::Registry;
 use ganomaly_metrics::Calibration;
 use ganomaly_model::{BatchNormMode, Detector};
-use image::RgbImage;
+use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// A detector with the transform of its input images.
 pub struct Scorer {
@@ -31,6 +32,19 @@ pub struct Prepared {
     pixels: Vec<u8>,
     shape: [usize; 3],
     x: Tensor,
+    /// Computed once, if it is asked for.
+    map: OnceLock<HeatMap>,
+}
+
+impl Prepared {
+    /// The image, at its own size.
+    pub fn picture(&self) -> RgbImage {
+        let [channels, h, w] = self.shape;
+        RgbImage::from_fn(w as u32, h as u32, |x, y| {
+            let at = y as usize * w + x as usize;
+            Rgb([0, 1, 2].map(|c| self.pixels[c % channels * h * w + at]))
+        })
+    }
 }
 
 /// What a score means.
@@ -64,7 +78,8 @@ impl Scorer {
         }
         let (model, tensors) = ModelFile::read(&path, registry)?;
         let built = || -> Result<Self> {
-            let mut names = registry.find_detector(&model.detector)?.names.scores.to_vec();
+            let mut names =
+                registry.find_detector(&model.detector)?.names(model.tiles()?).scores.to_vec();
             let counts = model.calibration.as_ref().map(|calibrated| calibrated.score.as_str());
             names.extend((counts == Some(MAP_MAX)).then_some(MAP_MAX));
             let detector = model.detector(&tensors, registry)?;
@@ -104,6 +119,16 @@ impl Scorer {
         Ok(())
     }
 
+    /// Images that score higher are anomalous; none if the model is not calibrated.
+    pub fn threshold(&self) -> Option<f64> {
+        self.verdict.as_ref().map(|(_, threshold, _)| *threshold)
+    }
+
+    /// The score that counts, of all scores of an image; none if the model is not calibrated.
+    pub fn counting(&self, scores: &[f64]) -> Option<f64> {
+        self.verdict.as_ref().and_then(|(counts, ..)| scores.get(*counts).copied())
+    }
+
     /// Reads image files, several at once, in their order.
     pub fn prepare<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Vec<Result<Prepared>> {
         let Self { model, transform, limits, .. } = self;
@@ -114,7 +139,7 @@ impl Scorer {
             let mut numbers = vec![0.0; channels * size * size];
             transform.apply(&pixels, shape, &mut numbers).with_context(|| shown(path))?;
             let x = Tensor::from_vec(numbers, (1, channels, size, size), &Device::Cpu)?;
-            Ok(Prepared { pixels, shape, x })
+            Ok(Prepared { pixels, shape, x, map: OnceLock::new() })
         };
         paths.par_iter().map(one).collect()
     }
@@ -136,14 +161,19 @@ impl Scorer {
         Ok(all)
     }
 
-    fn map(&self, image: &Prepared) -> Result<HeatMap> {
-        HeatMap::of(&*self.detector, &image.x, &self.transform)
+    fn map<'a>(&self, image: &'a Prepared) -> Result<&'a HeatMap> {
+        if let Some(there) = image.map.get() {
+            return Ok(there);
+        }
+        let maps = HeatMap::of(&*self.detector, &image.x, &self.transform, self.model.sees())?;
+        let map = maps.into_iter().next().context("no image")?;
+        Ok(image.map.get_or_init(|| map))
     }
 
     /// What an image's scores mean; none if the model is not calibrated.
     pub fn verdict(&self, scores: &[f64]) -> Option<Verdict> {
-        let (counts, threshold, normal) = self.verdict.as_ref()?;
-        let score = *scores.get(*counts)?;
+        let (_, threshold, normal) = self.verdict.as_ref()?;
+        let score = self.counting(scores)?;
         Some(Verdict { p_value: normal.p_value(score), anomalous: score > *threshold })
     }
 

@@ -16,6 +16,7 @@ pub mod published;
 pub mod random;
 pub mod reference;
 pub mod skip_ganomaly;
+pub mod tiles;
 pub mod vae;
 pub mod variables;
 pub mod weights;

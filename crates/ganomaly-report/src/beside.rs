@@ -4,12 +4,14 @@ use crate::text;
 use anyhow::{Context, Result};
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::record::auroc::LEVEL;
-use ganomaly_experiment::record::{Metrics, ModeMetrics};
+use ganomaly_experiment::record::{Metrics, ModeMetrics, PixelMetrics};
 use ganomaly_metrics::{Interval, average_precision_interval, mean_std};
 
 pub(crate) const PROTOCOLS: &str = "The same weights by other measures and protocols, mean over seeds. AUPRC is of the score that \
     counts; every other column is an AUROC. None of them is the result.";
 pub(crate) const FURTHER: &str = "Further scores, by running statistics: AUROC of the last epoch, mean over seeds. None of them is the result.";
+pub(crate) const PIXELS: &str = "Heat maps against masks, at the masks' resolution, mean over runs: AUROC and AUPRC of all pixels, and \
+    MVTec AD's per-region overlap up to a false-positive rate of 0.3 (AUPRO).";
 pub(crate) const AVERAGES: &str = "Averages over classes; a table for each setting follows. AUPRC is of the score that counts; every \
     other column is an AUROC.";
 
@@ -35,6 +37,26 @@ pub(crate) fn further(m: &Metrics) -> Result<Columns> {
     } else {
         std::iter::once(counts).chain(further).collect()
     })
+}
+
+/// For `all` anomalous classes and then for each, the means of the pixel metrics over runs.
+pub(crate) fn pixels(runs: &[(&RunConfig, &Metrics)]) -> Result<Vec<(String, Columns)>> {
+    let mut classes: Vec<&str> = Vec::new();
+    let all = || runs.iter().flat_map(|(_, m)| &m.pixels);
+    all().for_each(|p| {
+        if !classes.contains(&p.class.as_str()) {
+            classes.push(&p.class)
+        }
+    });
+    let row = |class: &str| {
+        let columns = |p: &PixelMetrics| {
+            let named = [("pixel AUROC", p.auroc), ("pixel AUPRC", p.auprc), ("AUPRO", p.aupro)];
+            named.map(|(name, value)| (name.to_string(), value)).to_vec()
+        };
+        let of: Vec<Columns> = all().filter(|p| p.class == class).map(columns).collect();
+        Ok((class.to_string(), means(&of)?))
+    };
+    classes.into_iter().map(row).collect()
 }
 
 /// For each class that has runs, the mean of each column over its runs, and then the mean over

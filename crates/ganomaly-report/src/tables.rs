@@ -80,6 +80,12 @@ pub(crate) fn tables(
             Ok((setting.heading.clone(), average.unwrap_or_default().1))
         });
         markdown += &beside::table("setting", &rows.collect::<Result<Vec<_>>>()?, beside::AVERAGES);
+        let mut pixels = Vec::new();
+        for setting in &settings {
+            let all = beside::pixels(&setting.runs)?.into_iter().next();
+            pixels.extend(all.map(|(_, columns)| (setting.heading.clone(), columns)));
+        }
+        markdown += &beside::table("setting", &pixels, beside::PIXELS);
     }
     let (classes, columns) = (&first.images.class_names, published(&first.dataset)?);
     for setting in &settings {
@@ -93,10 +99,11 @@ pub(crate) fn tables(
             ))
         };
         markdown += &format!(
-            "\n{}{}{}",
+            "\n{}{}{}{}",
             table.to_markdown(),
             means(beside::protocols, beside::PROTOCOLS)?,
-            means(beside::further, beside::FURTHER)?
+            means(beside::further, beside::FURTHER)?,
+            beside::table("anomalous class", &beside::pixels(&setting.runs)?, beside::PIXELS)
         );
         csv += &table.to_csv()?;
         let name = Some(&setting.heading).filter(|heading| !heading.is_empty());
@@ -199,6 +206,10 @@ fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
     for Further { score, .. } in further.iter().filter(|_| same_further) {
         header.extend([format!("auroc_{score}_last"), format!("auroc_{score}_best_on_test")]);
     }
+    let masked = runs.iter().all(|(_, m)| !m.pixels.is_empty());
+    if masked {
+        header.extend(["pixel_auroc", "pixel_auprc", "aupro"].map(String::from));
+    }
     csv.write_record(&header)?;
     for (run, m) in runs {
         let mut row = vec![run.name.clone()];
@@ -213,6 +224,9 @@ fn runs_csv(plan: &Plan, runs: &[(Run, Metrics)]) -> Result<String> {
         }
         for further in m.further.iter().filter(|_| same_further) {
             row.extend([further.last.auroc, further.best_on_test.auroc].map(|v| v.to_string()));
+        }
+        if let Some(p) = m.pixels.first().filter(|_| masked) {
+            row.extend([p.auroc, p.auprc, p.aupro].map(|v| v.to_string()));
         }
         csv.write_record(&row)?;
     }

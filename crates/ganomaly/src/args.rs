@@ -3,8 +3,9 @@
 use crate::{Program, fetch};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use ganomaly_experiment::config::Experiment;
+use ganomaly_experiment::config::{Experiment, RunConfig};
 use ganomaly_experiment::plan::Plan;
+use ganomaly_experiment::registry::Source;
 use ganomaly_experiment::run_data::{DataStore, is_partial};
 use ganomaly_report::plot;
 use ganomaly_report::tables::write_tables;
@@ -14,6 +15,7 @@ use ganomaly_runner::progress::for_people;
 use ganomaly_runner::sweep::jobs::Jobs;
 use ganomaly_runner::sweep::{self, Options, Summary};
 use ganomaly_runner::terminal::{note, say};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -68,15 +70,18 @@ impl RunOptions {
         use_threads(self.threads)?;
         let cancel = Cancel::of_signals()?;
         let store = program.store(self.data_dir.as_deref());
-        // An experiment uses one data set.
-        if let Some(config) = experiment.runs.first() {
-            let source = config.source();
+        let sources: BTreeSet<Source> = experiment.runs.iter().map(RunConfig::source).collect();
+        for source in sources {
             fetch::if_missing(&store, &source, &cancel)?;
-            let notes = store.registry().find_dataset(&source)?.notes()?;
+            let notes = store.registry().find_dataset(&source)?.notes(store.dir())?;
             notes.into_iter().for_each(note);
             let standing = store.standing(&source)?;
             if is_partial(&standing) {
-                note(format!("{}: {standing}, in {}", config.dataset, store.dir().display()));
+                let at = match source.part.root {
+                    Some(_) => String::new(),
+                    None => format!(", in {}", store.dir().display()),
+                };
+                note(format!("{source}: {standing}{at}"));
             }
         }
         Ok((experiment, store, cancel))

@@ -7,10 +7,12 @@ use super::{
 use super::{class_index, in_words};
 use crate::registry::{Registry, Source};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use ganomaly_data::{Description, SplitKind};
+use ganomaly_data::{Augment, Description, SplitKind};
 
 /// Maximum of a count setting, so that a typing error does not request terabytes or centuries.
 const MAX_COUNT: usize = 10_000_000;
+/// Maximum side of an image that is cut into tiles.
+const MAX_SIDE: usize = 1 << 14;
 
 impl RunConfig {
     /// Rejects settings that cannot run, and fills in what was left open: class numbers become
@@ -41,8 +43,10 @@ impl RunConfig {
         let kind = registry.find_detector(&self.detector)?;
         let given = std::mem::take(&mut self.settings);
         self.settings = (kind.complete)(given).map_err(|e| anyhow!("{}", in_words(e.message())))?;
-        self.names = kind.names;
-        (kind.check)(&self.settings, self.input())?;
+        self.check_tiles()?;
+        self.names = kind.names(self.tiles());
+        (kind.check)(&self.settings, self.network_input())?;
+        self.augment().check()?;
         for (key, value) in [
             ("epochs", self.epochs),
             ("batch_size", self.batch_size),
@@ -83,7 +87,31 @@ impl RunConfig {
             "on_nan = \"{}\": a GPU's learning rate cannot change; use device = \"cpu\", or leave it out",
             self.on_nan.0
         );
+        ensure!(
+            self.device.0 == DeviceName::Cpu
+                || self.tile.is_none() && self.augment() == Augment::default(),
+            "tile, flip, shift, rotate: they train on device = \"cpu\" alone"
+        );
         Ok(self)
+    }
+
+    fn check_tiles(&mut self) -> Result<()> {
+        let Some(tile) = self.tile else {
+            ensure!(self.stride.is_none(), "stride: it is the distance of tiles; give tile, too");
+            return Ok(());
+        };
+        let stride = *self.stride.get_or_insert(tile / 2);
+        ensure!(
+            (1..=tile).contains(&stride) && tile <= self.isize && self.isize <= MAX_SIDE,
+            "tile = {tile}, stride = {stride}, isize = {}: use a stride of 1 to {tile}, and an isize \
+             of {tile} to {MAX_SIDE}",
+            self.isize
+        );
+        ensure!(
+            self.modes() == [ScoringMode::Running],
+            "tile: tiles are scored by running statistics; use scoring = \"running\" and also_score = []"
+        );
+        Ok(())
     }
 
     /// Where the data set says which class is normal, the split need not be given.
@@ -102,7 +130,7 @@ impl RunConfig {
         let source = self.source();
         self.images = match (self.found_classes.take(), self.found_shape.take()) {
             (Some(class_names), Some(image_shape)) => {
-                registry.find_dataset(&Source { root: None, ..source })?;
+                registry.find_dataset(&Source::of(&source.dataset))?;
                 Description { found: true, ..Description::new(class_names, image_shape) }
             }
             (None, None) => registry.describe(&source)?,

@@ -29,6 +29,8 @@ pub enum Further {
     Nearest,
     /// Mahalanobis distance of z from the training images' z.
     Mahalanobis,
+    /// The highest error in the image's heat map.
+    MapMax,
 }
 
 impl Further {
@@ -36,7 +38,7 @@ impl Further {
     pub fn score(self) -> Option<&'static str> {
         match self {
             Self::Own(score) | Self::Corrected(score, _) | Self::Residual(score) => Some(score),
-            Self::Nearest | Self::Mahalanobis => None,
+            Self::Nearest | Self::Mahalanobis | Self::MapMax => None,
         }
     }
 
@@ -47,6 +49,7 @@ impl Further {
         match name {
             "z_nn" => Self::Nearest,
             "z_maha" => Self::Mahalanobis,
+            "map_max" => Self::MapMax,
             _ => match name.strip_suffix("_res") {
                 Some(score) => Self::Residual(kept(score)),
                 None => CORRECTIONS.iter().find_map(corrected).unwrap_or(Self::Own(kept(name))),
@@ -118,7 +121,7 @@ impl FromStr for FurtherScore {
         let empty = name.split('+').any(str::is_empty);
         if alone || empty || names.next().is_some() || name.len() > MAX_NAME {
             return Err(format!(
-                "unknown score {name:?}: use \"z_nn\", \"z_maha\", one of the detector's scores \
+                "unknown score {name:?}: use \"z_nn\", \"z_maha\", \"map_max\", one of the detector's scores \
                  with _rel, _grad, _png or _res, or a sum of up to {PARTS} such as \"l2_res+z_nn\""
             ));
         }

@@ -23,7 +23,8 @@ use crate::numerics::NUMERICS;
 use crate::registry::{Registry, Source};
 use crate::sha256::sha256;
 use anyhow::{Context, Result, bail};
-use ganomaly_data::{Description, SplitKind};
+use ganomaly_data::{Augment, Description, Flip, Part, SplitKind};
+use ganomaly_model::tiles::Tiles;
 use ganomaly_model::{Detector, Input, Names};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,6 +51,9 @@ pub struct RunConfig {
     /// 1 (grey) or 3 (colour) for the images in `root`; by default as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
+    /// One of the sets of images that the data set consists of, such as `bottle` of `mvtec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
     /// The classes that were found in the data folder, if the data set cannot know them without it.
     /// Set when a plan is made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +82,15 @@ pub struct RunConfig {
     /// (with black).
     #[serde(skip_serializing_if = "is_default")]
     pub resize: Name<ganomaly_data::Resize>,
+    /// Mirrors training images at random: `none`, `horizontal`, `vertical` or `both`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub flip: Name<Flip>,
+    /// Shifts training images at random, along each axis by up to this part of the side, 0 to 0.5.
+    #[serde(skip_serializing_if = "is_default")]
+    pub shift: f64,
+    /// Rotates training images at random, by up to this many degrees in both directions.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rotate: f64,
     /// Limits the number of training images, for short trials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
@@ -94,6 +107,13 @@ pub struct RunConfig {
     pub detector: String,
     /// Side length of the network's input images: a power of two, at least 16.
     pub isize: usize,
+    /// Side of the tiles that the network sees instead of whole images; `isize`, at least as large,
+    /// then is the side of the image that they are cut from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tile: Option<usize>,
+    /// Distance of the tiles that are scored; half a tile if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
     /// The detector's own settings by name, all of them in a resolved config.
     #[serde(skip)]
     pub settings: Table,
@@ -121,7 +141,7 @@ pub struct RunConfig {
     /// detector's first.
     pub score: String,
     /// Scores recorded beside the detector's own, under running statistics only: `z_nn`, `z_maha`,
-    /// and any of the detector's with `_rel`, `_grad` or `_png`, such as `l2_grad`.
+    /// `map_max`, and any of the detector's with `_rel`, `_grad` or `_png`, such as `l2_grad`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub further_scores: Vec<Name<FurtherScore>>,
     /// Resamples for the bootstrap confidence interval of the AUROC.
@@ -152,6 +172,7 @@ impl Default for RunConfig {
             dataset: String::new(),
             root: None,
             channels: None,
+            category: None,
             found_classes: None,
             found_shape: None,
             images: Description::default(),
@@ -161,11 +182,16 @@ impl Default for RunConfig {
             split: Name(SplitKind::LeaveOneClassOut),
             normalize: Name(ganomaly_data::Normalize::Reference),
             resize: Name::default(),
+            flip: Name::default(),
+            shift: 0.0,
+            rotate: 0.0,
             train_limit: None,
             test_limit: None,
             validation: Validation::default(),
             detector: "ganomaly".into(),
             isize: 32,
+            tile: None,
+            stride: None,
             settings: Table::new(),
             names: NO_NAMES,
             epochs: 15,
@@ -190,7 +216,18 @@ impl Default for RunConfig {
 impl RunConfig {
     /// Where its images are from.
     pub fn source(&self) -> Source {
-        Source { dataset: self.dataset.clone(), root: self.root.clone(), channels: self.channels }
+        let (root, channels, category) = (self.root.clone(), self.channels, self.category.clone());
+        Source { dataset: self.dataset.clone(), part: Part { root, channels, category } }
+    }
+
+    /// How training images change at random.
+    pub fn augment(&self) -> Augment {
+        Augment { flip: self.flip.0, shift: self.shift, rotate: self.rotate }
+    }
+
+    /// How images are cut into tiles; none if the network sees them whole.
+    pub fn tiles(&self) -> Option<Tiles> {
+        self.tile.zip(self.stride).map(|(tile, stride)| Tiles { tile, stride })
     }
 
     /// The scores that are recorded in a mode.
@@ -243,12 +280,17 @@ impl RunConfig {
     /// A fresh detector of this run.
     pub fn new_detector(&self, registry: &Registry) -> Result<Box<dyn Detector>> {
         let kind = registry.find_detector(&self.detector)?;
-        (kind.build)(&self.settings, self.input(), self.seed())
+        kind.detector(&self.settings, self.input(), self.tiles(), self.seed())
     }
 
-    /// The images that the run's network is built for.
+    /// The images of the run, whole.
     pub fn input(&self) -> Input {
         Input { channels: self.images.image_shape[0], side: self.isize }
+    }
+
+    /// What the run's network sees: these images, or tiles of them.
+    pub fn network_input(&self) -> Input {
+        Input { side: self.tile.unwrap_or(self.isize), ..self.input() }
     }
 
     /// A number among the detector's settings; none if it has no such setting.

@@ -2,7 +2,7 @@
 
 use super::epochs::Epochs;
 use super::folder::METRICS;
-use super::outcome::{Lowered, Outcome};
+use super::outcome::{Lowered, Outcome, PixelMetrics};
 use super::scores::TestScores;
 use super::{auroc, checksums};
 use crate::config::RunConfig;
@@ -43,6 +43,9 @@ pub struct Metrics {
     /// The further scores, in mode `running`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<FurtherMetrics>,
+    /// How well its heat maps find the defects: of all anomalous classes, then of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pixels: Vec<PixelMetrics>,
     /// Each reduction of the learning rate after a loss that was NaN or infinite, with `on_nan =
     /// "lower-lr"`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -92,6 +95,8 @@ pub struct ScoredRun {
     pub losses: Vec<(String, Vec<f64>)>,
     /// The AUROC of each of [`RunConfig::judged`] by epoch.
     pub auroc: Vec<Vec<f64>>,
+    /// How well its heat maps find the defects.
+    pub pixels: Vec<PixelMetrics>,
     /// Each reduction of the learning rate.
     pub lowered: Vec<Lowered>,
 }
@@ -113,13 +118,15 @@ impl From<&Outcome> for ScoredRun {
             },
             losses: names.iter().enumerate().map(loss).collect(),
             auroc: judged.map(|i| epochs.iter().map(|e| e.auroc[i]).collect()).collect(),
+            pixels: outcome.pixels.clone(),
             lowered: outcome.lowered.clone(),
         }
     }
 }
 
 impl ScoredRun {
-    /// A stored run. Its number of training images and its learning rates are in neither.
+    /// A stored run. Its number of training images, its heat maps and its learning rates are in
+    /// neither.
     pub fn stored(config: &RunConfig, test: TestScores, epochs: &Epochs) -> Result<Self> {
         let losses = epochs.losses().map(|(name, values)| (name.to_string(), values.to_vec()));
         let (losses, auroc) = (losses.collect(), epochs.aurocs(config)?);
@@ -161,6 +168,7 @@ impl ScoredRun {
             auroc_interval: [interval.low, interval.high],
             modes,
             further,
+            pixels: self.pixels.clone(),
             lr_lowered: self.lowered.clone(),
         })
     }

@@ -18,5 +18,5 @@ pub use folder::{
     is_run,
 };
 pub use metrics::{BestOnTest, FurtherMetrics, Metrics, ModeMetrics, read_metrics};
-pub use outcome::{Epoch, Lowered, ModeScores, Outcome};
+pub use outcome::{Epoch, Lowered, ModeScores, Outcome, PixelMetrics};
 pub use write::{check_writable, read_seconds, write};

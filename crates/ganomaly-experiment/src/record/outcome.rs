@@ -43,6 +43,19 @@ pub struct Lowered {
     pub lr: f64,
 }
 
+/// How well heat maps find the defects of test images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PixelMetrics {
+    /// The anomalous class, or `all`.
+    pub class: String,
+    /// AUROC of the pixels.
+    pub auroc: f64,
+    /// Average precision of the pixels.
+    pub auprc: f64,
+    /// MVTec AD's per-region overlap, up to a false-positive rate of 0.3.
+    pub aupro: f64,
+}
+
 /// A finished run.
 pub struct Outcome {
     /// The data it ran on.
@@ -55,6 +68,8 @@ pub struct Outcome {
     pub scores: ModeScores,
     /// Every epoch's scores if the config keeps them; else empty.
     pub epoch_scores: Vec<ModeScores>,
+    /// How well its heat maps find the defects; empty without masks.
+    pub pixels: Vec<PixelMetrics>,
     /// How often the learning rate was lowered, with `on_nan = "lower-lr"`.
     pub lowered: Vec<Lowered>,
     /// What computed it.

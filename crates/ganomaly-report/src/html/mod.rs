@@ -8,6 +8,7 @@ mod audit;
 mod compare;
 mod curves;
 mod examples;
+pub mod folder;
 mod page;
 mod provenance;
 mod summary;

@@ -3,6 +3,7 @@
 use super::page::{
     Cell, Column, estimate_cells, estimate_columns, heat_map, interval, table, wide_figure,
 };
+use crate::beside;
 use crate::plot::figure::{Axis, Figure, Ink, Mark, Shape, Ticks};
 use crate::published::{PublishedColumn, doubts, published};
 use crate::text::{self, count, distinct, mean, mean_std, plain, trainings};
@@ -61,7 +62,26 @@ pub fn by_class(setting: &Setting) -> Result<Markup> {
             (class_figure(setting, &columns)?)
         }
         p.note { (trainings(&setting.average()?)) ". " (text::MEANING) }
+        (pixels(setting)?)
         @if !columns.is_empty() { (sources(&columns)) }
+    })
+}
+
+/// How well the heat maps find defects; nothing without masks.
+fn pixels(setting: &Setting) -> Result<Markup> {
+    let runs: Vec<_> = setting.runs.iter().map(|run| (&run.config, &run.metrics)).collect();
+    let rows = beside::pixels(&runs)?;
+    let Some((_, columns)) = rows.first() else { return Ok(html! {}) };
+    let mut headings = vec![Column::text("anomalous class")];
+    headings.extend(columns.iter().map(|(name, _)| Column::number(name)));
+    let row = |(class, columns): &(String, beside::Columns)| {
+        let values = columns.iter().map(|(_, value)| Cell::number(Some(*value), 3));
+        std::iter::once(Cell::text(class)).chain(values).collect()
+    };
+    let rows: Vec<Vec<Cell>> = rows.iter().map(row).collect();
+    Ok(html! {
+        p { (beside::PIXELS) }
+        (table("Heat maps against masks", &headings, &rows, &[]))
     })
 }
 

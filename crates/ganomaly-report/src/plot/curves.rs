@@ -89,10 +89,16 @@ fn thinned(points: &[(f64, f64)], step: f64) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Two histograms with common bins, each as a share of its own images; and whether the highest
-/// scores, at most 0.5 %, are left out, since they would squeeze the rest.
+/// Histograms of the scores of normal and of anomalous images, as [`histograms`].
 pub fn scores(size: Size, label: &str, normal: &[f64], anomalous: &[f64]) -> (Figure, bool) {
-    let mut all: Vec<f64> = normal.iter().chain(anomalous).copied().collect();
+    let kinds = [("normal", Ink::Normal, normal), ("anomalous", Ink::Anomalous, anomalous)];
+    histograms(size, label, &kinds)
+}
+
+/// Histograms with common bins, each as a share of its own images; and whether the highest scores,
+/// at most 0.5 %, are left out, since they would squeeze the rest.
+pub fn histograms(size: Size, label: &str, kinds: &[(&str, Ink, &[f64])]) -> (Figure, bool) {
+    let mut all: Vec<f64> = kinds.iter().flat_map(|(.., scores)| *scores).copied().collect();
     all.sort_unstable_by(f64::total_cmp);
     let (low, highest) =
         (all.first().copied().unwrap_or_default(), all.last().copied().unwrap_or_default());
@@ -102,8 +108,7 @@ pub fn scores(size: Size, label: &str, normal: &[f64], anomalous: &[f64]) -> (Fi
     let high = if high > low { high } else { low + 1.0 };
     let width = (high - low) / BINS as f64;
     let (mut marks, mut legend, mut top) = (Vec::new(), Vec::new(), 0.0f64);
-    let kinds = [("normal", Ink::Normal, normal), ("anomalous", Ink::Anomalous, anomalous)];
-    for (name, ink, scores) in kinds {
+    for &(name, ink, scores) in kinds {
         let mut bins = [0.0; BINS];
         for score in scores.iter().filter(|&&s| s <= high) {
             bins[(((score - low) / width) as usize).min(BINS - 1)] += 1.0 / scores.len() as f64;

@@ -316,12 +316,14 @@ fn check_metrics(
     let stored = stored.and_then(|bytes| Ok(serde_json::from_slice::<Value>(&bytes)?));
     let stored = stored.map_err(|e| findings.wrong(&path, &format!("{e:#}"))).ok();
     let mut measured = measured.clone();
-    // The number of training images and the learning rate are not in the scores; both are taken
-    // from here.
+    // The number of training images, the heat maps and the learning rate are not in the scores;
+    // they are taken from here.
     let trained = stored.as_ref().and_then(|stored| stored["train_pictures"].as_u64());
     measured.train_images = trained.unwrap_or_default() as usize;
     let lowered = stored.as_ref().map(|stored| stored["lr_lowered"].clone());
     measured.lowered = lowered.and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default();
+    let pixels = stored.as_ref().map(|stored| stored["pixels"].clone());
+    measured.pixels = pixels.and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default();
     let metrics = match measured.metrics(config) {
         Ok(metrics) => metrics,
         Err(e) => {

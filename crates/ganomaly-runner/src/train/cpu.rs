@@ -7,16 +7,19 @@ use crate::checkpoint::not_finite;
 use crate::interrupt::Cancel;
 use anyhow::{Result, bail};
 use candle_core::Device;
-use ganomaly_data::{BatchOptions, Batches};
+use ganomaly_data::{Augment, BatchOptions, Batches, EpochAugment};
 use ganomaly_experiment::config::{RunConfig, ScoringMode};
 use ganomaly_experiment::run_data::RunData;
 use ganomaly_model::{BatchNormMode, Detector, NamedTensors, Scores};
+use std::time::{Duration, Instant};
 
 pub(super) struct Cpu<'a> {
     pub config: &'a RunConfig,
     pub data: &'a RunData,
     pub cancel: &'a Cancel,
     pub detector: Box<dyn Detector>,
+    /// How long its steps waited for images.
+    pub waited: Duration,
     /// What is left of the epoch.
     pub batches: Option<Batches>,
     /// The images that are still to be scored, and the statistics they are scored with.
@@ -26,14 +29,18 @@ pub(super) struct Cpu<'a> {
 impl Engine for Cpu<'_> {
     const WHOLE_EPOCHS: bool = false;
 
-    fn begin(&mut self, orders: Vec<Vec<u32>>) -> Result<()> {
+    fn begin(&mut self, epoch: u32, orders: Vec<Vec<u32>>) -> Result<()> {
         let Ok([order]) = <[Vec<u32>; 1]>::try_from(orders) else {
             bail!("the CPU trains one run at a time");
         };
+        let augment = self.config.augment();
+        let of_epoch = EpochAugment { augment, seed: self.config.seed(), epoch };
+        self.waited = Duration::ZERO;
         let options = BatchOptions {
             batch_size: self.config.batch_size,
             drop_last: true,
             transform: self.data.transform.clone(),
+            augment: (augment != Augment::default()).then_some(of_epoch),
             device: Device::Cpu,
             prefetch: 4,
         };
@@ -45,12 +52,19 @@ impl Engine for Cpu<'_> {
     }
 
     fn advance(&mut self) -> Result<Option<Vec<Taken>>> {
-        let Some(batch) = self.batches.as_mut().and_then(Iterator::next) else {
+        let asked = Instant::now();
+        let batch = self.batches.as_mut().and_then(Iterator::next);
+        self.waited += asked.elapsed();
+        let Some(batch) = batch else {
             self.batches = None;
             return Ok(None);
         };
         let losses = self.detector.train_step(&batch?.images)?;
         Ok(Some(vec![Taken { steps: 1, losses }]))
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
     }
 
     fn not_finite(&self) -> Result<Vec<Option<String>>> {

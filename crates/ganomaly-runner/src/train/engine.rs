@@ -3,6 +3,7 @@
 use anyhow::Result;
 use ganomaly_experiment::config::ScoringMode;
 use ganomaly_model::{Detector, NamedTensors, Scores};
+use std::time::Duration;
 
 /// Losses by name, in the detector's order.
 pub(super) type Losses = Vec<(&'static str, f64)>;
@@ -21,11 +22,17 @@ pub(super) trait Engine {
     /// Whether it reports the mean losses of an epoch rather than each step's.
     const WHOLE_EPOCHS: bool;
 
-    /// Begins an epoch, or what is left of one: the images that each run takes, in order.
-    fn begin(&mut self, orders: Vec<Vec<u32>>) -> Result<()>;
+    /// Begins an epoch, counted from 1, or what is left of it: the images that each run takes, in
+    /// order.
+    fn begin(&mut self, epoch: u32, orders: Vec<Vec<u32>>) -> Result<()>;
 
     /// Trains until it can stop: after one step, or after all of them. None once all are taken.
     fn advance(&mut self) -> Result<Option<Vec<Taken>>>;
+
+    /// How long the steps since [`Self::begin`] waited for their images.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// A weight that is not finite, by run. Only if every step's loss is known, as a loss that is
     /// not finite says the same.

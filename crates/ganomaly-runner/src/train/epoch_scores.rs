@@ -59,7 +59,7 @@ impl<E: Engine> Training<'_, E> {
                 validation_con: mean_error(&validation[run], config),
             };
             if self.failed[run].is_none() {
-                self.bars[run].detail(&describe(&row, config));
+                self.bars[run].detail(&describe(&row, self.engine.waited(), config));
             }
             state.finish_epoch(row, own, config.keep_scores.0 == KeepScores::EveryEpoch);
         }
@@ -125,7 +125,7 @@ fn aurocs(
 }
 
 /// An epoch as one line.
-fn describe(row: &Epoch, config: &RunConfig) -> String {
+fn describe(row: &Epoch, waited: Duration, config: &RunConfig) -> String {
     let judged = config.judged().into_iter().zip(&row.auroc);
     let aurocs: Vec<String> =
         judged.map(|(of, a)| format!("{} {a:.3}", config.judged_name(of))).collect();
@@ -135,8 +135,12 @@ fn describe(row: &Epoch, config: &RunConfig) -> String {
         true => String::new(),
         false => format!("AUROC {}; ", aurocs.join(", ")),
     };
+    // A step that waits for its images is worth knowing of.
+    let share = 100.0 * waited.as_secs_f64() / row.train_s;
+    let waits =
+        if share >= 1.0 { format!(" ({share:.0} % waiting for images)") } else { String::new() };
     format!(
-        "epoch {}: {aurocs}{}; {:.0} images/s, {:.0} s + {:.0} s scoring",
+        "epoch {}: {aurocs}{}; {:.0} images/s, {:.0} s{waits} + {:.0} s scoring",
         row.epoch,
         losses.join(", "),
         row.images_per_s,

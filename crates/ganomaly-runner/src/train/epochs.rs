@@ -110,14 +110,16 @@ impl<E: Engine> Training<'_, E> {
         if self.states[0].step == 0 && goes_back {
             self.epoch_start = self.engine.training_states()?.pop().unwrap_or_default();
         }
-        let epoch = self.states[0].epoch as u64;
+        // Configs have at most ten million epochs.
+        let epoch = self.states[0].epoch as u32;
         let batch = self.config().batch_size;
         let runs = self.members.iter().zip(self.data).zip(&self.states);
         let orders = runs.map(|((member, data), state)| {
             let seed = member.config.seed();
-            shuffled(&data.split.train, seed, Purpose::EPOCH, epoch).split_off(state.step * batch)
+            shuffled(&data.split.train, seed, Purpose::EPOCH, epoch.into())
+                .split_off(state.step * batch)
         });
-        self.engine.begin(orders.collect())?;
+        self.engine.begin(epoch, orders.collect())?;
         let from: Vec<(usize, f64)> = self.states.iter().map(|s| (s.step, s.train_s)).collect();
         let started = Instant::now();
         loop {

@@ -79,7 +79,7 @@ fn size(members: &[Member<'_>], data: &[RunData]) -> Size {
 impl<M: Machine> Engine for Gpu<'_, M> {
     const WHOLE_EPOCHS: bool = true;
 
-    fn begin(&mut self, orders: Vec<Vec<u32>>) -> Result<()> {
+    fn begin(&mut self, _epoch: u32, orders: Vec<Vec<u32>>) -> Result<()> {
         let batch = self.members[0].config.batch_size;
         self.orders = orders.iter().any(|order| order.len() >= batch).then_some(orders);
         Ok(())

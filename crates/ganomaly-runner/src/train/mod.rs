@@ -8,6 +8,7 @@ mod epochs;
 mod further;
 mod gpu;
 mod images;
+mod pixels;
 pub mod scoring;
 pub(crate) mod start;
 
@@ -29,6 +30,7 @@ use ganomaly_model::{Detector, NamedTensors};
 use gpu::Gpu;
 use rayon::prelude::*;
 use start::{Place, model, moved, place, resumed, starts};
+use std::time::Duration;
 
 /// Trains and scores one run on its device, as its config says, from the newest checkpoint if there
 /// is one. Apart from times, the result depends only on the config. When interrupted, it leaves a
@@ -145,7 +147,9 @@ impl Runs<'_> {
         if !state.is_empty() {
             detector.load_training_state(state)?;
         }
-        Ok(Cpu { config, data, cancel: self.cancel, detector, batches: None, scoring: None })
+        let waited = Duration::ZERO;
+        let cancel = self.cancel;
+        Ok(Cpu { config, data, cancel, detector, waited, batches: None, scoring: None })
     }
 
     fn gpu<M: Machine>(
@@ -196,7 +200,7 @@ impl Runs<'_> {
         let runs = members.iter().zip(data).zip(engine.finish()?).zip(states).zip(failed);
         Ok(runs
             .map(|((((member, data), detector), state), failed)| match failed {
-                None => Ok(outcome(member.config, data.clone(), detector, state)),
+                None => outcome(member.config, data.clone(), detector, state, cancel),
                 Some(e) => Err(e),
             })
             .collect())
@@ -209,10 +213,12 @@ fn outcome(
     data: RunData,
     detector: Box<dyn Detector>,
     state: RunState,
-) -> Outcome {
+    cancel: &Cancel,
+) -> Result<Outcome> {
     let RunState { epochs, scores, epoch_scores, lowered, parts, .. } = state;
+    let pixels = pixels::judge(&*detector, &data, config, cancel)?;
     let machine = machine::here(config);
-    Outcome { data, detector, epochs, scores, epoch_scores, lowered, parts, machine }
+    Ok(Outcome { data, detector, epochs, scores, epoch_scores, pixels, lowered, parts, machine })
 }
 
 /// Whether a group failed because it is too large for the GPU.

@@ -1,5 +1,6 @@
 //! `ganomaly fit`: a folder of images in, a calibrated detector out.
 
+use super::page::{self, Seen};
 use crate::Program;
 use crate::args::use_threads;
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +15,8 @@ use ganomaly_experiment::run_data::{DataStore, RunData};
 use ganomaly_inference::calibrate::Trained;
 use ganomaly_inference::heat_map::MAP_MAX;
 use ganomaly_inference::model_file::{ModelFile, TrainedOn};
+use ganomaly_inference::scorer::Scorer;
+use ganomaly_report::html::folder::Kind;
 use ganomaly_runner::checkpoint::{CheckpointInterval, Checkpoints};
 use ganomaly_runner::interrupt::Cancel;
 use ganomaly_runner::progress::for_people;
@@ -56,9 +59,16 @@ pub struct FitArgs {
     /// The score that counts: map_max (the highest error in the heat map), or one of the detector's.
     #[arg(long, default_value = MAP_MAX)]
     score: String,
-    /// Side of the images in the network: 32, 64, 128, 256.
+    /// Side that images are resized to: 32, 64, 128, 256.
     #[arg(long, default_value_t = 64)]
     size: usize,
+    /// Side of the tiles that the network sees instead of whole images, for small defects in large
+    /// images: --size 256 --tile 64.
+    #[arg(long)]
+    tile: Option<usize>,
+    /// Distance of the tiles that are scored; default: half a tile.
+    #[arg(long, requires = "tile")]
+    stride: Option<usize>,
     /// How images that are not square become so: stretch, crop (their centred square) or pad (with
     /// black).
     #[arg(long, default_value = "stretch")]
@@ -75,6 +85,9 @@ pub struct FitArgs {
     /// Replace any other setting of the detector: --set nz=64. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Write a page with the threshold, the scores and the images that deserve a look.
+    #[arg(long, value_name = "HTML")]
+    report: Option<PathBuf>,
     /// Fail if any file cannot be read, instead of passing it over.
     #[arg(long)]
     strict: bool,
@@ -86,11 +99,13 @@ pub struct FitArgs {
 pub fn run(args: &FitArgs, program: &Program) -> Result<ExitCode> {
     let beside = args.output.parent().filter(|parent| !parent.as_os_str().is_empty());
     check_writable(beside.unwrap_or(Path::new(".")))?;
+    let page = args.report.as_ref().and_then(|page| page.parent());
+    page.filter(|to| !to.as_os_str().is_empty()).map_or(Ok(()), check_writable)?;
     use_threads(args.threads)?;
     let cancel = Cancel::of_signals()?;
     let folder = Folder::new(&args.images, args.channels);
     let scan = folder.scan()?;
-    for line in folder.notes()? {
+    for line in folder.notes(program.registry.data_dir())? {
         note(line);
     }
     if let (true, Some((path, why))) = (args.strict, scan.layout.passed_over.first()) {
@@ -116,7 +131,8 @@ pub fn run(args: &FitArgs, program: &Program) -> Result<ExitCode> {
     note(format!("calibrating on {} normal images", data.validation.len()));
     let split = test_split(&scan.layout.classes, data, config.seed());
     let split = split.as_ref();
-    let trained = Trained { detector, data, files: &scan.layout.files, split };
+    let sees = config.network_input().side;
+    let trained = Trained { detector, data, sees, split };
     let mut model = ModelFile::of_run(&config, store.registry())?;
     model.origin = "made by `ganomaly fit`".into();
     model.training = Some(TrainedOn {
@@ -130,6 +146,10 @@ pub fn run(args: &FitArgs, program: &Program) -> Result<ExitCode> {
     });
     model.calibration = Some(trained.calibrate(&args.score, args.false_alarms)?);
     model.write(&args.output, &detector.state()?)?;
+    if let Some(page) = &args.report {
+        let title = args.output.file_name().unwrap_or_default();
+        write_page(page, &shown(Path::new(title)), args, &store, data, split)?;
+    }
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| shown(&unfinished))?;
     }
@@ -148,6 +168,37 @@ fn test_split(classes: &[String], data: &RunData, seed: u64) -> Option<Split> {
     split.map_err(|e| note(format!("it is not tested: {e}"))).ok()
 }
 
+/// The page of the test images or, if there are none, of the held-out ones.
+fn write_page(
+    page: &Path,
+    title: &str,
+    args: &FitArgs,
+    store: &DataStore,
+    data: &RunData,
+    split: Option<&Split>,
+) -> Result<()> {
+    let scorer = Scorer::load(&args.output, store.registry())?;
+    let held_out: Vec<(u32, bool)> = data.validation.iter().map(|&image| (image, false)).collect();
+    let tested = split.map(|split| {
+        split.test.iter().copied().zip(split.test_is_anomaly.iter().copied()).collect()
+    });
+    let mut seen = Vec::new();
+    for (image, anomalous) in tested.unwrap_or(held_out) {
+        let index = image as usize;
+        let path = data.images.path(index).context("an image without a file")?.to_path_buf();
+        let prepared = scorer.prepare(&[&path]).pop().context("no image")??;
+        let scores = scorer.score(&prepared)?;
+        let (score, verdict) = scorer
+            .counting(&scores)
+            .zip(scorer.verdict(&scores))
+            .context("the model is not calibrated")?;
+        let class = data.images.class_names()[usize::from(data.images.labels()[index])].clone();
+        let kind = if anomalous { Kind::Anomalous } else { Kind::Normal };
+        seen.push(Seen { path, class, kind, score, verdict });
+    }
+    page::write(page, title, &scorer, &seen)
+}
+
 /// The folder that an interrupted training resumes from, beside the model.
 fn unfinished(output: &Path) -> PathBuf {
     let mut name = output.file_name().map_or_else(OsString::new, OsString::from);
@@ -164,6 +215,9 @@ fn config(args: &FitArgs, normal: &str, store: &DataStore) -> Result<RunConfig> 
          split = \"normal-only\"\nnormal_class = {:?}\n",
         args.seed, args.detector, args.size, args.resize, normal
     );
+    let tile = args.tile.map_or(String::new(), |tile| format!("tile = {tile}\n"));
+    let stride = args.stride.map_or(String::new(), |stride| format!("stride = {stride}\n"));
+    let text = format!("{text}{tile}{stride}");
     let resolved = |more: &str| -> Result<RunConfig> {
         let own = if args.detector == "ganomaly" { GANOMALY } else { "" };
         let text = format!("{text}{own}{more}");

@@ -10,6 +10,7 @@ mod fit;
 mod gpus;
 mod import;
 mod metrics;
+mod page;
 mod parity;
 mod report;
 mod score;

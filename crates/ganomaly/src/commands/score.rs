@@ -1,15 +1,20 @@
 //! `ganomaly score`.
 
+use super::page::{self, Seen};
 use crate::Program;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use ganomaly_data::{is_image_name, shown};
+use ganomaly_data::{is_image_name, printable, shown};
+use ganomaly_experiment::record::check_writable;
 use ganomaly_inference::scorer::{Prepared, Scorer, Verdict};
+use ganomaly_report::html::folder::Kind;
 use ganomaly_runner::interrupt::Cancel;
+use ganomaly_runner::progress::shows_bars;
 use ganomaly_runner::terminal::{data, say};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, stdin};
+use std::io::{BufRead, IsTerminal, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -41,6 +46,9 @@ pub struct ScoreArgs {
     /// Call an image anomalous above this score, instead of the model's own threshold.
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     threshold: Option<f64>,
+    /// Write a page with the scores, the threshold and the most anomalous images.
+    #[arg(long, value_name = "HTML")]
+    report: Option<PathBuf>,
     /// Keep scoring what arrives in the folders, until Ctrl-C.
     #[arg(long)]
     watch: bool,
@@ -64,22 +72,53 @@ pub fn run(args: &ScoreArgs, program: &Program) -> Result<ExitCode> {
     if let Some(folder) = &args.heat_maps {
         fs::create_dir_all(folder).with_context(|| shown(folder))?;
     }
-    let mut work = Work { args, scorer, written: HashMap::new(), anomalous: false, failed: false };
+    if let Some(page) = &args.report {
+        let beside = page.parent().filter(|parent| !parent.as_os_str().is_empty());
+        check_writable(beside.unwrap_or(Path::new(".")))?;
+        ensure!(scorer.threshold().is_some(), "--report: this model is not calibrated; see `fit`");
+    }
+    let mut images = Vec::new();
+    for path in &args.images {
+        if path.as_os_str() == "-" || !path.is_dir() {
+            images.push(path.clone());
+        } else if !args.watch {
+            images.extend(images_in(path)?);
+        }
+    }
+    let known = images.iter().all(|path| path.as_os_str() != "-") && !args.watch;
+    let bar = if known && shows_bars() && !stdout().is_terminal() {
+        let style = "{bar:24} {pos}/{len} images, {eta} left";
+        let style = ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar());
+        ProgressBar::new(images.len() as u64).with_style(style)
+    } else {
+        ProgressBar::hidden()
+    };
+    let mut work = Work {
+        args,
+        scorer,
+        bar,
+        written: HashMap::new(),
+        seen: Vec::new(),
+        anomalous: false,
+        failed: false,
+    };
     work.heading()?;
     let cancel = if args.watch { Cancel::of_signals()? } else { Cancel::default() };
-    for path in &args.images {
-        if path.as_os_str() == "-" {
-            for line in stdin().lock().lines() {
-                work.score(&[PathBuf::from(line.context("standard input")?)])?;
-            }
-        } else if path.is_dir() && !args.watch {
-            work.score(&images_in(path)?)?;
-        } else if !path.is_dir() {
-            work.score(std::slice::from_ref(path))?;
+    for chunk in images.chunk_by(|a, b| a.as_os_str() != "-" && b.as_os_str() != "-") {
+        if chunk[0].as_os_str() != "-" {
+            work.score(chunk)?;
+            continue;
+        }
+        for line in stdin().lock().lines() {
+            work.score(&[PathBuf::from(line.context("standard input")?)])?;
         }
     }
     if args.watch {
         work.watch(&cancel)?;
+    }
+    work.bar.finish_and_clear();
+    if let Some(page) = &args.report {
+        page::write(page, "Scored images", &work.scorer, &work.seen)?;
     }
     Ok(match (work.failed, work.anomalous) {
         (true, _) => ExitCode::from(SOME_UNREADABLE),
@@ -91,6 +130,9 @@ pub fn run(args: &ScoreArgs, program: &Program) -> Result<ExitCode> {
 struct Work<'a> {
     args: &'a ScoreArgs,
     scorer: Scorer,
+    bar: ProgressBar,
+    /// What the page is made of.
+    seen: Vec<Seen>,
     /// How many heat maps have each name.
     written: HashMap<PathBuf, usize>,
     anomalous: bool,
@@ -125,12 +167,16 @@ impl Work<'_> {
                     self.failed = true;
                     let e = format!("{e:#}");
                     let named = e.starts_with(&shown(path));
-                    say(if named {
-                        format!("error: {e}")
-                    } else {
-                        format!("error: {}: {e}", shown(path))
-                    });
+                    let line = match named {
+                        true => format!("error: {e}"),
+                        false => format!("error: {}: {e}", shown(path)),
+                    };
+                    match self.bar.is_hidden() {
+                        true => say(line),
+                        false => self.bar.println(printable(&line)),
+                    }
                 }
+                self.bar.inc(1);
             }
         }
         Ok(())
@@ -140,6 +186,12 @@ impl Work<'_> {
         let scores = self.scorer.score(image)?;
         let verdict = self.scorer.verdict(&scores);
         self.anomalous |= verdict.is_some_and(|v| v.anomalous);
+        if let (Some(verdict), Some(score), Some(_)) =
+            (verdict, self.scorer.counting(&scores), &self.args.report)
+        {
+            let (path, class) = (path.to_path_buf(), String::new());
+            self.seen.push(Seen { path, class, kind: Kind::Unknown, score, verdict });
+        }
         // Bytes that are not text are escaped, so that the rows are text.
         let name = path.to_str().map_or_else(|| shown(path), str::to_string);
         let word = |v: Verdict| if v.anomalous { "anomalous" } else { "normal" };

@@ -62,8 +62,14 @@ fn defects_are_found_and_shown() {
 #[test]
 fn a_fitted_model_scores_as_it_was_tested() {
     let sandbox = plates(60, 10);
-    let fit = [&["fit", "plates", "-o", "p.gano"], &SMALL[..]].concat();
+    let fit = [&["fit", "plates", "-o", "p.gano", "--report", "p.html"], &SMALL[..]].concat();
     let said = sandbox.ok(&fit);
+    let page = fs::read_to_string(sandbox.path("p.html")).unwrap();
+    for words in
+        ["false alarms promised, at most", "Most anomalous", "AUROC in its test", "called normal"]
+    {
+        assert!(page.contains(words), "the page should contain {words}");
+    }
     let model = calibrated(&sandbox, "p.gano");
     let Tested { false_alarms, all, .. } = model.tested.clone().unwrap();
     assert_eq!((model.threshold.images, model.normal_scores.len()), (20, 20));
@@ -77,7 +83,9 @@ fn a_fitted_model_scores_as_it_was_tested() {
     }
 
     // The same counts, image by image; every image by itself.
-    let output = score(&sandbox, &["p.gano", "plates/test"]);
+    let output = score(&sandbox, &["p.gano", "plates/test", "--report", "new.html"]);
+    let page = fs::read_to_string(sandbox.path("new.html")).unwrap();
+    assert!(page.contains("Scored images") && page.contains("plates/test/blot/"));
     let table = stdout(&output);
     assert!(table.starts_with("picture,l2,l1,con,map_max,p_value,verdict\n"), "{table}");
     let anomalous = table.lines().filter(|line| line.ends_with(",anomalous")).count();
@@ -240,6 +248,9 @@ resize = "stretch"
 epochs = 1
 batch_size = 16
 bootstrap = 20
+also_score = []
+further_scores = ["map_max"]
+score = "map_max"
 
 [[variant]]
 detector = "ganomaly"
@@ -258,12 +269,125 @@ ngf = 2
     assert!(table.contains("| normal class | seed 0 |") && table.contains("\n| good |"), "{table}");
     let config = fs::read_to_string(sandbox.runs("own")[0].join("config.toml")).unwrap();
     assert!(config.contains("normal_class = \"good\"") && config.contains("root = \"plates\""));
+    // Its heat maps are judged by the masks.
+    for words in [
+        "Heat maps against masks",
+        "| anomalous class | pixel AUROC | pixel AUPRC | AUPRO |",
+        "\n| all | ",
+        "\n| scratch | ",
+    ] {
+        assert!(table.contains(words), "{table} should contain {words}");
+    }
+    assert!(table.contains("map_max"), "{table}");
+    let rows = fs::read_to_string(sandbox.path("results/own/runs.csv")).unwrap();
+    assert!(rows.lines().next().unwrap().ends_with(",pixel_auroc,pixel_auprc,aupro"), "{rows}");
     sandbox.ok(&["verify", "results/own"]);
     sandbox.ok(&["report", "own"]);
+    let page = fs::read_to_string(sandbox.path("results/own/report.html")).unwrap();
+    assert!(page.contains("Heat maps against masks"));
     // Results are read without the images; a run needs them.
     fs::rename(sandbox.path("plates"), sandbox.path("away")).unwrap();
     sandbox.ok(&["collect", "results/own"]);
     sandbox.fails(&["sweep", "own.toml"], &["plates: No such file"]);
     sandbox.write("other.toml", &text.replace("\"folder\"", "\"mnist\""));
     sandbox.fails(&["sweep", "other.toml"], &["the data set mnist has one place"]);
+}
+
+/// Large images, seen in tiles and changed at random: the same bytes whatever interrupts it, and
+/// the same scores from the file.
+#[test]
+fn large_images_are_seen_in_tiles() {
+    let sandbox = plates(60, 4);
+    let more = [
+        "--size",
+        "48",
+        "--tile",
+        "16",
+        "--set",
+        "flip=both",
+        "--set",
+        "shift=0.1",
+        "--set",
+        "rotate=5",
+    ];
+    // The size comes once.
+    let fit = |output| [&["fit", "plates", "-o", output], &SMALL[2..], &more].concat();
+    let said = sandbox.ok(&fit("whole.gano"));
+    assert!(said.contains("resized to 48×48 (stretch), seen in tiles of 16×16"), "{said}");
+    let mut child = sandbox
+        .command(&fit("cut.gano"))
+        .env("GANOMALY_SAY_STEPS", "1")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = 0;
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        said += usize::from(line.unwrap().contains("step"));
+        if said == 4 {
+            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    sandbox.ok(&fit("cut.gano"));
+    let model = |name| fs::read(sandbox.path(name)).unwrap();
+    assert!(model("whole.gano") == model("cut.gano"));
+    let one = "plates/test/good/003.png";
+    let table = stdout(&score(&sandbox, &["whole.gano", one, "--heat-maps", "maps"]));
+    assert!(
+        table.starts_with("picture,l2,l1,con,l2_mean,l1_mean,con_mean,map_max,p_value"),
+        "{table}"
+    );
+    let map = image::open(sandbox.path("maps/003.png")).unwrap();
+    assert_eq!((map.width(), map.height()), (96, 96));
+    for (wrong, words) in [
+        (vec!["--tile", "128", "--false-alarms", "0.1"], "use a stride of 1 to 128, and an isize"),
+        (vec!["--set", "shift=0.9", "--false-alarms", "0.1"], "shift = 0.9: use 0 to 0.5"),
+        (vec!["--stride", "4"], "--tile"),
+    ] {
+        sandbox.fails(&[&["fit", "plates", "-o", "p.gano"], &wrong[..]].concat(), &[words]);
+    }
+}
+
+/// The categories of MVTec AD are an axis of a sweep.
+#[test]
+fn categories_are_swept() {
+    let sandbox = Sandbox::with(&[]);
+    for (seed, category) in [(1, "bottle"), (2, "grid")] {
+        textures::draw_set(&sandbox.path("copy").join(category), seed, 20, 3).unwrap();
+    }
+    let text = r#"
+dataset = "mvtec"
+root = "copy"
+seed = 0
+isize = 16
+resize = "stretch"
+epochs = 1
+batch_size = 8
+bootstrap = 20
+also_score = []
+nz = 4
+ngf = 2
+
+[sweep]
+category = ["bottle", "grid"]
+"#;
+    sandbox.write("mvtec.toml", text);
+    let (table, said) = sandbox.both(&["sweep", "mvtec.toml"]);
+    for words in [
+        "bottle: train/good and test/",
+        "grid: train/good",
+        "mvtec bottle in copy: not the official set",
+    ] {
+        assert!(said.contains(words), "{said} should contain {words}");
+    }
+    for words in ["| category = \"bottle\" |", "| category = \"grid\" |", "Heat maps against masks"]
+    {
+        assert!(table.contains(words), "{table} should contain {words}");
+    }
+    sandbox.ok(&["verify", "results/mvtec"]);
+    sandbox.ok(&["report", "mvtec"]);
+    sandbox.write("mvtec.toml", &text.replace("\"grid\"", "\"mug\""));
+    sandbox.fails(&["sweep", "mvtec.toml"], &["category = \"mug\": use one of bottle, cable"]);
+    sandbox.write("mvtec.toml", &text.replace("\"mvtec\"", "\"folder\""));
+    sandbox.fails(&["sweep", "mvtec.toml"], &["the data set folder has no such category"]);
 }

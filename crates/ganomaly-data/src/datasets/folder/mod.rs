@@ -1,14 +1,17 @@
 //! A folder of image files.
 
 mod layout;
+mod similar;
 
 pub use layout::{Found, Layout};
 
+use self::similar::{Thumbnail, similar};
 use crate::image_file::{decode, read_file};
-use crate::image_files::{ImageFile, ImageFiles};
+use crate::image_files::{ImageFile, ImageFiles, MaskedFile};
 use crate::{
-    About, Dataset, Description, Error, LabeledImages, Limits, Result, Verification, shown,
+    About, Dataset, Description, Error, LabeledImages, Limits, Part, Result, Verification, shown,
 };
+use image::DynamicImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -33,16 +36,19 @@ pub struct Scan {
     /// The files that are images, their classes, and what was passed over.
     pub layout: Layout,
     /// Each file's contents, in the same order.
-    files: Vec<ImageFile>,
+    files: Vec<MaskedFile>,
+    /// Pairs of images that look the same, by their positions.
+    similar: Vec<(usize, usize)>,
     /// `[C, H, W]` of the largest.
     shape: [usize; 3],
 }
 
-/// What is known of a file that was read.
+/// What is known of an image that was read.
 struct Seen {
-    sha256: [u8; 32],
-    size: (u32, u32),
+    file: ImageFile,
+    size: [usize; 2],
     has_colour: bool,
+    thumbnail: Thumbnail,
 }
 
 impl Folder {
@@ -86,8 +92,8 @@ impl Scan {
         }
         let seen: Vec<Result<Seen>> =
             layout.files.par_iter().map(|found| look(&found.path, &limits)).collect();
-        let (mut files, mut images, mut shape, mut colour) =
-            (Vec::new(), Vec::new(), [0; 2], false);
+        let (mut files, mut images, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut thumbnails, mut colour) = (Vec::new(), false);
         let mut by_content: HashMap<[u8; 32], usize> = HashMap::new();
         for (found, seen) in std::mem::take(&mut layout.files).into_iter().zip(seen) {
             let seen = match seen {
@@ -97,7 +103,7 @@ impl Scan {
                     continue;
                 }
             };
-            let first = *by_content.entry(seen.sha256).or_insert(images.len());
+            let first = *by_content.entry(seen.file.sha256).or_insert(images.len());
             if let Some(same) = images.get(first) {
                 same_bytes(same, &found, layout.has_parts)?;
                 if !layout.has_parts {
@@ -106,10 +112,10 @@ impl Scan {
                     continue;
                 }
             }
-            let (w, h) = (seen.size.0 as usize, seen.size.1 as usize);
-            shape = if w * h > shape[0] * shape[1] { [h, w] } else { shape };
+            sizes.push(seen.size);
             colour |= seen.has_colour;
-            files.push(ImageFile { path: found.path.clone(), sha256: seen.sha256 });
+            files.push(seen.file);
+            thumbnails.push(seen.thumbnail);
             images.push(found);
         }
         layout.files = images;
@@ -119,8 +125,18 @@ impl Scan {
                 format!("not one image in it can be read. {}", layout.unread()),
             ));
         }
+        let masks = layout.files.par_iter().zip(&sizes);
+        let masks = masks.map(|(found, &size)| mask(found, size, &limits));
+        let masks = masks.collect::<Result<Vec<_>>>()?;
+        let files = files.into_iter().zip(masks).map(|(image, mask)| MaskedFile::new(image, mask));
         let channels = channels.unwrap_or(if colour { 3 } else { 1 });
-        Ok(Self { layout, files, shape: [channels, shape[0], shape[1]] })
+        let [h, w] = sizes.into_iter().max_by_key(|[h, w]| h * w).unwrap_or_default();
+        // In one part, they do no harm.
+        let apart = |&(a, b): &(usize, usize)| {
+            !layout.has_parts || layout.files[a].train != layout.files[b].train
+        };
+        let similar = similar(&thumbnails).into_iter().filter(apart).collect();
+        Ok(Self { files: files.collect(), similar, shape: [channels, h, w], layout })
     }
 
     /// The folder in one line, and, if something in it was not read, what.
@@ -134,6 +150,14 @@ impl Scan {
             vec![format!("{kind}: {} images in {colours} ({})", files.len(), counts.join(", "))];
         if !passed_over.is_empty() {
             notes.push(self.layout.unread());
+        }
+        if let Some(&(a, b)) = self.similar.first() {
+            let [a, b] = [a, b].map(|at| shown(&files[at].path));
+            notes.push(format!(
+                "{} images look the same as another, such as {a} and {b}. Where one trains and the \
+                 other tests, the result is too good",
+                self.similar.len()
+            ));
         }
         notes
     }
@@ -162,14 +186,33 @@ fn same_bytes(first: &Found, found: &Found, has_parts: bool) -> Result<()> {
 }
 
 fn look(path: &Path, limits: &Limits) -> Result<Seen> {
+    let (file, image) = read(path, limits)?;
+    let has_colour = image.color().has_color();
+    Ok(Seen { file, size: size(&image), has_colour, thumbnail: Thumbnail::of(image)? })
+}
+
+/// An image's mask, if it has one. Without the mask it must have, it would be judged wrongly.
+fn mask(found: &Found, [h, w]: [usize; 2], limits: &Limits) -> Result<Option<ImageFile>> {
+    let Some(path) = &found.mask else { return Ok(None) };
+    let (file, mask) = read(path, limits)?;
+    let [height, width] = size(&mask);
+    if [height, width] == [h, w] {
+        return Ok(Some(file));
+    }
+    let image = shown(&found.path);
+    let problem = format!("the mask has {width}×{height} pixels, and {image} has {w}×{h}");
+    Err(Error::malformed(path, problem))
+}
+
+/// Height and width.
+fn size(image: &DynamicImage) -> [usize; 2] {
+    [image.height() as usize, image.width() as usize]
+}
+
+fn read(path: &Path, limits: &Limits) -> Result<(ImageFile, DynamicImage)> {
     let bytes = read_file(path, limits)?;
     let image = decode(&bytes, limits).map_err(|e| Error::malformed(path, e))?;
-    let has_colour = image.color().has_color();
-    Ok(Seen {
-        sha256: Sha256::digest(&bytes).into(),
-        size: (image.width(), image.height()),
-        has_colour,
-    })
+    Ok((ImageFile { path: path.to_path_buf(), sha256: Sha256::digest(&bytes).into() }, image))
 }
 
 impl Dataset for Folder {
@@ -193,11 +236,12 @@ impl Dataset for Folder {
         }
     }
 
-    fn in_root(&self, root: &Path, channels: Option<usize>) -> Option<Arc<dyn Dataset>> {
-        Some(Arc::new(Self::new(root, channels)))
+    fn part(&self, part: &Part) -> Option<Arc<dyn Dataset>> {
+        let Part { root: Some(root), channels, category: None } = part else { return None };
+        Some(Arc::new(Self::new(Path::new(root), *channels)))
     }
 
-    fn notes(&self) -> Result<Vec<String>> {
+    fn notes(&self, _data_dir: &Path) -> Result<Vec<String>> {
         Ok(self.scan()?.notes())
     }
 

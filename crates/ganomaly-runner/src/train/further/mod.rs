@@ -15,6 +15,7 @@
 //!   does not use the decoder.
 //! * `z_maha`: the Mahalanobis distance of z from the training images' z (Lee et al., NeurIPS 2018,
 //!   with one class).
+//! * `map_max`: the highest error in the image's heat map, [`ganomaly_inference::heat_map`].
 //! * `A+B`: the sum of several, each less its mean and over its standard deviation on held-out
 //!   normal images.
 
@@ -28,6 +29,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 use ganomaly_experiment::config::{Correction, Further, RunConfig, ScoringMode};
 use ganomaly_experiment::run_data::RunData;
+use ganomaly_inference::heat_map::HeatMap;
 use ganomaly_metrics::{linear_regression, mean_std};
 use ganomaly_model::{Detector, Scores};
 use std::cell::OnceCell;
@@ -129,6 +131,7 @@ impl Run<'_> {
             }
             Further::Nearest => nearest(self.codes(images)?, self.known()?, self.cancel)?,
             Further::Mahalanobis => mahalanobis(self.codes(images)?, self.known()?)?,
+            Further::MapMax => self.highest_errors(images.indices)?,
         })
     }
 
@@ -152,6 +155,19 @@ impl Run<'_> {
     fn busyness(&self, images: &Images<'_>) -> Result<Vec<Vec<f64>>> {
         let pairs = self.slopes(images)?.iter().zip(self.bits(images)?);
         Ok(pairs.map(|(slope, bits)| vec![slope.ln(), bits.ln()]).collect())
+    }
+
+    /// The highest error in each image's heat map.
+    fn highest_errors(&self, images: &[u32]) -> Result<Vec<f64>> {
+        let sees = self.config.network_input().side;
+        let mut all = Vec::new();
+        for batch in self.data.batches(images.to_vec(), self.config.score_batch_size)? {
+            self.cancel.check()?;
+            let x = batch?.images;
+            let maps = HeatMap::of(self.detector, &x, &self.data.transform, sees)?;
+            all.extend(maps.iter().map(|map| f64::from(map.highest())));
+        }
+        Ok(all)
     }
 
     /// The images' codes, f64 `[N, D]`.
