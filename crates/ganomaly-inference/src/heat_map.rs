@@ -38,6 +38,7 @@ impl HeatMap {
         let (x, made) = (flat(x)?, flat(&made)?);
         let (side, stds) = (transform.image_size, &transform.normalization.std);
         let each = side * side;
+        let weights = gaussian(sees);
         let one = |(x, made): (&[f32], &[f32])| {
             let mut values = vec![0.0; each];
             let planes = x.chunks_exact(each).zip(made.chunks_exact(each));
@@ -46,8 +47,7 @@ impl HeatMap {
                     *value += (x - made).abs() * std / stds.len() as f32;
                 }
             }
-            let sigma = (sees as f32 * SMOOTHING).max(1.0);
-            Self { values: smooth(values, side, sigma), height: side, width: side }
+            Self { values: smooth(values, side, &weights), height: side, width: side }
         };
         let images = each * stds.len();
         Ok(x.chunks_exact(images).zip(made.chunks_exact(images)).map(one).collect())
@@ -162,20 +162,26 @@ fn flat(x: &Tensor) -> Result<Vec<f32>> {
     x.flatten_all()?.to_vec1().context("an image as numbers")
 }
 
-/// A Gaussian over both axes, its edges repeated.
-fn smooth(values: Vec<f32>, side: usize, sigma: f32) -> Vec<f32> {
-    let reach = (3.0 * sigma).ceil() as isize;
-    let weights: Vec<f32> =
-        (-reach..=reach).map(|d| (-0.5 * (d as f32 / sigma).powi(2)).exp()).collect();
-    let sum: f32 = weights.iter().sum();
+/// The weights of the smoothing along an axis, the middle one of the pixel itself; their sum is 1.
+pub(crate) fn gaussian(sees: usize) -> Vec<f32> {
+    let sigma = (sees as f32 * SMOOTHING).max(1.0);
+    let reach = (3.0 * sigma).ceil() as i32;
+    let weights = (-reach..=reach).map(|d| (-0.5 * (d as f32 / sigma).powi(2)).exp());
+    let sum: f32 = weights.clone().sum();
+    weights.map(|weight| weight / sum).collect()
+}
+
+/// Smooths along both axes; the edges are repeated.
+fn smooth(values: Vec<f32>, side: usize, weights: &[f32]) -> Vec<f32> {
+    let reach = (weights.len() / 2) as isize;
     // Each pass smooths along rows and turns the map, so that two do both axes.
     let pass = |values: &[f32]| {
         let mut turned = vec![0.0; values.len()];
         for (y, row) in values.chunks_exact(side).enumerate() {
             for x in 0..side {
                 let near = |d: isize| row[(x as isize + d).clamp(0, side as isize - 1) as usize];
-                let all = (-reach..=reach).zip(&weights).map(|(d, weight)| near(d) * weight);
-                turned[x * side + y] = all.sum::<f32>() / sum;
+                let all = (-reach..=reach).zip(weights).map(|(d, weight)| near(d) * weight);
+                turned[x * side + y] = all.sum();
             }
         }
         turned
@@ -212,11 +218,11 @@ mod tests {
 
     #[test]
     fn smoothing_keeps_the_sum_within_and_what_is_even() {
-        let even = smooth(vec![0.25; 64 * 64], 64, 2.0);
+        let even = smooth(vec![0.25; 64 * 64], 64, &gaussian(64));
         assert!(even.iter().all(|v| (v - 0.25).abs() < 1e-6));
         let mut point = vec![0.0; 64 * 64];
         point[32 * 64 + 30] = 1.0;
-        let smoothed = smooth(point, 64, 2.0);
+        let smoothed = smooth(point, 64, &gaussian(64));
         let highest = smoothed.iter().copied().fold(0.0, f32::max);
         assert_eq!(smoothed.iter().position(|&v| v == highest), Some(32 * 64 + 30));
         assert!((smoothed.iter().sum::<f32>() - 1.0).abs() < 1e-4);

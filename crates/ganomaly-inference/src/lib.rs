@@ -6,4 +6,5 @@ pub mod calibrate;
 pub mod explain;
 pub mod heat_map;
 pub mod model_file;
+pub mod onnx;
 pub mod scorer;

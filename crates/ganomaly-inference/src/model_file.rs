@@ -199,9 +199,13 @@ impl ModelFile {
 
     /// Writes it with its weights; the file is never seen half-written.
     pub fn write(&self, path: &Path, weights: &NamedTensors) -> Result<()> {
-        let text = toml::to_string(self).context("the model cannot be written as TOML")?;
-        let metadata = HashMap::from([(KEY.to_string(), text)]);
+        let metadata = HashMap::from([(KEY.to_string(), self.to_toml()?)]);
         write_whole(path, weights::to_safetensors(weights, Some(metadata))?)
+    }
+
+    /// All of it but the weights, as in the file's metadata.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("the model cannot be written as TOML")
     }
 
     /// The images that it takes.

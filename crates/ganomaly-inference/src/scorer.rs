@@ -2,6 +2,7 @@
 
 use crate::heat_map::{HeatMap, MAP_MAX};
 use crate::model_file::ModelFile;
+use crate::onnx::Export;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use ganomaly_data::{Limits, Transform, read_image, shown};
@@ -175,6 +176,11 @@ impl Scorer {
         let (_, threshold, normal) = self.verdict.as_ref()?;
         let score = self.counting(scores)?;
         Some(Verdict { p_value: normal.p_value(score), anomalous: score > *threshold })
+    }
+
+    /// The model as an ONNX file. Fails if its scoring cannot be written as a graph.
+    pub fn export(&self, export: Export) -> Result<Vec<u8>> {
+        export.write(&self.model, &self.names, &*self.detector)
     }
 
     /// The image with its heat map over it, at its own size. Full colour is twice the highest error

@@ -1,6 +1,7 @@
 //! The interface of every detector. The runner uses detectors only through this trait.
 
-use crate::Result;
+use crate::graph::{Graph, Scoring, Value};
+use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -104,6 +105,10 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned + 'static {
     }
 }
 
+pub(crate) fn not_a_graph() -> Error {
+    Error::Weights("this detector's scoring is more than a network's forward pass, so that it cannot be exported".into())
+}
+
 /// Tensors by name, in a fixed order.
 pub type NamedTensors = Vec<(String, Tensor)>;
 
@@ -122,6 +127,12 @@ pub trait Detector: Send {
 
     /// The reconstruction of each image, `[N, C, S, S]`, in the units of `x`.
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor>;
+
+    /// [`Self::score`] and [`Self::reconstruct`] by running statistics as operations on `x`,
+    /// `[N, C, S, S]`, any N. Fails if scoring is more than a network's forward pass.
+    fn graph(&self, _graph: &mut Graph, _x: &Value) -> Result<Scoring> {
+        Err(not_a_graph())
+    }
 
     /// All weights and running statistics, with the published code's names and PyTorch's shapes.
     fn state(&self) -> Result<NamedTensors>;

@@ -7,6 +7,7 @@
 use crate::bigan::{
     LEAKY, Place, adam, check, check_adam, draws, mask, move_averages, start, sums, times,
 };
+use crate::graph::{Graph, Scoring, Traced, Value};
 use crate::net::{Layer, Net, bce, named, number};
 use crate::random::normal;
 use crate::variables::{Network, VarDetector, Variables};
@@ -130,6 +131,8 @@ fn judge(
 #[derive(Debug)]
 pub struct Egbad {
     config: EgbadConfig,
+    /// Numbers in an image.
+    numbers: usize,
     seed: u64,
     nets: Nets,
     /// Constant, by the batch's statistics.
@@ -174,7 +177,8 @@ impl Egbad {
             let nets = |average| nets(&Place::new(vb, average, config.width), input, config.nz);
             let (nets, average) = (nets(false)?, nets(true)?);
             let (constant, average) = (map(&nets, Net::by_batch)?, map(&average, Net::frozen)?);
-            Ok(Self { config: config.clone(), seed, nets, constant, average })
+            let numbers = input.channels * input.side * input.side;
+            Ok(Self { config: config.clone(), numbers, seed, nets, constant, average })
         })?;
         start(&detector.variables)?;
         Ok(detector)
@@ -314,5 +318,37 @@ impl Network for Egbad {
 
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
         Ok(self.infer(x, mode)?.1)
+    }
+
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Result<Scoring> {
+        let [nete, netg, x1, x2, z1, y, logit] = &self.average;
+        let latent = nete.trace(graph, x.clone())?;
+        let rec = netg.trace(graph, latent.clone())?;
+        // The discriminator judges both pairs as one batch.
+        let images = graph.concat(&[x, &rec], 0);
+        let latents = graph.concat(&[&latent, &latent], 0);
+        let images = x1.trace(graph, images)?;
+        let images = x2.trace(graph, images)?;
+        let images = Net(vec![Layer::Flatten]).trace(graph, images)?;
+        let latents = z1.trace(graph, latents)?;
+        let joined = graph.concat(&[&images, &latents], 1);
+        let features = y.trace(graph, joined)?;
+        let logits = logit.trace(graph, features.clone())?;
+        let (of, logits) = (graph.parts(&features, 2), graph.parts(&logits, 2));
+        let sum = |graph: &mut Graph, a: &Value, b: &Value, numbers: usize| {
+            let mean = graph.error(a, b, false);
+            graph.weighted(&[(&mean, numbers as f64)])
+        };
+        let error = sum(graph, x, &rec, self.numbers)?;
+        let feature = sum(graph, &of[0], &of[1], times(1024, self.config.width))?;
+        // BCE(logit, 1) is ln(1 + exp(−logit)).
+        let minus = graph.op("Neg", &[&logits[1]], Vec::new());
+        let entropy = graph.op("Softplus", &[&minus], Vec::new());
+        let entropy = graph.reshape(&entropy, &[-1])?;
+        let weight = self.config.weight;
+        let fm = graph.weighted(&[(&error, 1.0 - weight), (&feature, weight)])?;
+        let ce = graph.weighted(&[(&error, 1.0 - weight), (&entropy, weight)])?;
+        let scores = vec![("fm".into(), fm), ("ce".into(), ce), ("rec".into(), error)];
+        Ok(Scoring { scores, reconstruction: rec })
     }
 }

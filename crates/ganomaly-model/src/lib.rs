@@ -10,6 +10,7 @@ mod detector;
 pub mod egbad;
 mod error;
 pub mod ganomaly;
+pub mod graph;
 pub mod layers;
 pub mod net;
 pub mod published;

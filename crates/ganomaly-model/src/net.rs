@@ -1,5 +1,6 @@
 //! Chains of layers in candle-nn's words, for detectors that are written with them.
 
+use crate::graph::{Attribute, Convolution, Graph, Traced, Value};
 use crate::{NamedTensors, Result};
 use candle_core::{DType, Tensor};
 use candle_nn::{BatchNormConfig, Init, Module, ModuleT, VarBuilder, loss};
@@ -81,6 +82,72 @@ impl Net {
         };
         Ok(Self(self.0.iter().map(constant).collect::<Result<_>>()?))
     }
+}
+
+impl Traced for Net {
+    fn trace(&self, graph: &mut Graph, mut x: Value) -> Result<Value> {
+        let mut layers = self.0.iter().peekable();
+        while let Some(layer) = layers.next() {
+            let (conv, then) = match layer {
+                Layer::Conv(conv) => {
+                    let (weight, bias, config) = conv.parts();
+                    (
+                        convolution(weight, bias, [config.stride, config.padding, 0]),
+                        conv.activation(),
+                    )
+                }
+                Layer::ConvTranspose(conv) => {
+                    let (weight, bias, c) = conv.parts();
+                    let plain = convolution(weight, bias, [c.stride, c.padding, c.output_padding]);
+                    (Convolution { transposed: true, ..plain }, conv.activation())
+                }
+                Layer::Halve(weight, bias, then) => {
+                    let plain = convolution(weight, Some(bias), [2, 0, 0]);
+                    (Convolution { padding: [0, 1], ..plain }, *then)
+                }
+                Layer::BatchNorm(norm) => {
+                    let (scale, shift) = norm.running()?;
+                    x = graph.affine(&x, &scale, &shift)?;
+                    x = graph.activate(x, norm.activation());
+                    continue;
+                }
+                Layer::Flatten => {
+                    // The numbers behind the batch, as channels.
+                    x = graph.op("Flatten", &[&x], vec![("axis", Attribute::Int(1))]);
+                    x = graph.reshape(&x, &[0, -1, 1, 1])?;
+                    continue;
+                }
+                Layer::Unflatten(shape) => {
+                    let [c, h, w] = shape.map(|side| side as i64);
+                    x = graph.reshape(&x, &[-1, c, h, w])?;
+                    continue;
+                }
+            };
+            x = match (then, layers.peek()) {
+                (Activation::Identity, Some(Layer::BatchNorm(norm))) => {
+                    layers.next();
+                    let (scale, shift) = norm.running()?;
+                    let x = graph.convolution(&x, &conv.folded(&scale, &shift)?)?;
+                    graph.activate(x, norm.activation())
+                }
+                _ => {
+                    let x = graph.convolution(&x, &conv)?;
+                    graph.activate(x, then)
+                }
+            };
+        }
+        Ok(x)
+    }
+}
+
+fn convolution(
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    [stride, padding, output_padding]: [usize; 3],
+) -> Convolution {
+    let (weight, bias) = (weight.clone(), bias.cloned());
+    let padding = [padding; 2];
+    Convolution { weight, bias, transposed: false, stride, padding, output_padding }
 }
 
 /// A batch normalisation with PyTorch's tensors: candle-nn's, and the counter of batches.

@@ -6,6 +6,7 @@
 //! hundred images, whose only lasting effect is one more move of its running statistics.
 
 use crate::ganomaly::{GanomalyConfig, REINIT_BELOW, both, require};
+use crate::graph::{Graph, Scoring, Traced, Value};
 use crate::net::{Layer, Net, batch_norm, bce, number};
 use crate::reference::{EPS, LEAKY, encoder};
 use crate::variables::{Network, VarDetector, Variables};
@@ -287,6 +288,25 @@ impl SkipGanomaly {
     }
 }
 
+impl Traced for UNet {
+    fn trace(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let (mut h, mut across) = (x, Vec::new());
+        for level in &self.down {
+            h = level.trace(graph, h)?;
+            across.push(h.clone());
+        }
+        across.pop();
+        for level in self.up.iter().rev() {
+            h = level.trace(graph, h)?;
+            if let Some(skip) = across.pop() {
+                let skip = graph.activate(skip, Activation::RELU);
+                h = graph.concat(&[&skip, &h], 1);
+            }
+        }
+        Ok(h)
+    }
+}
+
 impl Network for SkipGanomaly {
     fn train_step(
         &mut self,
@@ -318,5 +338,17 @@ impl Network for SkipGanomaly {
             BatchNormMode::Running => self.netg_frozen.forward(x, false),
             BatchNormMode::Batch => self.netg.map(Net::by_batch)?.forward(x, true),
         }
+    }
+
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Result<Scoring> {
+        let fake = self.netg_frozen.trace(graph, x.clone())?;
+        let both = graph.concat(&[x, &fake], 0);
+        let features = self.netd_frozen[0].trace(graph, both)?;
+        let of = graph.parts(&features, 2);
+        let rec = graph.error(x, &fake, true);
+        let lat = graph.error(&of[0], &of[1], true);
+        let both = graph.weighted(&[(&rec, REC), (&lat, 1.0 - REC)])?;
+        let scores = vec![("rec_lat".into(), both), ("rec".into(), rec), ("lat".into(), lat)];
+        Ok(Scoring { scores, reconstruction: fake })
     }
 }

@@ -1,5 +1,6 @@
 //! Images larger than a network: it is trained on tiles of them and scores every tile.
 
+use crate::graph::{Graph, Scoring, Value};
 use crate::random::stream;
 use crate::{BatchNormMode, Detector, Error, Input, NamedTensors, Names, Result, Scores};
 use candle_core::{Device, Tensor};
@@ -178,6 +179,51 @@ impl Detector for Tiled {
             all.extend(self.stitch(&made.concat()));
         }
         Ok(Tensor::from_vec(all, (images, channels, side, side), x.device())?)
+    }
+
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Result<Scoring> {
+        let (Input { channels, side }, tile) = (self.input, self.tiles.tile);
+        let places = self.places();
+        let mut tiles = Vec::new();
+        for &(top, left) in &places {
+            let rows = graph.slice(x, 2, top, top + tile)?;
+            tiles.push(graph.slice(&rows, 3, left, left + tile)?);
+        }
+        // All tiles of all images, tile by tile.
+        let tiles = graph.concat(&tiles.iter().collect::<Vec<_>>(), 0);
+        let of_tiles = self.inner.graph(graph, &tiles)?;
+        let (mut highest, mut means) = (Vec::new(), Vec::new());
+        for (name, scores) in of_tiles.scores {
+            let scores = graph.reshape(&scores, &[places.len() as i64, -1])?;
+            means.push((format!("{name}{MEAN}"), graph.mean(&scores, &[0])));
+            highest.push((name, graph.max(&scores, &[0])));
+        }
+        let weights = self.weights();
+        let mut totals = vec![0.0; side * side];
+        for (top, left) in &places {
+            for (at, weight) in weights.iter().enumerate() {
+                totals[(top + at / tile) * side + left + at % tile] += weight;
+            }
+        }
+        let plane =
+            |numbers: Vec<f32>, side| Tensor::from_vec(numbers, (1, 1, side, side), &Device::Cpu);
+        let (weights, totals) = (plane(weights, tile)?, plane(totals, side)?);
+        let (weights, totals) = (graph.constant(&weights)?, graph.constant(&totals)?);
+        let weighted = graph.op("Mul", &[&of_tiles.reconstruction, &weights], Vec::new());
+        let mut placed = Vec::new();
+        for ((top, left), tile_of) in places.iter().zip(graph.parts(&weighted, places.len())) {
+            let after = |from: usize| (side - tile - from) as i64;
+            let (top, left) = (*top, *left);
+            let pads = [0, 0, top as i64, left as i64, 0, 0, after(top), after(left)];
+            let pads = graph.ints(&pads)?;
+            placed.push(graph.op("Pad", &[&tile_of, &pads], Vec::new()));
+        }
+        let sum = graph.op("Sum", &placed.iter().collect::<Vec<_>>(), Vec::new());
+        let sum = graph.op("Div", &[&sum, &totals], Vec::new());
+        let whole = [-1, channels as i64, side as i64, side as i64];
+        let reconstruction = graph.reshape(&sum, &whole)?;
+        highest.extend(means);
+        Ok(Scoring { scores: highest, reconstruction })
     }
 
     fn state(&self) -> Result<NamedTensors> {

@@ -6,6 +6,7 @@
 //! normal distribution around the reconstruction with variance ½, without its constant.
 
 use crate::ganomaly::{GanomalyConfig, require};
+use crate::graph::{Graph, Scoring, Traced, Value};
 use crate::net::{Net, number};
 use crate::random::{normal, stream};
 use crate::reference::{decoder, encoder};
@@ -84,6 +85,7 @@ impl VaeConfig {
 /// The networks.
 #[derive(Debug)]
 pub struct Vae {
+    input: Input,
     nz: usize,
     draws: usize,
     seed: u64,
@@ -131,8 +133,16 @@ impl Vae {
                 decoder(&config.ganomaly(input, nz), vb.pp("decoder.main"))?,
             ];
             let frozen = [nets[0].frozen()?, nets[1].frozen()?];
-            Ok(Self { nz, draws, seed, nets, frozen })
+            Ok(Self { input, nz, draws, seed, nets, frozen })
         })
+    }
+
+    /// The draws of scoring, `[1, nz, 1, 1]` each: the same for every image, so that a score does not
+    /// depend on the others.
+    fn noises(&self, dtype: DType) -> Result<Vec<Tensor>> {
+        let mut rng = stream(self.seed, b"vaescore");
+        let mut noise = || normal(&mut rng, (0.0, 1.0), &[1, self.nz, 1, 1], dtype);
+        (0..self.draws).map(|_| Ok(noise()?)).collect()
     }
 
     /// Encodes a batch and decodes a latent vector for each noise, `[N or 1, nz, 1, 1]` from
@@ -215,10 +225,7 @@ impl Network for Vae {
     }
 
     fn score(&self, x: &Tensor, mode: BatchNormMode) -> Result<Scores> {
-        // The same for every image, so that a score does not depend on the others.
-        let mut rng = stream(self.seed, b"vaescore");
-        let mut noise = || normal(&mut rng, (0.0, 1.0), &[1, self.nz, 1, 1], x.dtype());
-        let noises = (0..self.draws).map(|_| Ok(noise()?)).collect::<Result<Vec<_>>>()?;
+        let noises = self.noises(x.dtype())?;
         rayon::scope(|_| self.scores(x, mode, &noises))
     }
 
@@ -229,5 +236,40 @@ impl Network for Vae {
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
         let none = Tensor::zeros((1, self.nz, 1, 1), x.dtype(), x.device())?;
         Ok(self.infer(x, mode, &[none])?.fakes[0].clone())
+    }
+
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Result<Scoring> {
+        let latent = self.frozen[0].trace(graph, x.clone())?;
+        let mu = graph.slice(&latent, 1, 0, self.nz)?;
+        let logvar = graph.slice(&latent, 1, self.nz, 2 * self.nz)?;
+        let half = graph.weighted(&[(&logvar, 0.5)])?;
+        let deviation = graph.op("Exp", &[&half], Vec::new());
+        // The mean first, then every draw, all as one batch.
+        let mut latents = vec![mu.clone()];
+        for noise in self.noises(DType::F32)? {
+            let noise = graph.constant(&noise)?;
+            let off = graph.op("Mul", &[&deviation, &noise], Vec::new());
+            latents.push(graph.op("Add", &[&mu, &off], Vec::new()));
+        }
+        let all = graph.concat(&latents.iter().collect::<Vec<_>>(), 0);
+        let made = self.frozen[1].trace(graph, all)?;
+        let fakes = graph.parts(&made, latents.len());
+        let numbers = self.input.channels * self.input.side * self.input.side;
+        let errors: Vec<Value> = fakes.iter().map(|fake| graph.error(x, fake, true)).collect();
+        let rec = graph.weighted(&[(&errors[0], numbers as f64)])?;
+        // KL: the sum over z of (µ² + σ² − 1 − ln σ²) / 2.
+        let square = graph.op("Mul", &[&mu, &mu], Vec::new());
+        let variance = graph.op("Exp", &[&logvar], Vec::new());
+        let terms = graph.op("Add", &[&square, &variance], Vec::new());
+        let terms = graph.op("Sub", &[&terms, &logvar], Vec::new());
+        let mean = graph.mean(&terms, &[1, 2, 3]);
+        let one = graph.number(1.0)?;
+        let mean = graph.op("Sub", &[&mean, &one], Vec::new());
+        let mut terms = vec![(&mean, 0.5 * self.nz as f64)];
+        let each = numbers as f64 / (errors.len() - 1) as f64;
+        terms.extend(errors[1..].iter().map(|error| (error, each)));
+        let nelbo = graph.weighted(&terms)?;
+        let scores = vec![("nelbo".into(), nelbo), ("rec".into(), rec)];
+        Ok(Scoring { scores, reconstruction: fakes[0].clone() })
     }
 }

@@ -2,6 +2,8 @@
 //! [`VarDetector`] makes it a [`Detector`], with the variables of a [`VarMap`] and their optimisers
 //! as its state.
 
+use crate::detector::not_a_graph;
+use crate::graph::{Graph, Scoring, Value};
 use crate::random::{normal, stream};
 use crate::{BatchNormMode, Detector, Error, Input, NamedTensors, Result, Scores};
 use candle_core::backprop::GradStore;
@@ -34,6 +36,11 @@ pub trait Network: Send {
 
     /// As [`Detector::reconstruct`], in any layout.
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor>;
+
+    /// As [`Detector::graph`].
+    fn graph(&self, _graph: &mut Graph, _x: &Value) -> Result<Scoring> {
+        Err(not_a_graph())
+    }
 }
 
 /// A network with its variables, as a detector.
@@ -90,6 +97,10 @@ impl<N: Network> Detector for VarDetector<N> {
 
     fn reconstruct(&self, x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
         Ok(self.network.reconstruct(&self.batch(x)?, mode)?.contiguous()?)
+    }
+
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Result<Scoring> {
+        self.network.graph(graph, x)
     }
 
     fn state(&self) -> Result<NamedTensors> {

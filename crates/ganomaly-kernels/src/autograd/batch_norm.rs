@@ -107,10 +107,7 @@ impl BatchNorm2d {
     /// Normalises with the running statistics; differentiable by x alone.
     fn infer(&self, x: &Tensor, then: Activation) -> Result<Tensor> {
         let x = Value::of(x)?;
-        let mean = numbers(self.inner.running_mean())?;
-        let variance = self.with_eps(numbers(self.inner.running_var())?);
-        let (w, b) = self.affine()?;
-        let (scale, shift) = batch_norm::scale_and_shift(&mean, &variance, &w, &b);
+        let (scale, shift) = self.running()?;
         let y = batch_norm::affine(&x.numbers, &scale, &shift, then)?;
         let none = vec![0.0; scale.len()];
         node(&x, [None; 2], y, move |y, dy| {
@@ -118,6 +115,19 @@ impl BatchNorm2d {
             let dx = batch_norm::affine(&dy, &scale, &none, Activation::Identity)?;
             Ok([Some(dx), None, None])
         })
+    }
+
+    /// What it multiplies each channel with, and then adds, by its running statistics.
+    pub fn running(&self) -> Result<(Vec<f64>, Vec<f64>)> {
+        let mean = numbers(self.inner.running_mean())?;
+        let variance = self.with_eps(numbers(self.inner.running_var())?);
+        let (w, b) = self.affine()?;
+        Ok(batch_norm::scale_and_shift(&mean, &variance, &w, &b))
+    }
+
+    /// The activation after it.
+    pub fn activation(&self) -> Activation {
+        self.then
     }
 
     /// Variances to which the kernels add their own constant, [`EPS`], instead of this layer's.

@@ -38,6 +38,16 @@ macro_rules! layer {
                 Self { then, ..self }
             }
 
+            /// Its weight, its bias and its config.
+            pub fn parts(&self) -> (&Tensor, Option<&Tensor>, &$config) {
+                (self.inner.weight(), self.inner.bias(), self.inner.config())
+            }
+
+            /// The activation after it.
+            pub fn activation(&self) -> Activation {
+                self.then
+            }
+
             /// This layer as a constant: gradients pass through it, but its tensors get none. They
             /// share their storage, so when this layer learns, the constant changes with it.
             pub fn frozen(&self) -> Self {

@@ -18,6 +18,7 @@ pub use score::Inference;
 pub(crate) use step::both;
 pub use step::{Forward, Losses, REINIT_BELOW, StepGradients};
 
+use crate::graph::{Graph, Scoring, Traced, Value};
 use crate::random::stream;
 use crate::{BatchNormMode, Detector, Error, NamedTensors, Result, Scores};
 use candle_core::{DType, Tensor};
@@ -124,6 +125,18 @@ impl Detector for Ganomaly {
         let x = self.input(x)?;
         let fake = self.netg.decoder.infer(&self.netg.encoder1.infer(&x, mode)?, mode)?;
         Ok(ganomaly_kernels::layout::nchw_from_nhwc(&fake)?)
+    }
+
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Result<Scoring> {
+        let latent_i = self.netg.encoder1.trace(graph, x.clone())?;
+        let fake = self.netg.decoder.trace(graph, latent_i.clone())?;
+        let latent_o = self.netg.encoder2.trace(graph, fake.clone())?;
+        let scores = vec![
+            ("l2".into(), graph.error(&latent_i, &latent_o, true)),
+            ("l1".into(), graph.error(&latent_i, &latent_o, false)),
+            ("con".into(), graph.error(x, &fake, false)),
+        ];
+        Ok(Scoring { scores, reconstruction: fake })
     }
 
     fn state(&self) -> Result<NamedTensors> {

@@ -8,6 +8,7 @@ mod count;
 mod infer;
 mod kinds;
 mod kinks;
+mod trace;
 
 pub use kinds::LayerKind;
 pub use kinks::Kinks;

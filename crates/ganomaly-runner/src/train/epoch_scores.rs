@@ -26,7 +26,10 @@ impl<E: Engine> Training<'_, E> {
         let modes = self.config().modes();
         self.score_images(&modes)?;
         let started = Instant::now();
-        let validation = self.engine.validation()?;
+        let validation = match self.chooses_epoch() {
+            true => self.engine.validation()?,
+            false => vec![Scores::default(); self.members.len()],
+        };
         let mut scores = Vec::new();
         for mode in modes {
             let of_mode = self.states.iter().map(|state| state.scored_in(mode)).collect();
@@ -66,6 +69,14 @@ impl<E: Engine> Training<'_, E> {
         self.epoch_start.clear();
         self.save_if_due();
         Ok(())
+    }
+
+    /// Whether anyone asks how good this epoch is: not where nothing is tested, until the last one.
+    fn chooses_epoch(&self) -> bool {
+        let config = self.config();
+        self.states[0].epoch == config.epochs
+            || self.data.iter().any(|data| !data.split.test.is_empty())
+            || !config.further_scores.is_empty()
     }
 
     /// Scores what is not yet scored, into the states.

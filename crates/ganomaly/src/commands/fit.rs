@@ -28,8 +28,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Training steps, if the epochs are not given.
+/// Training steps, if the epochs are not given, and the fewest epochs: of 16,000 images seen once
+/// nothing is learnt well (docs/own-images.md).
 const STEPS: usize = 1000;
+const EPOCHS: usize = 5;
 /// Images in a training batch, if there are as many: sets of one's own are small.
 const BATCH: usize = 16;
 /// Settings of GANomaly for them: half the published width and a higher learning rate, which take a
@@ -76,7 +78,7 @@ pub struct FitArgs {
     /// 1: read images as grey; 3: as colour; default: as they are.
     #[arg(long)]
     channels: Option<usize>,
-    /// Epochs of training; default: as many as make 1,000 steps.
+    /// Epochs of training; default: as many as make 1,000 steps, and at least 5.
     #[arg(long)]
     epochs: Option<usize>,
     /// Seed of the split, the weights and the order of the batches.
@@ -232,7 +234,11 @@ fn config(args: &FitArgs, normal: &str, store: &DataStore) -> Result<RunConfig> 
     let needed = (1.0 / rate).ceil() as usize - 1;
     let hold_out = args.hold_out.unwrap_or_else(|| needed.max(there / 5));
     let left = there.saturating_sub(hold_out);
+    // Rounded up, to one digit that is not 0.
     let possible = 1.0 / (there / 2 + 1) as f64;
+    let digits = (-possible.log10()).ceil().max(1.0) as usize;
+    let unit = 10_f64.powi(digits as i32);
+    let possible = format!("{:.digits$}", (possible * unit).ceil() / unit);
     ensure!(
         hold_out >= needed,
         "--hold-out {hold_out}: a false-alarm rate of {rate} takes at least {needed} normal images"
@@ -240,10 +246,10 @@ fn config(args: &FitArgs, normal: &str, store: &DataStore) -> Result<RunConfig> 
     ensure!(
         left >= FEWEST && (args.hold_out.is_some() || left >= hold_out),
         "--false-alarms {rate}: its threshold takes {hold_out} normal images that do not train, and \
-         there are {there} for both. Use more images, or --false-alarms {possible:.2} or higher"
+         there are {there} for both. Use more images, or --false-alarms {possible} or higher"
     );
     let batch = BATCH.min(left);
-    let epochs = args.epochs.unwrap_or_else(|| STEPS.div_ceil(left / batch));
+    let epochs = args.epochs.unwrap_or_else(|| STEPS.div_ceil(left / batch).max(EPOCHS));
     let more = format!("validation = {hold_out}\nepochs = {epochs}\nbatch_size = {batch}\n");
     resolved(&more)
 }

@@ -6,6 +6,7 @@ mod collect;
 mod compare;
 mod data;
 mod explain;
+mod export;
 mod fit;
 mod gpus;
 mod import;
@@ -48,6 +49,8 @@ pub enum Command {
     },
     /// Score images with a trained model, one row per image, with a verdict if it is calibrated.
     Score(score::ScoreArgs),
+    /// Write a model as ONNX, for other programs: images in, scores and verdicts out.
+    Export(export::ExportArgs),
     /// Make a model file, for `score`, of weights that the published code of GANomaly or
     /// Skip-GANomaly saved. Nothing in them is executed.
     Import(import::ImportArgs),
@@ -94,6 +97,7 @@ impl Command {
             Self::Fit(args) => fit::run(args, program),
             Self::Explain { model } => explain::run(model, program),
             Self::Score(args) => score::run(args, program),
+            Self::Export(args) => export::run(args, program),
             Self::Import(args) => import::run(args),
             Self::Metrics { file } => metrics::print(file),
             Self::Audit(args) => audit::run(args, program),

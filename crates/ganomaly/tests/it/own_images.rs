@@ -4,7 +4,7 @@
 #[path = "../../examples/textures.rs"]
 mod textures;
 
-use crate::common::{Sandbox, stderr, stdout};
+use crate::common::{Sandbox, skip, stderr, stdout};
 use ganomaly::Registry;
 use ganomaly_inference::model_file::{Calibrated, ModelFile, Tested};
 use image::{DynamicImage, RgbImage};
@@ -390,4 +390,34 @@ category = ["bottle", "grid"]
     sandbox.fails(&["sweep", "mvtec.toml"], &["category = \"mug\": use one of bottle, cable"]);
     sandbox.write("mvtec.toml", &text.replace("\"mvtec\"", "\"folder\""));
     sandbox.fails(&["sweep", "mvtec.toml"], &["the data set folder has no such category"]);
+}
+
+/// The Python of docs/export.md, on an exported model.
+#[test]
+fn the_guides_python_scores_an_exported_model() {
+    let Ok(python) = std::env::var("ONNX_PYTHON") else {
+        return skip::missing("ONNX_PYTHON names no Python with onnxruntime");
+    };
+    let sandbox = plates(60, 2);
+    sandbox.ok(&[&["fit", "plates", "-o", "parts.gano"], &SMALL[..]].concat());
+    let export = ["export", "parts.gano", "-o", "parts.onnx", "--image-size"];
+    let said = sandbox.ok(&[&export[..], &["96x96"]].concat());
+    assert!(
+        said.contains("parts.onnx: ONNX, operator set 17") && said.contains("of 96×96"),
+        "{said}"
+    );
+    sandbox.fails(&[&export[..], &["96"]].concat(), &["expected HEIGHTxWIDTH, as in 480x640"]);
+    fs::copy(sandbox.path("plates/test/blot/001.png"), sandbox.path("new.png")).unwrap();
+    let guide = include_str!("../../../../docs/export.md");
+    let code = guide.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    sandbox.write("score.py", code);
+    let mut command = Command::new(python);
+    let output = command.arg("score.py").current_dir(sandbox.path("")).output().unwrap();
+    let (said, row) = (stdout(&output), stdout(&score(&sandbox, &["parts.gano", "new.png"])));
+    let cells: Vec<&str> = row.lines().nth(1).unwrap_or_default().split(',').collect();
+    let (ours, verdict) = (cells[4].parse::<f64>().unwrap(), cells[6]);
+    let mut words = said.split_whitespace();
+    assert_eq!(words.next(), Some(verdict), "{said}{}", stderr(&output));
+    let theirs: f64 = words.next().unwrap().parse().unwrap();
+    assert!((theirs / ours - 1.0).abs() < 0.05 && said.contains("most at 0."), "{said} and {ours}");
 }

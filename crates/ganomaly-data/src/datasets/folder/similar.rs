@@ -6,8 +6,10 @@ use image::DynamicImage;
 
 /// Side of a thumbnail.
 const SIDE: usize = 16;
-/// Two images look the same if their thumbnails differ by this many grey levels on average.
-const CLOSE: f32 = 1.0;
+/// Two images look the same if their thumbnails differ by this many grey levels on average, and
+/// nowhere by more than that.
+const CLOSE: f32 = 0.5;
+const NOWHERE_MORE: u8 = 3;
 /// What is compared before the thumbnails themselves.
 const PROJECTIONS: usize = 4;
 
@@ -37,13 +39,10 @@ impl Thumbnail {
 
     fn is_close(&self, other: &Self) -> bool {
         let mut projections = self.projections.iter().zip(&other.projections);
-        let difference: u32 = if projections.all(|(a, b)| (a - b).abs() <= CLOSE) {
-            let pairs = self.pixels.iter().zip(&other.pixels);
-            pairs.map(|(&a, &b)| u32::from(a.abs_diff(b))).sum()
-        } else {
-            u32::MAX
-        };
-        difference as f32 <= CLOSE * self.pixels.len() as f32
+        let differences = || self.pixels.iter().zip(&other.pixels).map(|(&a, &b)| a.abs_diff(b));
+        projections.all(|(a, b)| (a - b).abs() <= CLOSE)
+            && differences().all(|d| d <= NOWHERE_MORE)
+            && differences().map(f32::from).sum::<f32>() <= CLOSE * self.pixels.len() as f32
     }
 }
 
