@@ -88,7 +88,8 @@ impl Case {
     fn name(&self) -> String {
         let tiled = if self.tiles.is_some() { "-tiles" } else { "" };
         let Input { channels, side } = self.input;
-        format!("{}{tiled}-{side}-{channels}-{}", self.detector, self.resize)
+        let [h, w] = self.size;
+        format!("{}{tiled}-{side}-{channels}-{h}x{w}-{}", self.detector, self.resize)
     }
 
     /// Writes a model that a few steps have moved away from its start, with a threshold.

@@ -28,7 +28,7 @@ for case in json.loads((folder / "cases.json").read_text()):
         worst = max(worst, off)
     assert out["verdict"].tolist() == case["verdicts"], case["name"]
     # Another threshold than the default; an image by itself.
-    above = session.run(["verdict"], {"images": x, "threshold": numpy.float32(-1)})[0]
+    above = session.run(["verdict"], {"images": x, "threshold": numpy.array(-1, numpy.float32)})[0]
     assert above.all(), case["name"]
     alone = session.run([case["scores"][0]], {"images": x[1:2]})[0]
     assert abs(alone[0] / out[case["scores"][0]][1] - 1) < 1e-5, case["name"]
