@@ -290,7 +290,8 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
     };
     ensure!(
         fits(&losses, names.len())
-            && fits(&auroc, auroc.first().map_or(0, Vec::len))
+            // None where nothing is tested.
+            && (auroc.is_empty() || fits(&auroc, auroc[0].len()))
             && fits(&times, 3)
             && (validation.is_empty() || fits(&validation, 1)),
         "the rows of its epochs do not fit epoch {epoch}"
@@ -303,7 +304,7 @@ fn state(header: &Header, tensors: &HashMap<String, Tensor>) -> Result<RunState>
             train_s: times[0],
             images_per_s: times[1],
             score_s: times[2],
-            auroc: auroc[at].clone(),
+            auroc: auroc.get(at).cloned().unwrap_or_default(),
             validation_con: validation.get(at).map(|row| row[0]),
         });
     }

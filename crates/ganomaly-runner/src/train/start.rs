@@ -122,8 +122,10 @@ fn fits(state: &RunState, config: &RunConfig, steps: usize, data: &RunData) -> R
     let mut whole = kept.map(|scores| {
         let of = scores.iter().map(|(mode, _)| *mode);
         let full = |(mode, s): &(ScoringMode, Scores)| {
-            let names = s.columns().iter().map(|(name, _)| name.as_str());
-            names.eq(config.kinds(*mode)) && s.columns().iter().all(|(_, c)| c.len() == tests)
+            let mut names = s.columns().iter().map(|(name, _)| name.as_str());
+            let named =
+                if tests == 0 { names.next().is_none() } else { names.eq(config.kinds(*mode)) };
+            named && s.columns().iter().all(|(_, c)| c.len() == tests)
         };
         of.eq(modes.iter().copied()) && scores.iter().all(full)
     });

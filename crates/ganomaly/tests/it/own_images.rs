@@ -30,6 +30,13 @@ const SMALL: [&str; 12] = [
     "20",
 ];
 
+/// The same with steps enough to be interrupted between.
+fn long() -> [&'static str; 12] {
+    let mut long = SMALL;
+    long[3] = "30";
+    long
+}
+
 fn plates(train: usize, test: usize) -> Sandbox {
     let sandbox = Sandbox::with(&[]);
     textures::draw_set(&sandbox.path("plates"), 1, train, test).unwrap();
@@ -126,30 +133,41 @@ fn a_fitted_model_scores_as_it_was_tested() {
     sandbox.fails(&["score", "p.gano", "none.png", "--threshold", "x"], &["invalid value 'x'"]);
 }
 
-#[test]
-fn the_model_is_the_same_whatever_interrupts_it() {
-    let sandbox = plates(60, 4);
-    let fit = |output| [&["fit", "plates", "-o", output], &SMALL[..]].concat();
-    sandbox.ok(&fit("whole.gano"));
-    sandbox.ok(&[&fit("one.gano")[..], &["--threads", "1"]].concat());
-    let mut child = sandbox
-        .command(&fit("cut.gano"))
-        .env("GANOMALY_SAY_STEPS", "1")
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut said = Vec::new();
-    for line in lines {
+/// Ends a training in its third epoch or later.
+fn interrupt(sandbox: &Sandbox, fit: &[&str]) {
+    let mut command = sandbox.command(fit);
+    let command = command.env("GANOMALY_SAY_STEPS", "1").stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut said, mut steps) = (Vec::new(), 0);
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         said.push(line.unwrap());
-        if said.iter().filter(|line| line.contains("step")).count() == 3 {
-            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        if said.last().is_some_and(|line| line.contains("step ")) {
+            steps += 1;
+            if steps == 8 {
+                Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+            }
         }
     }
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
+}
+
+/// Finishes it from its checkpoint.
+fn resume(sandbox: &Sandbox, fit: &[&str]) {
+    let said = stderr(&sandbox.command(fit).output().unwrap());
+    let epoch = said.split("resumed at epoch ").nth(1).and_then(|rest| rest.split(',').next());
+    let epoch = epoch.and_then(|epoch| epoch.parse::<usize>().ok());
+    assert!(epoch.is_some_and(|epoch| epoch > 2) && !said.contains("refused"), "{said}");
+}
+
+#[test]
+fn the_model_is_the_same_whatever_interrupts_it() {
+    let sandbox = plates(60, 4);
+    let fit = |output| [&["fit", "plates", "-o", output], &long()[..]].concat();
+    sandbox.ok(&fit("whole.gano"));
+    sandbox.ok(&[&fit("one.gano")[..], &["--threads", "1"]].concat());
+    interrupt(&sandbox, &fit("cut.gano"));
     assert!(!sandbox.path("cut.gano").exists() && sandbox.path("cut.gano.unfinished").is_dir());
-    let output = sandbox.command(&fit("cut.gano")).output().unwrap();
-    assert!(stderr(&output).contains("resumed at epoch"), "{}", stderr(&output));
+    resume(&sandbox, &fit("cut.gano"));
     let model = |name| fs::read(sandbox.path(name)).unwrap();
     assert!(model("whole.gano") == model("cut.gano") && model("whole.gano") == model("one.gano"));
     assert!(!sandbox.path("cut.gano.unfinished").exists());
@@ -311,24 +329,11 @@ fn large_images_are_seen_in_tiles() {
         "rotate=5",
     ];
     // The size comes once.
-    let fit = |output| [&["fit", "plates", "-o", output], &SMALL[2..], &more].concat();
+    let fit = |output| [&["fit", "plates", "-o", output], &long()[2..], &more].concat();
     let said = sandbox.ok(&fit("whole.gano"));
     assert!(said.contains("resized to 48×48 (stretch), seen in tiles of 16×16"), "{said}");
-    let mut child = sandbox
-        .command(&fit("cut.gano"))
-        .env("GANOMALY_SAY_STEPS", "1")
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = 0;
-    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
-        said += usize::from(line.unwrap().contains("step"));
-        if said == 4 {
-            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        }
-    }
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    sandbox.ok(&fit("cut.gano"));
+    interrupt(&sandbox, &fit("cut.gano"));
+    resume(&sandbox, &fit("cut.gano"));
     let model = |name| fs::read(sandbox.path(name)).unwrap();
     assert!(model("whole.gano") == model("cut.gano"));
     let one = "plates/test/good/003.png";
