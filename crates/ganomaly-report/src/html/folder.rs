@@ -92,11 +92,11 @@ impl FolderPage {
             dl.facts { @for (name, value) in &self.facts { div { dt { (name) } dd { (value) } } } }
         };
         let mut page = Page::new(&self.title, lead);
-        page.section("about", "The detector", html! { pre.about { (self.about) } });
         page.section("scores", "Scores", self.histogram()?);
         for (at, gallery) in self.galleries.iter().enumerate() {
             page.section(&format!("images-{at}"), &gallery.title, gallery.draw());
         }
+        page.section("about", "The detector", html! { pre.about { (self.about) } });
         Ok(page.finish())
     }
 
