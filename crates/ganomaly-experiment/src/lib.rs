@@ -11,6 +11,7 @@ pub mod files;
 pub mod host;
 pub mod numerics;
 pub mod plan;
+pub mod protobuf;
 pub mod record;
 pub mod registry;
 pub mod results;

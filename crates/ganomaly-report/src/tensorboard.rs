@@ -1,15 +1,21 @@
-//! TensorBoard event files: losses, AUROCs and times of a finished run as scalars by epoch.
+//! TensorBoard event files: losses, AUROCs and times of a run as scalars by epoch.
 //!
-//! The crates that write them are unmaintained or need a protobuf compiler, and the necessary part
-//! of the format is small. A file is a sequence of TFRecords (length, its checksum, data, its
+//! The crates that write them are unmaintained, and the necessary part of the format is small. A file is a sequence of TFRecords (length, its checksum, data, its
 //! checksum; tensorflow/core/lib/io/record_writer.h), each with an `Event` message
 //! (tensorboard/compat/proto/event.proto and summary.proto, whose field numbers are given below).
 
 use anyhow::{Context, Result};
+use ganomaly_data::shown;
+use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::files::PartialFolder;
-use ganomaly_experiment::record::epochs::Epochs;
+use ganomaly_experiment::protobuf::Message;
+use ganomaly_experiment::record::Epoch;
+use ganomaly_experiment::record::epochs::{Epochs, to_csv};
 use ganomaly_experiment::record::provenance::Provenance;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The folder of a run's event file.
 pub const FOLDER: &str = "tensorboard";
@@ -22,25 +28,72 @@ pub fn write(run: &Path) -> Result<()> {
         return Ok(());
     }
     let epochs = Epochs::read(run)?;
-    let at = |name: &str, row: usize| epochs.column(name).and_then(|c| c.get(row)).copied();
-    let seconds = |row| at("train_s", row).unwrap_or(0.0) + at("score_s", row).unwrap_or(0.0);
-    let rows = epochs.column("epoch").unwrap_or_default();
     let finished = Provenance::read(run)?.finished_unix_s;
     let finished = finished.with_context(|| format!("{}: no time", run.display()))? as f64;
-    let started = finished - (0..rows.len()).map(seconds).sum::<f64>();
-
-    let mut file = record(&version(started));
-    let mut now = started;
-    for (row, epoch) in rows.iter().enumerate() {
-        now += seconds(row);
-        let named = epochs.names().filter_map(|name| Some((tag(name)?, at(name, row)?)));
-        let values: Vec<(String, f64)> = named.collect();
-        file.extend(record(&scalars(now, *epoch as i64, &values)));
-    }
+    let started = finished - seconds(&epochs).iter().sum::<f64>();
+    let file = [version(started), events(&epochs, started, 0)].concat();
     // Under another name first: TensorBoard may be watching.
     let partial = PartialFolder::create(&target)?;
     partial.write(&format!("events.out.tfevents.{finished:.0}.ganomaly"), file)?;
     partial.finish(&target)
+}
+
+/// The event file of a run in progress. It grows with every epoch, as TensorBoard expects.
+#[derive(Debug)]
+pub struct Growing {
+    file: File,
+    /// Epochs that are in it.
+    rows: usize,
+    /// When the first began, in seconds of Unix time.
+    started: f64,
+}
+
+impl Growing {
+    /// Begins a file of the run's epochs so far, in a folder of its own; an older one goes away.
+    pub fn begin(folder: &Path, config: &RunConfig, epochs: &[Epoch]) -> Result<Self> {
+        if folder.exists() {
+            fs::remove_dir_all(folder).with_context(|| shown(folder))?;
+        }
+        fs::create_dir_all(folder).with_context(|| shown(folder))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let path = folder.join(format!("events.out.tfevents.{now:.0}.ganomaly"));
+        let mut file = File::create_new(&path).with_context(|| shown(&path))?;
+        let read = Epochs::parse(&to_csv(config, epochs)?)?;
+        let started = now - seconds(&read).iter().sum::<f64>();
+        file.write_all(&version(started)).with_context(|| shown(&path))?;
+        let mut growing = Self { file, rows: 0, started };
+        growing.add(config, epochs)?;
+        Ok(growing)
+    }
+
+    /// Adds the epochs that are not in it.
+    pub fn add(&mut self, config: &RunConfig, epochs: &[Epoch]) -> Result<()> {
+        let read = Epochs::parse(&to_csv(config, epochs)?)?;
+        self.file.write_all(&events(&read, self.started, self.rows)).context("an event file")?;
+        self.rows = epochs.len();
+        Ok(())
+    }
+}
+
+/// How long each epoch took.
+fn seconds(epochs: &Epochs) -> Vec<f64> {
+    let of = |name| epochs.column(name).unwrap_or_default().iter();
+    of("train_s").zip(of("score_s")).map(|(train, score)| train + score).collect()
+}
+
+/// An event for each epoch after the first `done`.
+fn events(epochs: &Epochs, started: f64, done: usize) -> Vec<u8> {
+    let rows = epochs.column("epoch").unwrap_or_default();
+    let (mut now, mut all) = (started, Vec::new());
+    for (row, (epoch, seconds)) in rows.iter().zip(seconds(epochs)).enumerate() {
+        now += seconds;
+        let at = |name: &str| epochs.column(name).and_then(|column| column.get(row)).copied();
+        let named = epochs.names().filter_map(|name| Some((tag(name)?, at(name)?)));
+        if row >= done {
+            all.extend(scalars(now, *epoch as i64, &named.collect::<Vec<_>>()));
+        }
+    }
+    all
 }
 
 /// The scalar name for a column of `epochs.csv`, grouped as in TensorBoard; none for a column that
@@ -60,53 +113,16 @@ fn tag(column: &str) -> Option<String> {
 
 /// The first event of a file: `Event { wall_time: 1, file_version: 3 }`.
 fn version(wall_time: f64) -> Vec<u8> {
-    let mut event = double(1, wall_time);
-    event.extend(bytes(3, b"brain.Event:2"));
-    event
+    record(&Message::default().double(1, wall_time).text(3, "brain.Event:2").finish())
 }
 
 /// `Event { wall_time: 1, step: 2, summary: 5 }` with a `Summary { value: 1 }` of `Value { tag: 1,
 /// simple_value: 2 }`.
 fn scalars(wall_time: f64, step: i64, values: &[(String, f64)]) -> Vec<u8> {
-    let value = |(tag, value): &(String, f64)| {
-        let mut message = bytes(1, tag.as_bytes());
-        message.extend(float(2, *value as f32));
-        bytes(1, &message)
-    };
-    let summary: Vec<u8> = values.iter().flat_map(value).collect();
-    let mut event = double(1, wall_time);
-    event.extend(key(2, 0));
-    event.extend(varint(step as u64));
-    event.extend(bytes(5, &summary));
-    event
-}
-
-/// Protobuf's key of a field: its number and wire type (0 varint, 1 eight bytes, 2 a length and
-/// bytes, 5 four bytes).
-fn key(field: u64, wire_type: u64) -> Vec<u8> {
-    varint(field << 3 | wire_type)
-}
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut all = Vec::new();
-    while value >= 0x80 {
-        all.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    all.push(value as u8);
-    all
-}
-
-fn double(field: u64, value: f64) -> Vec<u8> {
-    [key(field, 1), value.to_le_bytes().to_vec()].concat()
-}
-
-fn float(field: u64, value: f32) -> Vec<u8> {
-    [key(field, 5), value.to_le_bytes().to_vec()].concat()
-}
-
-fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
-    [key(field, 2), varint(value.len() as u64), value.to_vec()].concat()
+    let summary = Message::default().each(values, |summary, (tag, value)| {
+        summary.message(1, &Message::default().text(1, tag).float(2, *value as f32))
+    });
+    record(&Message::default().double(1, wall_time).int(2, step).message(5, &summary).finish())
 }
 
 /// A TFRecord.
@@ -136,18 +152,6 @@ mod tests {
         let crc = u32::from_le_bytes(framed[44..].try_into().unwrap());
         let unmasked = crc.wrapping_sub(0xa282_ead8).rotate_left(15);
         assert_eq!(unmasked, 0x8a91_36aa);
-    }
-
-    #[test]
-    fn messages_are_protobuf() {
-        // protoc's encoding of 300 in the protobuf documentation.
-        assert_eq!(varint(300), [0xac, 0x02]);
-        let event = scalars(1.0, 300, &[("a".into(), 0.5)]);
-        let mut expected = vec![0x09];
-        expected.extend(1f64.to_le_bytes());
-        expected.extend([0x10, 0xac, 0x02, 0x2a, 10, 0x0a, 8, 0x0a, 1, b'a', 0x15, 0, 0, 0, 0x3f]);
-        assert_eq!(event, expected);
-        assert!(version(1.0).ends_with(b"\x1a\x0dbrain.Event:2"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What people see while runs train, kept out of the loops.
 
 use crate::terminal::{is_quiet, say};
+use ganomaly_experiment::config::RunConfig;
+use ganomaly_experiment::record::Epoch;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +23,8 @@ pub trait RunProgress: Send {
     fn go_to(&self, _epoch: usize, _steps: u64) {}
     /// Where the scoring of an epoch is.
     fn scoring(&self, _line: &str) {}
+    /// An epoch has ended: all of the run's epochs so far.
+    fn epochs(&self, _config: &RunConfig, _epochs: &[Epoch]) {}
     /// A message that deserves its own line.
     fn say(&self, line: &str);
     /// What happens in every run, such as the end of an epoch; too much to read with many runs.

@@ -13,6 +13,7 @@ mod args;
 mod commands;
 pub mod dev;
 mod fetch;
+mod live_events;
 
 pub use ganomaly_experiment::registry::Registry;
 

@@ -1,13 +1,14 @@
 //! A model as an ONNX file: images in, verdicts out, without this program.
 
-mod protobuf;
+mod messages;
 
-use self::protobuf::{Axis, Kind, Message, graph, value};
+use self::messages::{Axis, Kind, graph, value};
 use crate::heat_map::{MAP_MAX, gaussian};
 use crate::model_file::ModelFile;
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use ganomaly_data::{Resize, Transform};
+use ganomaly_experiment::protobuf::Message;
 use ganomaly_model::Detector;
 use ganomaly_model::graph::{Attribute, Graph, Scoring, Value};
 

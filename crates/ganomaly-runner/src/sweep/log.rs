@@ -2,7 +2,9 @@
 
 use crate::progress::{Progress, RunProgress};
 use ganomaly_data::printable;
+use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::host;
+use ganomaly_experiment::record::Epoch;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -79,6 +81,10 @@ impl RunProgress for LoggedRun {
 
     fn scoring(&self, line: &str) {
         self.run.scoring(line);
+    }
+
+    fn epochs(&self, config: &RunConfig, epochs: &[Epoch]) {
+        self.run.epochs(config, epochs);
     }
 
     fn say(&self, line: &str) {

@@ -65,6 +65,9 @@ impl<E: Engine> Training<'_, E> {
                 self.bars[run].detail(&describe(&row, self.engine.waited(), config));
             }
             state.finish_epoch(row, own, config.keep_scores.0 == KeepScores::EveryEpoch);
+            if self.failed[run].is_none() {
+                self.bars[run].epochs(config, &state.epochs);
+            }
         }
         self.epoch_start.clear();
         self.save_if_due();
@@ -148,8 +151,11 @@ fn describe(row: &Epoch, waited: Duration, config: &RunConfig) -> String {
     };
     // A step that waits for its images is worth knowing of.
     let share = 100.0 * waited.as_secs_f64() / row.train_s;
-    let waits =
-        if share >= 1.0 { format!(" ({share:.0} % waiting for images)") } else { String::new() };
+    let waits = if share >= 1.0 && row.train_s >= 1.0 {
+        format!(" ({share:.0} % waiting for images)")
+    } else {
+        String::new()
+    };
     format!(
         "epoch {}: {aurocs}{}; {:.0} images/s, {:.0} s{waits} + {:.0} s scoring",
         row.epoch,

@@ -2,17 +2,16 @@
 
 use crate::Program;
 use crate::args::{RunArgs, code, report_failures, write_outputs};
+use crate::live_events::{self, LiveEvents};
 use anyhow::{Result, ensure};
 use clap::Args;
 use ganomaly_experiment::plan::Plan;
 use ganomaly_experiment::selection::Selection;
-use ganomaly_report::tensorboard;
 use ganomaly_runner::progress::for_people;
 use ganomaly_runner::sweep::jobs::Jobs;
 use ganomaly_runner::sweep::status::Status;
 use ganomaly_runner::sweep::{self, Options};
 use ganomaly_runner::terminal::{note, out};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,7 +34,7 @@ pub struct SweepArgs {
     /// Show what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Write TensorBoard event files into each run's folder.
+    /// Write TensorBoard event files, which grow while runs train, and end in each run's folder.
     #[arg(long)]
     tensorboard: bool,
     /// Seconds without a sign of life after which other processes may take over this one's runs.
@@ -70,11 +69,14 @@ pub fn run(args: &SweepArgs, program: &Program) -> Result<ExitCode> {
         checkpoints: run.checkpoints.every()?,
     };
     let plan = Plan::new(&experiment)?;
-    let progress = for_people(program.verbose, plan.choose(only, &program.registry)?.len());
+    let mut progress = for_people(program.verbose, plan.choose(only, &program.registry)?.len());
+    if args.tensorboard {
+        progress = Box::new(LiveEvents::new(progress, &run.results.join(&plan.name)));
+    }
     let summary = sweep::run(&experiment, &run.results, &store, options, &*progress, &cancel)?;
     let table = write_outputs(&plan, &summary, &store)?;
     if args.tensorboard {
-        event_files(&plan, &summary.folder)?;
+        live_events::finish(&plan, &summary.folder)?;
     }
     let printed = out(&table);
     if summary.records > 0 {
@@ -99,13 +101,4 @@ pub fn run(args: &SweepArgs, program: &Program) -> Result<ExitCode> {
     report_failures(&summary);
     printed?;
     Ok(code(summary.failed.is_empty()))
-}
-
-/// Writes the event files of a plan's finished runs.
-pub fn event_files(plan: &Plan, folder: &Path) -> Result<()> {
-    for run in plan.finished(folder)? {
-        tensorboard::write(&folder.join(&run.name))?;
-    }
-    note(format!("event files are there: tensorboard --logdir {}", folder.display()));
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! `ganomaly train`.
 
-use super::sweep::event_files;
 use crate::Program;
 use crate::args::RunArgs;
+use crate::live_events::{self, LiveEvents};
 use anyhow::{Result, bail};
 use clap::Args;
 use ganomaly_experiment::plan::Plan;
@@ -21,7 +21,7 @@ pub struct TrainArgs {
     /// Select the run by its values of swept settings: abnormal_class=2,seed=0.
     #[arg(long, value_name = "KEY=VALUE,...")]
     only: Option<Selection>,
-    /// Write TensorBoard event files into the run's folder.
+    /// Write TensorBoard event files, which grow while it trains, and end in the run's folder.
     #[arg(long)]
     tensorboard: bool,
 }
@@ -40,12 +40,15 @@ pub fn run(args: &TrainArgs, program: &Program) -> Result<ExitCode> {
         );
     };
     let results = options.results.join(&plan.name);
-    let progress = for_people(true, 1);
+    let mut progress = for_people(true, 1);
+    if args.tensorboard {
+        progress = Box::new(LiveEvents::new(progress, &results));
+    }
     let folder = run_one(&run.config, &results, &store, &*progress, &cancel, every)?;
     plot::run::write(&plan, &results, &store)?;
     note(format!("results in {}", folder.display()));
     if args.tensorboard {
-        event_files(&plan, &results)?;
+        live_events::finish(&plan, &results)?;
     }
     data(&(serde_json::to_string_pretty(&read_metrics(&folder)?)? + "\n"))?;
     Ok(ExitCode::SUCCESS)

@@ -8,8 +8,9 @@ use ganomaly_report::audit::{Audit, EpochRule};
 use ganomaly_report::compare::Comparison;
 use ganomaly_report::weightings::Weightings;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const TINY: &str = r#"
 dataset = "synthetic"
@@ -334,6 +335,44 @@ fn comparisons_are_paired_or_refused() {
         &["compare", "results/a", "other/b", "--only", "w_con=50"],
         &["differ in test_limit", "not tested on the same images"],
     );
+}
+
+/// An event file grows while its run trains, and what it holds is in the run's own at the end.
+#[test]
+fn event_files_grow_while_runs_train() {
+    let sandbox = Sandbox::with(&[("t.toml", &TINY.replace("epochs = 3", "epochs = 40"))]);
+    let args = [
+        "sweep",
+        "t.toml",
+        "--set",
+        "seed=0",
+        "--set",
+        "abnormal_class=0",
+        "--name",
+        "t",
+        "--tensorboard",
+    ];
+    let live = sandbox.path("results/t/.tensorboard");
+    let sizes = |folder: &Path| -> Vec<u64> {
+        let runs = fs::read_dir(folder).into_iter().flatten().flatten();
+        let files = runs.flat_map(|run| fs::read_dir(run.path()).into_iter().flatten().flatten());
+        files.filter_map(|file| Some(file.metadata().ok()?.len())).collect()
+    };
+    let mut child =
+        sandbox.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut seen: Vec<u64> = Vec::new();
+    while child.try_wait().unwrap().is_none() {
+        let now = sizes(&live);
+        assert!(now.len() < 2, "one run has one file");
+        let last = seen.last().copied();
+        seen.extend(now.first().copied().filter(|size| last != Some(*size)));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(seen.len() > 3 && seen.is_sorted(), "{seen:?}");
+    assert!(!live.exists());
+    let whole = sizes(&sandbox.runs("t")[0]);
+    assert!(whole.len() == 1 && whole[0] >= *seen.last().unwrap(), "{whole:?} and {seen:?}");
 }
 
 #[test]

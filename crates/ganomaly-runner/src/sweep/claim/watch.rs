@@ -2,6 +2,8 @@
 
 use super::{Held, Shared, lock};
 use crate::progress::{Progress, RunProgress};
+use ganomaly_experiment::config::RunConfig;
+use ganomaly_experiment::record::Epoch;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -47,6 +49,10 @@ impl RunProgress for WatchingRun {
 
     fn scoring(&self, line: &str) {
         self.1.scoring(line);
+    }
+
+    fn epochs(&self, config: &RunConfig, epochs: &[Epoch]) {
+        self.1.epochs(config, epochs);
     }
 
     fn say(&self, line: &str) {

@@ -1,57 +1,8 @@
-//! The few messages of ONNX's format (onnx.proto3) that a model takes, in protobuf's encoding.
+//! The few messages of ONNX's format (onnx.proto3) that a model takes.
 
 use candle_core::{DType, Tensor};
+use ganomaly_experiment::protobuf::Message;
 use ganomaly_model::graph::{Attribute, Graph, Node};
-
-/// A message under construction.
-#[derive(Default)]
-pub(super) struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    pub fn int(mut self, field: u64, value: i64) -> Self {
-        self.varint(field << 3);
-        // Negative numbers take ten bytes.
-        self.varint(value as u64);
-        self
-    }
-
-    fn float(mut self, field: u64, value: f32) -> Self {
-        self.varint(field << 3 | 5);
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    pub fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend(bytes);
-        self
-    }
-
-    pub fn text(self, field: u64, text: &str) -> Self {
-        self.bytes(field, text.as_bytes())
-    }
-
-    pub fn message(self, field: u64, message: &Self) -> Self {
-        self.bytes(field, &message.0)
-    }
-
-    fn each<T>(self, items: &[T], add: impl Fn(Self, &T) -> Self) -> Self {
-        items.iter().fold(self, add)
-    }
-
-    pub fn finish(self) -> Vec<u8> {
-        self.0
-    }
-}
 
 /// Types of numbers, by ONNX's numbers for them.
 #[derive(Clone, Copy)]
