@@ -72,6 +72,30 @@ impl Mvtec {
     }
 }
 
+impl Mvtec {
+    fn verify_all(&self, data_dir: &Path) -> Result<Verification> {
+        let mut found = 0;
+        for (category, ..) in CATEGORIES {
+            let one = Self {
+                part: Part { category: Some(category.into()), ..self.part.clone() },
+                folder: Arc::default(),
+            };
+            if one.folder(data_dir).is_err() {
+                continue;
+            }
+            found += 1;
+            if let Verification::Partial(how) = one.verify(data_dir)? {
+                return Ok(Verification::Partial(how));
+            }
+        }
+        Ok(match found {
+            0 => Verification::Own,
+            n if n == CATEGORIES.len() => Verification::Official,
+            n => Verification::Partial(format!("{n} of {} categories", CATEGORIES.len())),
+        })
+    }
+}
+
 impl Dataset for Mvtec {
     fn name(&self) -> &str {
         NAME
@@ -108,8 +132,12 @@ impl Dataset for Mvtec {
         self.folder(data_dir)?.load(data_dir)
     }
 
-    /// By the number of images: no checksums of the files are published.
+    /// By the number of images: no checksums of the files are published. Without a category, all
+    /// that are there.
     fn verify(&self, data_dir: &Path) -> Result<Verification> {
+        if self.part.category.is_none() {
+            return self.verify_all(data_dir);
+        }
         let (category, train, test) = self.category()?;
         let images = self.load(data_dir)?;
         let found = (images.official_train(), images.len() - images.official_train());

@@ -43,7 +43,7 @@ fn a_category_has_its_images_and_masks() {
         assert_eq!(description.normal_class.as_deref(), Some("good"));
         let images = bottle.load(data_dir).unwrap();
         assert_eq!((images.len(), images.official_train(), images.shape()), (4, 2, [1, 8, 8]));
-        assert!(images.mask(3, true).unwrap().unwrap().defective.contains(&true));
+        assert!(images.mask(2, true).unwrap().unwrap().defective.contains(&true));
         let notes = bottle.notes(data_dir).unwrap();
         assert!(
             notes[0].starts_with("bottle: train/good") && notes[0].contains("not for commercial")
@@ -53,6 +53,9 @@ fn a_category_has_its_images_and_masks() {
         };
         assert_eq!(how, "bottle has 2 training and 2 test images, and should have 209 and 83");
     }
+    let all = part(Some(&mvtec), None).verify(Path::new("")).unwrap();
+    assert!(matches!(all, Verification::Partial(how) if how.starts_with("bottle has 2")));
+    assert_eq!(Mvtec::default().verify(Path::new("/nowhere")).unwrap(), Verification::Own);
 }
 
 #[test]

@@ -48,8 +48,11 @@ pub enum Verification {
     Official,
     /// Readable, but not the official set; says how it differs.
     Partial(String),
-    /// There are no official files to compare with.
+    /// Images are drawn: there are no files to compare.
     Generated,
+    /// The user's own images, or a data set of which no copy is in the data folder because nothing
+    /// downloads it.
+    Own,
 }
 
 /// Which of a data set's images an experiment asks for, if it says more than the name.

@@ -18,11 +18,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 pub const OFFICIAL: &str = "official";
 /// A data set that is generated on demand.
 pub const GENERATED: &str = "generated";
+/// The user's own images.
+pub const OWN: &str = "own";
 /// The beginning of the text that describes any other set.
 const NOT_OFFICIAL: &str = "not the official set";
 
-/// Whether a data set's standing is neither [`OFFICIAL`] nor [`GENERATED`], and so must be
-/// reported.
+/// Whether a data set's standing is none of [`OFFICIAL`], [`GENERATED`] and [`OWN`], and so
+/// must be reported.
 pub fn is_partial(standing: &str) -> bool {
     standing.starts_with(NOT_OFFICIAL)
 }
@@ -53,7 +55,7 @@ pub struct RunData {
     pub images: Arc<LabeledImages>,
     /// SHA-256 of images and labels, shared by all runs on them, once one has computed it.
     digest: Arc<OnceLock<String>>,
-    /// Which part of the data set it is: [`OFFICIAL`], [`GENERATED`], or how it differs.
+    /// Which part of the data set it is: [`OFFICIAL`], [`GENERATED`], [`OWN`], or how it differs.
     pub standing: Arc<str>,
     /// Which of them are used for training and testing.
     pub split: Split,
@@ -92,7 +94,8 @@ impl DataStore {
         Ok(digest.get_or_init(|| images_digest(&images)).clone())
     }
 
-    /// Which part of the data set is there: [`OFFICIAL`], [`GENERATED`], or how it differs.
+    /// Which part of the data set is there: [`OFFICIAL`], [`GENERATED`], [`OWN`], or how it
+    /// differs.
     pub fn standing(&self, source: &Source) -> Result<Arc<str>> {
         let Loaded { images, standing, .. } = self.load(source)?;
         if let Some(there) = standing.get() {
@@ -101,6 +104,7 @@ impl DataStore {
         let found: Arc<str> = match self.registry.find_dataset(source)?.verify(self.dir())? {
             Verification::Official => OFFICIAL.into(),
             Verification::Generated => GENERATED.into(),
+            Verification::Own => OWN.into(),
             Verification::Partial(_) => {
                 let (train, all) = (images.official_train(), images.len());
                 format!("{NOT_OFFICIAL}: {train} training and {} test images", all - train).into()

@@ -111,6 +111,7 @@ fn verify(datasets: &[Arc<dyn Dataset>], dir: &Path) -> Result<ExitCode> {
         let line = match dataset.verify(dir) {
             Ok(Verification::Official) => "official".to_string(),
             Ok(Verification::Generated) => "drawn when needed".to_string(),
+            Ok(Verification::Own) => "your own images, or a copy of your own".to_string(),
             Ok(Verification::Partial(how)) => {
                 good = false;
                 format!("NOT OFFICIAL: {how}")
