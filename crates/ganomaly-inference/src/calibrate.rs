@@ -1,7 +1,7 @@
 //! From a trained detector to verdicts: a threshold from held-out normal images, and how it does on
 //! images that had no part in it.
 
-use crate::heat_map::{HeatMap, MAP_MAX, Masked, judge};
+use crate::heat_map::{HeatMap, MAP_MAX, Masked, PixelError, judge};
 use crate::model_file::{Calibrated, Tested, TestedClass};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
@@ -61,7 +61,8 @@ impl Trained<'_> {
 
     /// The score and heat map of an image by itself, exactly as a scorer does it.
     fn look(&self, x: &Tensor, score: &str) -> Result<(f64, HeatMap)> {
-        let maps = HeatMap::of(self.detector, x, &self.data.transform, self.sees)?;
+        let maps =
+            HeatMap::of(self.detector, x, &self.data.transform, self.sees, PixelError::Absolute)?;
         let map = maps.into_iter().next().context("no image")?;
         if score == MAP_MAX {
             return Ok((f64::from(map.highest()), map));

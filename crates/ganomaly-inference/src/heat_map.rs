@@ -14,6 +14,16 @@ const SMOOTHING: f32 = 1.0 / 32.0;
 /// The name of the highest error in an image's heat map, as a score.
 pub const MAP_MAX: &str = "map_max";
 
+/// What a heat map shows of the difference between a pixel and its reconstruction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PixelError {
+    /// |x − x̂|.
+    #[default]
+    Absolute,
+    /// (x − x̂)²: large differences stand out more.
+    Squared,
+}
+
 /// An error for each pixel, in units of the full range of grey levels, so 0 to about 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeatMap {
@@ -26,13 +36,14 @@ pub struct HeatMap {
 }
 
 impl HeatMap {
-    /// Of each image of a batch `[N, C, S, S]`: the mean over channels of |x − x̂|, `[S, S]`, smoothed
-    /// by a Gaussian. `sees` is the side of what the network sees.
+    /// Of each image of a batch `[N, C, S, S]`: the mean over channels of the error, `[S, S]`,
+    /// smoothed by a Gaussian. `sees` is the side of what the network sees.
     pub fn of(
         detector: &dyn Detector,
         x: &Tensor,
         transform: &Transform,
         sees: usize,
+        error: PixelError,
     ) -> Result<Vec<Self>> {
         let made = detector.reconstruct(x, BatchNormMode::Running)?;
         let (x, made) = (flat(x)?, flat(&made)?);
@@ -44,7 +55,9 @@ impl HeatMap {
             let planes = x.chunks_exact(each).zip(made.chunks_exact(each));
             for ((x, made), std) in planes.zip(stds) {
                 for (value, (x, made)) in values.iter_mut().zip(x.iter().zip(made)) {
-                    *value += (x - made).abs() * std / stds.len() as f32;
+                    let off = (x - made).abs() * std;
+                    let off = if error == PixelError::Squared { off * off } else { off };
+                    *value += off / stds.len() as f32;
                 }
             }
             Self { values: smooth(values, side, &weights), height: side, width: side }

@@ -1,6 +1,6 @@
 //! Scores images from files with a trained detector.
 
-use crate::heat_map::{HeatMap, MAP_MAX};
+use crate::heat_map::{HeatMap, MAP_MAX, PixelError};
 use crate::model_file::ModelFile;
 use crate::onnx::Export;
 use anyhow::{Context, Result, bail, ensure};
@@ -166,9 +166,14 @@ impl Scorer {
         if let Some(there) = image.map.get() {
             return Ok(there);
         }
-        let maps = HeatMap::of(&*self.detector, &image.x, &self.transform, self.model.sees())?;
-        let map = maps.into_iter().next().context("no image")?;
+        let map = self.new_map(image, PixelError::Absolute)?;
         Ok(image.map.get_or_init(|| map))
+    }
+
+    fn new_map(&self, image: &Prepared, error: PixelError) -> Result<HeatMap> {
+        let (detector, sees) = (&*self.detector, self.model.sees());
+        let maps = HeatMap::of(detector, &image.x, &self.transform, sees, error)?;
+        maps.into_iter().next().context("no image")
     }
 
     /// What an image's scores mean; none if the model is not calibrated.
@@ -184,12 +189,23 @@ impl Scorer {
     }
 
     /// The image with its heat map over it, at its own size. Full colour is twice the highest error
-    /// in the normal images of the calibration; without one, the highest in this image.
-    pub fn heat_map(&self, image: &Prepared) -> Result<RgbImage> {
-        let map = self.map(image)?;
+    /// in the normal images of the calibration, or the square of that; without one, the highest in
+    /// this image.
+    pub fn heat_map(&self, image: &Prepared, error: PixelError) -> Result<RgbImage> {
+        let squared;
+        let map = match error {
+            PixelError::Absolute => self.map(image)?,
+            PixelError::Squared => {
+                squared = self.new_map(image, error)?;
+                &squared
+            }
+        };
         let full = match &self.model.calibration {
-            Some(calibrated) => 2.0 * calibrated.highest_error,
             None => map.highest(),
+            Some(calibrated) => {
+                let full = 2.0 * calibrated.highest_error;
+                if error == PixelError::Squared { full * full } else { full }
+            }
         };
         let [_, h, w] = image.shape;
         Ok(map.at_size(h, w, self.transform.resize).over(&image.pixels, full.max(1e-6)))

@@ -5,7 +5,7 @@ use anyhow::Result;
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::record::PixelMetrics;
 use ganomaly_experiment::run_data::RunData;
-use ganomaly_inference::heat_map::{self, HeatMap, Masked};
+use ganomaly_inference::heat_map::{self, HeatMap, Masked, PixelError};
 use ganomaly_metrics::Localisation;
 use ganomaly_model::Detector;
 
@@ -26,7 +26,9 @@ pub(super) fn judge(
     let mut tested = split.test.iter().zip(&split.test_is_anomaly);
     for batch in data.batches(split.test.clone(), config.score_batch_size)? {
         cancel.check()?;
-        for map in HeatMap::of(detector, &batch?.images, &data.transform, sees)? {
+        for map in
+            HeatMap::of(detector, &batch?.images, &data.transform, sees, PixelError::Absolute)?
+        {
             let Some((&index, &anomalous)) = tested.next() else { break };
             let index = index as usize;
             let class = anomalous.then(|| images.labels()[index]);

@@ -5,6 +5,7 @@ use ganomaly_data::shown;
 use ganomaly_experiment::files::write_whole;
 use ganomaly_experiment::record::auroc::LEVEL;
 use ganomaly_inference::explain::{percent, range};
+use ganomaly_inference::heat_map::PixelError;
 use ganomaly_inference::model_file::Calibrated;
 use ganomaly_inference::scorer::{Scorer, Verdict};
 use ganomaly_report::html::folder::{FolderPage, Gallery, Kind, Shot};
@@ -117,7 +118,7 @@ fn galleries(scorer: &Scorer, seen: &[Seen]) -> Result<Vec<Gallery>> {
 
 fn shot(scorer: &Scorer, seen: &Seen) -> Result<Shot> {
     let image = scorer.prepare(&[&seen.path]).pop().context("no image")??;
-    let jpegs = [image.picture(), scorer.heat_map(&image)?].map(jpeg);
+    let jpegs = [image.picture(), scorer.heat_map(&image, PixelError::Absolute)?].map(jpeg);
     let [plain, hot] = jpegs;
     Ok(Shot {
         path: shown(&seen.path),

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use ganomaly_data::{is_image_name, printable, shown};
 use ganomaly_experiment::record::check_writable;
+use ganomaly_inference::heat_map::PixelError;
 use ganomaly_inference::scorer::{Prepared, Scorer, Verdict};
 use ganomaly_report::html::folder::Kind;
 use ganomaly_runner::interrupt::Cancel;
@@ -43,6 +44,9 @@ pub struct ScoreArgs {
     /// Write each image with its heat map over it into this folder, as PNG.
     #[arg(long, value_name = "DIR")]
     heat_maps: Option<PathBuf>,
+    /// Show the squared error in heat maps, in which small errors fade.
+    #[arg(long, requires = "heat_maps")]
+    squared: bool,
     /// Call an image anomalous above this score, instead of the model's own threshold.
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     threshold: Option<f64>,
@@ -237,7 +241,9 @@ impl Work<'_> {
         }
         name.push(".png");
         let to = folder.join(name);
-        self.scorer.heat_map(image)?.save(&to).with_context(|| shown(&to))
+        let squared = self.args.squared;
+        let error = if squared { PixelError::Squared } else { PixelError::Absolute };
+        self.scorer.heat_map(image, error)?.save(&to).with_context(|| shown(&to))
     }
 
     /// Scores what is in the folders, and what arrives, once it has arrived whole.

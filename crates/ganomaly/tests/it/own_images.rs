@@ -129,6 +129,9 @@ fn a_fitted_model_scores_as_it_was_tested() {
     let map = image::open(sandbox.path("maps/wide.png")).unwrap();
     assert_eq!((map.width(), map.height()), (50, 20));
     assert!(sandbox.path("maps/003.png").is_file());
+    score(&sandbox, &["p.gano", one, "--heat-maps", "squared", "--squared"]);
+    let file = |folder: &str| fs::read(sandbox.path(folder).join("003.png")).unwrap();
+    assert!(file("maps") != file("squared"));
     // Without a calibration there is no verdict.
     sandbox.fails(&["score", "p.gano", "none.png", "--threshold", "x"], &["invalid value 'x'"]);
 }

@@ -29,7 +29,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 use ganomaly_experiment::config::{Correction, Further, RunConfig, ScoringMode};
 use ganomaly_experiment::run_data::RunData;
-use ganomaly_inference::heat_map::HeatMap;
+use ganomaly_inference::heat_map::{HeatMap, PixelError};
 use ganomaly_metrics::{linear_regression, mean_std};
 use ganomaly_model::{Detector, Scores};
 use std::cell::OnceCell;
@@ -164,7 +164,8 @@ impl Run<'_> {
         for batch in self.data.batches(images.to_vec(), self.config.score_batch_size)? {
             self.cancel.check()?;
             let x = batch?.images;
-            let maps = HeatMap::of(self.detector, &x, &self.data.transform, sees)?;
+            let (transform, error) = (&self.data.transform, PixelError::Absolute);
+            let maps = HeatMap::of(self.detector, &x, transform, sees, error)?;
             all.extend(maps.iter().map(|map| f64::from(map.highest())));
         }
         Ok(all)
