@@ -70,9 +70,7 @@ impl Mvtec {
         })?;
         Ok(self.folder.get_or_init(|| Folder::new(&at, self.part.channels)))
     }
-}
 
-impl Mvtec {
     fn verify_all(&self, data_dir: &Path) -> Result<Verification> {
         let mut found = 0;
         for (category, ..) in CATEGORIES {

@@ -217,7 +217,7 @@ impl ModelFile {
     pub fn tiles(&self) -> Result<Option<Tiles>> {
         let tiles = self.tile.zip(self.stride).map(|(tile, stride)| Tiles { tile, stride });
         ensure!(
-            tiles.is_none_or(|t| t.tile <= self.isize && (1..=t.tile).contains(&t.stride)),
+            tiles.is_none_or(|tiles| tiles.fit(self.isize)),
             "its tiles {tiles:?} do not fit images of side {}",
             self.isize
         );

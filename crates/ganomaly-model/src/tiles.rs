@@ -24,6 +24,11 @@ pub struct Tiles {
 }
 
 impl Tiles {
+    /// Whether they can be cut from images of this side.
+    pub fn fit(self, side: usize) -> bool {
+        self.tile <= side && (1..=self.tile).contains(&self.stride)
+    }
+
     /// Where tiles begin along an axis of `side` pixels, at least `tile`.
     fn starts(self, side: usize) -> Vec<usize> {
         let last = side - self.tile;
@@ -94,17 +99,28 @@ impl Tiled {
         (0..tile * tile).map(|at| along(at / tile) * along(at % tile)).collect()
     }
 
+    /// The sum of the weights of all tiles at each pixel of an image, row by row.
+    fn totals(&self) -> Vec<f32> {
+        let (side, tile, weights) = (self.input.side, self.tiles.tile, self.weights());
+        let mut totals = vec![0.0; side * side];
+        for (top, left) in self.places() {
+            for (at, weight) in weights.iter().enumerate() {
+                totals[(top + at / tile) * side + left + at % tile] += weight;
+            }
+        }
+        totals
+    }
+
     /// Puts the tiles of an image together, `[C, S, S]`.
     fn stitch(&self, tiles: &[f32]) -> Vec<f32> {
         let (Input { channels, side }, tile) = (self.input, self.tiles.tile);
-        let weights = self.weights();
-        let (mut sums, mut totals) = (vec![0.0; channels * side * side], vec![0.0; side * side]);
+        let (weights, totals) = (self.weights(), self.totals());
+        let mut sums = vec![0.0; channels * side * side];
         for (&(top, left), planes) in
             self.places().iter().zip(tiles.chunks_exact(channels * tile * tile))
         {
             for (at, weight) in weights.iter().enumerate() {
                 let to = (top + at / tile) * side + left + at % tile;
-                totals[to] += weight;
                 for c in 0..channels {
                     sums[c * side * side + to] += weight * planes[c * tile * tile + at];
                 }
@@ -198,13 +214,7 @@ impl Detector for Tiled {
             means.push((format!("{name}{MEAN}"), graph.mean(&scores, &[0])));
             highest.push((name, graph.max(&scores, &[0])));
         }
-        let weights = self.weights();
-        let mut totals = vec![0.0; side * side];
-        for (top, left) in &places {
-            for (at, weight) in weights.iter().enumerate() {
-                totals[(top + at / tile) * side + left + at % tile] += weight;
-            }
-        }
+        let (weights, totals) = (self.weights(), self.totals());
         let plane =
             |numbers: Vec<f32>, side| Tensor::from_vec(numbers, (1, 1, side, side), &Device::Cpu);
         let (weights, totals) = (plane(weights, tile)?, plane(totals, side)?);

@@ -1,7 +1,8 @@
 //! TensorBoard event files: losses, AUROCs and times of a run as scalars by epoch.
 //!
-//! The crates that write them are unmaintained, and the necessary part of the format is small. A file is a sequence of TFRecords (length, its checksum, data, its
-//! checksum; tensorflow/core/lib/io/record_writer.h), each with an `Event` message
+//! The crates that write them are unmaintained, and the necessary part of the format is small. A
+//! file is a sequence of TFRecords (length, its checksum, data, its checksum;
+//! tensorflow/core/lib/io/record_writer.h), each with an `Event` message
 //! (tensorboard/compat/proto/event.proto and summary.proto, whose field numbers are given below).
 
 use anyhow::{Context, Result};

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use ganomaly_experiment::config::{Experiment, RunConfig};
 use ganomaly_experiment::plan::Plan;
+use ganomaly_experiment::record::check_writable;
 use ganomaly_experiment::registry::Source;
 use ganomaly_experiment::run_data::{DataStore, is_partial};
 use ganomaly_report::plot;
@@ -86,6 +87,12 @@ impl RunOptions {
         }
         Ok((experiment, store, cancel))
     }
+}
+
+/// Fails if a file cannot be written where it is to be, before hours are spent.
+pub fn check_file_writable(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    check_writable(folder.unwrap_or(Path::new(".")))
 }
 
 impl Program {

@@ -8,6 +8,7 @@ use super::{class_index, in_words};
 use crate::registry::{Registry, Source};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ganomaly_data::{Augment, Description, SplitKind};
+use ganomaly_model::tiles::Tiles;
 
 /// Maximum of a count setting, so that a typing error does not request terabytes or centuries.
 const MAX_COUNT: usize = 10_000_000;
@@ -102,7 +103,7 @@ impl RunConfig {
         };
         let stride = *self.stride.get_or_insert(tile / 2);
         ensure!(
-            (1..=tile).contains(&stride) && tile <= self.isize && self.isize <= MAX_SIDE,
+            Tiles { tile, stride }.fit(self.isize) && self.isize <= MAX_SIDE,
             "tile = {tile}, stride = {stride}, isize = {}: use a stride of 1 to {tile}, and an isize \
              of {tile} to {MAX_SIDE}",
             self.isize

@@ -18,7 +18,7 @@ pub(super) enum Kind {
 pub(super) enum Axis {
     /// Any number of images.
     Any,
-    /// So many.
+    /// This size.
     Of(usize),
 }
 

@@ -2,14 +2,13 @@
 
 use super::page::{self, Seen};
 use crate::Program;
-use crate::args::use_threads;
+use crate::args::{check_file_writable, use_threads};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use ganomaly_data::datasets::Folder;
 use ganomaly_data::{Dataset, Resize, Split, SplitKind, shown};
 use ganomaly_experiment::config::{Experiment, RunConfig};
 use ganomaly_experiment::numerics::NUMERICS;
-use ganomaly_experiment::record::check_writable;
 use ganomaly_experiment::record::machine::commit;
 use ganomaly_experiment::run_data::{DataStore, RunData};
 use ganomaly_inference::calibrate::Trained;
@@ -99,10 +98,9 @@ pub struct FitArgs {
 }
 
 pub fn run(args: &FitArgs, program: &Program) -> Result<ExitCode> {
-    let beside = args.output.parent().filter(|parent| !parent.as_os_str().is_empty());
-    check_writable(beside.unwrap_or(Path::new(".")))?;
-    let page = args.report.as_ref().and_then(|page| page.parent());
-    page.filter(|to| !to.as_os_str().is_empty()).map_or(Ok(()), check_writable)?;
+    for file in [&args.output].into_iter().chain(&args.report) {
+        check_file_writable(file)?;
+    }
     use_threads(args.threads)?;
     let cancel = Cancel::of_signals()?;
     let folder = Folder::new(&args.images, args.channels);

@@ -2,10 +2,10 @@
 
 use super::page::{self, Seen};
 use crate::Program;
+use crate::args::check_file_writable;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use ganomaly_data::{is_image_name, printable, shown};
-use ganomaly_experiment::record::check_writable;
 use ganomaly_inference::heat_map::PixelError;
 use ganomaly_inference::scorer::{Prepared, Scorer, Verdict};
 use ganomaly_report::html::folder::Kind;
@@ -77,8 +77,7 @@ pub fn run(args: &ScoreArgs, program: &Program) -> Result<ExitCode> {
         fs::create_dir_all(folder).with_context(|| shown(folder))?;
     }
     if let Some(page) = &args.report {
-        let beside = page.parent().filter(|parent| !parent.as_os_str().is_empty());
-        check_writable(beside.unwrap_or(Path::new(".")))?;
+        check_file_writable(page)?;
         ensure!(scorer.threshold().is_some(), "--report: this model is not calibrated; see `fit`");
     }
     let mut images = Vec::new();

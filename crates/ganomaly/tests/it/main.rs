@@ -12,8 +12,10 @@ mod chaos;
 mod cli;
 mod detectors;
 mod evaluation;
+mod event_files;
 #[cfg(target_os = "linux")]
 mod faults;
+mod folders;
 mod further;
 #[cfg(unix)]
 mod hostile;
