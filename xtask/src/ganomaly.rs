@@ -37,9 +37,11 @@ pub fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }
 
-/// Builds the binary with the features that `GANOMALY_FEATURES` names; returns its path.
+/// Builds the binary with the features that `GANOMALY_FEATURES` names; returns its path. The
+/// profile is this program's own: `cargo xtask` is an alias that builds for release.
 pub fn built() -> Result<PathBuf> {
-    let what = ["build", "--release", "--package", "ganomaly", "--bin", "ganomaly"];
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let what = ["build", "--profile", profile, "--package", "ganomaly", "--bin", "ganomaly"];
     let features = std::env::var("GANOMALY_FEATURES").unwrap_or_default();
     let built = executables(&[&what[..], &["--features", &features]].concat())?;
     built.into_iter().next().context("cargo did not say where it put ganomaly")

@@ -7,12 +7,13 @@ use std::sync::OnceLock;
 
 const EXPERIMENT: &str = include_str!("../../examples/autoencoder.toml");
 
-/// The example program, built as it is now: `cargo test --test it` alone does not build it.
+/// The example program, built as it is now: `cargo test --test it` alone does not build it. With the
+/// features of the whole workspace, as otherwise every crate is compiled again.
 fn binary() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let args = ["build", "--package", "ganomaly", "--example", "autoencoder"];
+        let args = ["build", "--workspace", "--example", "autoencoder"];
         let built = Command::new(cargo).args(args).output().unwrap();
         assert!(built.status.success(), "{}", stderr(&built));
         let tests = std::env::current_exe().unwrap();
