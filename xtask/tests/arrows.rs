@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "model",
             "report",
             "runner",
+            "serve",
         ],
     ),
     ("ganomaly-data", &[]),
@@ -32,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ganomaly-model", &["kernels"]),
     ("ganomaly-report", &["data", "experiment", "metrics", "model"]),
     ("ganomaly-runner", &["data", "experiment", "gpu", "inference", "metrics", "model"]),
+    ("ganomaly-serve", &["data", "experiment", "inference"]),
     ("xtask", &[]),
 ];
 

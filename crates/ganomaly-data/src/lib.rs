@@ -32,7 +32,7 @@ pub use datasets::builtin;
 pub use download::fetch;
 pub use error::{Error, Result, printable, shown};
 pub use fetch::{FetchOptions, Progress};
-pub use image_file::{IMAGE_ENDINGS, is_image_name, read_image};
+pub use image_file::{IMAGE_ENDINGS, image_from_bytes, is_image_name, read_image};
 pub use image_files::Mask;
 pub use images::{Description, LabeledImages};
 pub use limits::Limits;

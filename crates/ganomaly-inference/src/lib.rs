@@ -5,6 +5,7 @@
 pub mod calibrate;
 pub mod explain;
 pub mod heat_map;
+pub mod images;
 pub mod model_file;
 pub mod onnx;
 pub mod scorer;

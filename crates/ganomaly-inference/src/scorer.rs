@@ -1,51 +1,30 @@
 //! Scores images from files with a trained detector.
 
 use crate::heat_map::{HeatMap, MAP_MAX, PixelError};
+use crate::images::{Images, Prepared};
 use crate::model_file::ModelFile;
 use crate::onnx::Export;
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{Device, Tensor};
-use ganomaly_data::{Limits, Transform, read_image, shown};
+use candle_core::Tensor;
+use ganomaly_data::shown;
 use ganomaly_experiment::plan::finished_in;
 use ganomaly_experiment::record::{WEIGHTS, checksums, is_run};
 use ganomaly_experiment::registry::Registry;
 use ganomaly_metrics::Calibration;
 use ganomaly_model::{BatchNormMode, Detector};
-use image::{Rgb, RgbImage};
+use image::RgbImage;
 use rayon::prelude::*;
 use std::path::Path;
-use std::sync::OnceLock;
 
 /// A detector with the transform of its input images.
 pub struct Scorer {
     model: ModelFile,
     detector: Box<dyn Detector>,
-    transform: Transform,
+    images: Images,
     /// The detector's scores, then [`MAP_MAX`] if that is the one that counts.
     names: Vec<&'static str>,
-    limits: Limits,
     /// The score that counts, by its position; its threshold; the scores of normal images.
     verdict: Option<(usize, f64, Calibration)>,
-}
-
-/// An image as it was read, and as the network takes it.
-pub struct Prepared {
-    pixels: Vec<u8>,
-    shape: [usize; 3],
-    x: Tensor,
-    /// Computed once, if it is asked for.
-    map: OnceLock<HeatMap>,
-}
-
-impl Prepared {
-    /// The image, at its own size.
-    pub fn picture(&self) -> RgbImage {
-        let [channels, h, w] = self.shape;
-        RgbImage::from_fn(w as u32, h as u32, |x, y| {
-            let at = y as usize * w + x as usize;
-            Rgb([0, 1, 2].map(|c| self.pixels[c % channels * h * w + at]))
-        })
-    }
 }
 
 /// What a score means.
@@ -95,8 +74,8 @@ impl Scorer {
                     Some((counts, calibrated.threshold.value, normal))
                 }
             };
-            let (transform, limits) = (model.transform()?, Limits::from_env()?);
-            Ok(Self { model, detector, transform, names, limits, verdict })
+            let images = Images::of(&model)?;
+            Ok(Self { model, detector, images, names, verdict })
         };
         built().with_context(|| shown(&path))
     }
@@ -130,50 +109,73 @@ impl Scorer {
         self.verdict.as_ref().and_then(|(counts, ..)| scores.get(*counts).copied())
     }
 
+    /// How images are read for it, and shown.
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
     /// Reads image files, several at once, in their order.
     pub fn prepare<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Vec<Result<Prepared>> {
-        let Self { model, transform, limits, .. } = self;
-        let (channels, size) = (model.channels, transform.image_size);
-        let one = |path: &P| -> Result<Prepared> {
-            let path = path.as_ref();
-            let (pixels, shape) = read_image(path, channels, limits)?;
-            let mut numbers = vec![0.0; channels * size * size];
-            transform.apply(&pixels, shape, &mut numbers).with_context(|| shown(path))?;
-            let x = Tensor::from_vec(numbers, (1, channels, size, size), &Device::Cpu)?;
-            Ok(Prepared { pixels, shape, x, map: OnceLock::new() })
-        };
-        paths.par_iter().map(one).collect()
+        let images = &self.images;
+        paths.par_iter().map(|path| images.read(path.as_ref())).collect()
     }
 
     /// All scores of one image, by running statistics: they depend on that image alone.
     pub fn score(&self, image: &Prepared) -> Result<Vec<f64>> {
-        let scores = self.detector.score(&image.x, BatchNormMode::Running)?;
-        let mut all = Vec::new();
-        for name in &self.names {
-            all.push(match *name {
-                MAP_MAX => f64::from(self.map(image)?.highest()),
-                name => *scores.of(name).first().context("the detector gave no score")?,
-            });
+        self.score_all(&[image])?.pop().context("no image")
+    }
+
+    /// All scores of each image, in one pass through the network: other images change an image's
+    /// scores by rounding alone.
+    pub fn score_all(&self, images: &[&Prepared]) -> Result<Vec<Vec<f64>>> {
+        let x: Vec<&Tensor> = images.iter().map(|image| &image.x).collect();
+        let scores = self.detector.score(&Tensor::cat(&x, 0)?, BatchNormMode::Running)?;
+        if self.names.contains(&MAP_MAX) {
+            self.map_all(images)?;
         }
-        ensure!(
-            all.iter().all(|score| score.is_finite()),
-            "its score is infinite or not a number; the detector's weights are of no use"
-        );
-        Ok(all)
+        let of = |at: usize, image: &Prepared| -> Result<Vec<f64>> {
+            let mut all = Vec::new();
+            for name in &self.names {
+                all.push(match *name {
+                    MAP_MAX => f64::from(self.map(image)?.highest()),
+                    name => *scores.of(name).get(at).context("the detector gave no score")?,
+                });
+            }
+            ensure!(
+                all.iter().all(|score| score.is_finite()),
+                "its score is infinite or not a number; the detector's weights are of no use"
+            );
+            Ok(all)
+        };
+        images.iter().enumerate().map(|(at, image)| of(at, image)).collect()
+    }
+
+    /// Computes the heat maps of images that have none yet, in one pass through the network.
+    pub fn map_all(&self, images: &[&Prepared]) -> Result<()> {
+        let missing: Vec<&&Prepared> = images.iter().filter(|i| i.map.get().is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let x: Vec<&Tensor> = missing.iter().map(|image| &image.x).collect();
+        let maps = self.new_maps(&Tensor::cat(&x, 0)?, PixelError::Absolute)?;
+        for (image, map) in missing.iter().zip(maps) {
+            image.map.get_or_init(|| map);
+        }
+        Ok(())
     }
 
     fn map<'a>(&self, image: &'a Prepared) -> Result<&'a HeatMap> {
-        if let Some(there) = image.map.get() {
-            return Ok(there);
-        }
-        let map = self.new_map(image, PixelError::Absolute)?;
-        Ok(image.map.get_or_init(|| map))
+        self.map_all(&[image])?;
+        image.map.get().context("no heat map")
     }
 
-    fn new_map(&self, image: &Prepared, error: PixelError) -> Result<HeatMap> {
-        let (detector, sees) = (&*self.detector, self.model.sees());
-        let maps = HeatMap::of(detector, &image.x, &self.transform, sees, error)?;
-        maps.into_iter().next().context("no image")
+    fn new_maps(&self, x: &Tensor, error: PixelError) -> Result<Vec<HeatMap>> {
+        HeatMap::of(&*self.detector, x, &self.images.transform, self.model.sees(), error)
+    }
+
+    /// What the detector makes of an image, at the size that it sees.
+    pub fn reconstruction(&self, image: &Prepared) -> Result<RgbImage> {
+        self.images.of_tensor(&self.detector.reconstruct(&image.x, BatchNormMode::Running)?)
     }
 
     /// What an image's scores mean; none if the model is not calibrated.
@@ -192,22 +194,12 @@ impl Scorer {
     /// in the normal images of the calibration, or the square of that; without one, the highest in
     /// this image.
     pub fn heat_map(&self, image: &Prepared, error: PixelError) -> Result<RgbImage> {
-        let squared;
-        let map = match error {
-            PixelError::Absolute => self.map(image)?,
+        match error {
+            PixelError::Absolute => self.images.over(image, self.map(image)?, error),
             PixelError::Squared => {
-                squared = self.new_map(image, error)?;
-                &squared
+                let map = self.new_maps(&image.x, error)?.pop().context("no image")?;
+                self.images.over(image, &map, error)
             }
-        };
-        let full = match &self.model.calibration {
-            None => map.highest(),
-            Some(calibrated) => {
-                let full = 2.0 * calibrated.highest_error;
-                if error == PixelError::Squared { full * full } else { full }
-            }
-        };
-        let [_, h, w] = image.shape;
-        Ok(map.at_size(h, w, self.transform.resize).over(&image.pixels, full.max(1e-6)))
+        }
     }
 }

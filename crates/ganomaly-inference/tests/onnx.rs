@@ -1,4 +1,4 @@
-//! Exported models score as ours: in rten, and, where `ONNX_PYTHON` names a Python that has it, in
+//! Exported models score as ours: in rten, and, where `GANOMALY_PYTHON` names a Python that has it, in
 //! onnxruntime, after onnx's own checker.
 
 #[path = "../../../tests/skip.rs"]
@@ -194,8 +194,8 @@ fn exported_models_score_as_ours() {
         }));
     }
     fs::write(dir.path().join("cases.json"), serde_json::to_vec(&lines).unwrap()).unwrap();
-    let Ok(python) = std::env::var("ONNX_PYTHON") else {
-        return skip::missing("ONNX_PYTHON names no Python with onnx and onnxruntime");
+    let Ok(python) = std::env::var("GANOMALY_PYTHON") else {
+        return skip::missing("GANOMALY_PYTHON names no Python with onnx and onnxruntime");
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run_onnx.py");
     let output = Command::new(python).arg(script).arg(dir.path()).output().unwrap();

@@ -29,12 +29,22 @@ pub fn is_image_name(path: &Path) -> bool {
 /// images, and CMYK, whose colours depend on a profile. Needs memory for the file and at most 32
 /// bytes per pixel, with sides rounded up to multiples of 32.
 pub fn read_image(path: &Path, channels: usize, limits: &Limits) -> Result<(Vec<u8>, [usize; 3])> {
+    image_from_bytes(path, &read_file(path, limits)?, channels, limits)
+}
+
+/// As [`read_image`], from the bytes of a file; `path` is for the error alone.
+pub fn image_from_bytes(
+    path: &Path,
+    bytes: &[u8],
+    channels: usize,
+    limits: &Limits,
+) -> Result<(Vec<u8>, [usize; 3])> {
     if !matches!(channels, 1 | 3) {
         return Err(Error::Invalid(format!(
             "images of {channels} channels cannot be read from files"
         )));
     }
-    let image = decode(&read_file(path, limits)?, limits).map_err(|e| malformed(path, &e))?;
+    let image = decode(bytes, limits).map_err(|e| malformed(path, &e))?;
     Ok(planes(image, channels))
 }
 

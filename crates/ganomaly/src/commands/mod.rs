@@ -15,6 +15,7 @@ mod page;
 mod parity;
 mod report;
 mod score;
+mod serve;
 mod status;
 mod sweep;
 mod train;
@@ -49,6 +50,8 @@ pub enum Command {
     },
     /// Score images with a trained model, one row per image, with a verdict if it is calibrated.
     Score(score::ScoreArgs),
+    /// Serve models over HTTP: images in, scores, verdicts and heat maps out, and a page to try them.
+    Serve(serve::ServeArgs),
     /// Write a model as ONNX, for other programs: images in, scores and verdicts out.
     Export(export::ExportArgs),
     /// Make a model file, for `score`, of weights that the published code of GANomaly or
@@ -97,6 +100,7 @@ impl Command {
             Self::Fit(args) => fit::run(args, program),
             Self::Explain { model } => explain::run(model, program),
             Self::Score(args) => score::run(args, program),
+            Self::Serve(args) => serve::run(args, program),
             Self::Export(args) => export::run(args, program),
             Self::Import(args) => import::run(args),
             Self::Metrics { file } => metrics::print(file),

@@ -72,8 +72,8 @@ fn event_files_lie_in_the_runs() {
         }
         assert_eq!((records, at), (3, bytes.len()));
     }
-    let Ok(python) = std::env::var("TENSORBOARD_PYTHON") else {
-        return skip::missing("TENSORBOARD_PYTHON names no Python with TensorBoard");
+    let Ok(python) = std::env::var("GANOMALY_PYTHON") else {
+        return skip::missing("GANOMALY_PYTHON names no Python with TensorBoard");
     };
     for run in sandbox.runs("t") {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_events.py");

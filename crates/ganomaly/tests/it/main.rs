@@ -27,5 +27,7 @@ mod parity;
 mod report;
 mod resume;
 #[cfg(unix)]
+mod serve;
+#[cfg(unix)]
 mod sweep;
 mod verify;

@@ -15,7 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 /// A small network that learns little, in a second.
-const SMALL: [&str; 12] = [
+pub const SMALL: [&str; 12] = [
     "--size",
     "16",
     "--epochs",
@@ -301,8 +301,8 @@ fn large_images_are_seen_in_tiles() {
 /// The Python of docs/export.md, on an exported model.
 #[test]
 fn the_guides_python_scores_an_exported_model() {
-    let Ok(python) = std::env::var("ONNX_PYTHON") else {
-        return skip::missing("ONNX_PYTHON names no Python with onnxruntime");
+    let Ok(python) = std::env::var("GANOMALY_PYTHON") else {
+        return skip::missing("GANOMALY_PYTHON names no Python with onnxruntime");
     };
     let sandbox = plates(60, 2);
     sandbox.ok(&[&["fit", "plates", "-o", "parts.gano"], &SMALL[..]].concat());

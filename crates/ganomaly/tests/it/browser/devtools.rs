@@ -111,9 +111,9 @@ impl Browser {
         }
     }
 
-    /// Opens a file at a width, in a colour scheme, and waits until it is loaded; clears the
+    /// Opens a page at a width, in a colour scheme, and waits until it is loaded; clears the
     /// events.
-    pub fn open(&mut self, file: &Path, width: u32, scheme: &str) {
+    pub fn open(&mut self, url: &str, width: u32, scheme: &str) {
         let size =
             json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500 });
         self.call("Emulation.setDeviceMetricsOverride", &size);
@@ -122,10 +122,9 @@ impl Browser {
         self.call("Page.navigate", &json!({ "url": "about:blank" }));
         self.wait("about:blank", |message| message["method"] == "Page.loadEventFired");
         self.events.clear();
-        let url = format!("file://{}", file.display());
         self.call("Page.navigate", &json!({ "url": url }));
         if !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
-            self.wait(&url, |message| message["method"] == "Page.loadEventFired");
+            self.wait(url, |message| message["method"] == "Page.loadEventFired");
         }
     }
 
@@ -144,6 +143,14 @@ impl Browser {
         let query = json!({ "nodeId": document["root"]["nodeId"], "selector": selector });
         let found = self.call("DOM.querySelectorAll", &query);
         found["nodeIds"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Chooses files in a file input, as a user would.
+    pub fn choose(&mut self, selector: &str, files: &[&Path]) {
+        let document = self.call("DOM.getDocument", &json!({}));
+        let query = json!({ "nodeId": document["root"]["nodeId"], "selector": selector });
+        let input = self.call("DOM.querySelector", &query);
+        self.call("DOM.setFileInputFiles", &json!({ "nodeId": input["nodeId"], "files": files }));
     }
 
     /// The whole page as a PNG in base64.

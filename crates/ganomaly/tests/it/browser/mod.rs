@@ -1,4 +1,4 @@
-//! Reports in a real browser: Chromium, if it is installed or named by `GANOMALY_CHROMIUM`. With
+//! Pages in a real browser: Chromium, if it is installed or named by `GANOMALY_CHROMIUM`. With
 //! `GANOMALY_SCREENSHOTS=DIR` it leaves screenshots of the pages there.
 
 mod devtools;
@@ -32,21 +32,37 @@ seed = [0, 1]
 const NAME: &str = r#"R&D <b>"one""#;
 const WIDTHS: [u32; 2] = [390, 1400];
 
+/// A browser, or a skipped test.
+pub fn start() -> Option<Browser> {
+    let command = devtools::find();
+    if command.is_none() {
+        let install = "install it, or name it with GANOMALY_CHROMIUM";
+        skip::missing(&format!("there is no Chromium: {install}"));
+    }
+    command.map(|command| Browser::start(&command))
+}
+
 /// Opens a page and returns every complaint about it, the number of figures per section, and its
 /// title.
 fn look(browser: &mut Browser, page: &Path, width: u32, scheme: &str) -> (Vec<String>, Value) {
-    browser.open(page, width, scheme);
+    let own = format!("file://{}", page.display());
+    browser.open(&own, width, scheme);
+    let stem = page.file_stem().unwrap().to_string_lossy();
+    check(browser, &own, &format!("{stem}-{width}-{scheme}"))
+}
+
+/// The same of the page that is open, which may ask for what begins with `own`.
+pub fn check(browser: &mut Browser, own: &str, name: &str) -> (Vec<String>, Value) {
     let mut seen = browser.evaluate(include_str!("check.js"));
     let list: Vec<String> = serde_json::from_value(seen["complaints"].take()).unwrap();
-    let mut complaints: Vec<String> =
-        list.into_iter().map(|c| format!("{width} {scheme}: {c}")).collect();
-    let own = format!("file://{}", page.display());
+    let mut complaints: Vec<String> = list.into_iter().map(|c| format!("{name}: {c}")).collect();
     for event in &browser.events {
         let params = &event["params"];
         match event["method"].as_str().unwrap_or_default() {
             "Network.requestWillBeSent" => {
                 let url = params["request"]["url"].as_str().unwrap_or_default();
-                if url != own && !url.starts_with("data:") {
+                let inside = url.strip_prefix("blob:").unwrap_or(url);
+                if !inside.starts_with(own) && !url.starts_with("data:") {
                     complaints.push(format!("asks for {url}"));
                 }
             }
@@ -57,8 +73,7 @@ fn look(browser: &mut Browser, page: &Path, width: u32, scheme: &str) -> (Vec<St
         }
     }
     if let Some(folder) = std::env::var_os("GANOMALY_SCREENSHOTS") {
-        let stem = page.file_stem().unwrap().to_string_lossy();
-        let file = Path::new(&folder).join(format!("{stem}-{width}-{scheme}.png"));
+        let file = Path::new(&folder).join(format!("{name}.png"));
         browser.evaluate("for (const d of document.querySelectorAll('details')) d.open = false");
         let png = base64::engine::general_purpose::STANDARD.decode(browser.screenshot()).unwrap();
         fs::write(file, png).unwrap();
@@ -89,10 +104,7 @@ fn copy(from: &Path, folder: &Path, name: &str) -> (PathBuf, String) {
 
 #[test]
 fn reports_are_sound_in_a_browser() {
-    let Some(command) = devtools::find() else {
-        let install = "install it, or name it with GANOMALY_CHROMIUM";
-        return skip::missing(&format!("there is no Chromium: {install}"));
-    };
+    let Some(mut browser) = start() else { return };
     let sandbox = Sandbox::empty();
     let folder = sandbox.0.path().canonicalize().unwrap();
     let config = format!("{NAME}.toml");
@@ -109,7 +121,6 @@ fn reports_are_sound_in_a_browser() {
     let compared = sandbox.ok(&["report", "--compare", sides[0], sides[1]]);
     let results = folder.join("results");
 
-    let mut browser = Browser::start(&command);
     let (page, html) = copy(&results.join(NAME).join("report.html"), &folder, "one");
     let figures = json!({
         "auroc": 1, "seeds": 1, "roc": 2, "precision-recall": 2, "scores": 2, "training": 4, "images": 8,
@@ -135,7 +146,7 @@ fn reports_are_sound_in_a_browser() {
 /// Without JavaScript everything but sorting works.
 fn without_script(browser: &mut Browser, page: &Path) {
     browser.call("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
-    browser.open(page, 1400, "light");
+    browser.open(&format!("file://{}", page.display()), 1400, "light");
     assert_eq!(browser.count("figure"), 20);
     assert_eq!(browser.count("table.sortable tbody tr"), 2 + 4 + 4);
     assert_eq!(browser.count("thead button"), 0, "scripts still run");
