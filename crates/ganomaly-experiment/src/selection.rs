@@ -1,9 +1,12 @@
-//! Chooses runs by their settings: `KEY=VALUE,KEY=VALUE`.
+//! Chooses runs by their settings, `KEY=VALUE,KEY=VALUE`, or by their names, `run=NAME`.
 
 use crate::config::{RunConfig, from_table, parse_value, settings};
 use crate::registry::Registry;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::str::FromStr;
+
+/// The key that is no setting, but a run's name.
+const RUN: &str = "run";
 
 /// Settings that a run must have. A setting that is given twice may have either value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +37,7 @@ impl Selection {
     /// config has, the error lists the available ones.
     pub fn choose(&self, configs: &[RunConfig], registry: &Registry) -> Result<Vec<bool>> {
         let tables = configs.iter().map(RunConfig::table).collect::<Result<Vec<_>>>()?;
-        for (key, _) in &self.0 {
+        for (key, _) in self.0.iter().filter(|(key, _)| key != RUN) {
             if let Some(known) = unknown(key, configs, registry)? {
                 let there = match varying(&tables) {
                     there if there.is_empty() => format!("the settings are {}", known.join(", ")),
@@ -46,13 +49,19 @@ impl Selection {
         let mut by_key: Vec<(&String, Vec<bool>)> = Vec::new();
         for (key, value) in &self.0 {
             let mut fits = Vec::new();
-            for (config, table) in configs.iter().zip(&tables) {
+            if key == RUN {
+                for config in configs {
+                    fits.push(value.as_str() == Some(config.run_name()?.as_str()));
+                }
+            }
+            for (config, table) in configs.iter().zip(&tables).filter(|_| key != RUN) {
                 let fit = has(config, table, (key, value), registry).with_context(|| {
                     format!("{key} = {value}: not a value of this setting; {}", there(&tables, key))
                 });
                 fits.push(fit?);
             }
             if !fits.contains(&true) {
+                ensure!(key != RUN, "no run is called {value}");
                 bail!(
                     "none of the {} runs has {key} = {value}; {}",
                     configs.len(),
@@ -142,7 +151,10 @@ mod tests {
             (count(""), count("w_con=5"), count("w_con=5.0, abnormal_class=bar,seed=1")),
             (8, 4, 1)
         );
+        let names = [0, 3].map(|at: usize| format!("run={}", configs[at].run_name().unwrap()));
+        assert_eq!((count(&names[0]), count(&names.join(","))), (1, 2));
         for (text, words) in [
+            ("run=none", vec!["no run is called \"none\""]),
             ("sed=0", vec!["\"sed\": there is no such setting", "seed (0, 1); w_con (5.0, 50.0)"]),
             ("w_con=abc", vec!["w_con = \"abc\"", "the runs have 5.0, 50.0", "invalid type"]),
             ("w_con=7", vec!["none of the 8 runs has w_con = 7", "the runs have 5.0, 50.0"]),

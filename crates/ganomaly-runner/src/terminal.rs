@@ -51,3 +51,12 @@ fn write_out(bytes: &[u8]) -> Result<()> {
         written => written.context("cannot print to standard output"),
     }
 }
+
+/// A word as a shell reads it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+    match word.chars().all(plain) && !word.is_empty() {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}

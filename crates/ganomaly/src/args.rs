@@ -158,6 +158,14 @@ pub struct CheckpointArgs {
 }
 
 impl CheckpointArgs {
+    /// The arguments that say the same.
+    pub fn words(self) -> [String; 4] {
+        let Self { checkpoint_steps: steps, checkpoint_minutes: minutes } = self;
+        let [of_steps, of_minutes] =
+            ["--checkpoint-steps", "--checkpoint-minutes"].map(String::from);
+        [of_steps, steps.to_string(), of_minutes, minutes.to_string()]
+    }
+
     pub fn every(self) -> Result<CheckpointInterval> {
         let minutes = self.checkpoint_minutes;
         if !(0.0..=1e6).contains(&minutes) {

@@ -20,7 +20,7 @@ pub use ganomaly_experiment::registry::Registry;
 use clap::Parser;
 use ganomaly_runner::device;
 use ganomaly_runner::interrupt::{EXIT_CODE, Interrupted};
-use ganomaly_runner::terminal::{be_quiet, say};
+use ganomaly_runner::terminal::{be_quiet, quoted, say};
 use std::process::ExitCode;
 
 // Training allocates and frees the same large buffers in every step; mimalloc keeps their pages.
@@ -71,11 +71,6 @@ pub fn main(registry: Registry) -> ExitCode {
 
 /// This process's command line, quoted for a shell.
 fn command_line() -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
-    let quoted = |arg: String| match arg.chars().all(plain) && !arg.is_empty() {
-        true => arg,
-        false => format!("'{}'", arg.replace('\'', "'\\''")),
-    };
-    let args = std::env::args_os().map(|arg| quoted(arg.to_string_lossy().into_owned()));
+    let args = std::env::args_os().map(|arg| quoted(&arg.to_string_lossy()));
     args.collect::<Vec<_>>().join(" ")
 }

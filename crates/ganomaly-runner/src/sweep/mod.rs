@@ -7,6 +7,7 @@ mod groups;
 pub mod jobs;
 mod log;
 mod pass;
+pub mod slurm;
 pub mod status;
 mod work;
 

@@ -2,6 +2,7 @@
 
 use crate::sweep::claim::{self, Owner};
 use crate::sweep::failure::{self, Failure};
+use crate::sweep::slurm::Queue;
 use anyhow::{Context, Result};
 use ganomaly_experiment::config::Experiment;
 use ganomaly_experiment::files::names_in;
@@ -40,6 +41,8 @@ pub struct Status {
     pub states: Vec<State>,
     /// Finished runs in the folder that are not in the plan.
     pub others: Vec<String>,
+    /// What Slurm has of them, or why it cannot be asked.
+    pub queue: Result<Queue, String>,
 }
 
 /// How long the rest will take.
@@ -63,9 +66,13 @@ pub enum TimeLeft {
 impl Status {
     /// Reads the folder of the plan's results; writes nothing.
     pub fn read(plan: Plan, folder: &Path) -> Result<Self> {
-        let states = plan.runs.iter().map(|run| state(run, folder)).collect::<Result<_>>()?;
+        let states: Vec<State> =
+            plan.runs.iter().map(|run| state(run, folder)).collect::<Result<_>>()?;
         let others = plan.others(folder)?;
-        Ok(Self { plan, folder: folder.to_path_buf(), states, others })
+        let left = states.iter().any(|state| !matches!(state, State::Done));
+        let queue = if left { Queue::look(folder) } else { Ok(Queue::default()) };
+        let queue = queue.map_err(|e| format!("{e:#}"));
+        Ok(Self { plan, folder: folder.to_path_buf(), states, others, queue })
     }
 
     /// The runs with their states.
@@ -153,7 +160,10 @@ impl Status {
                     ("missing", left)
                 }
             };
-            let line = format!("  {state:7}  {name:width$}  {more}");
+            let queued = self.queue.as_ref().ok().and_then(|queue| queue.of(&run.name));
+            let more = [more.as_str(), queued.unwrap_or_default()];
+            let more = more.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+            let line = format!("  {state:7}  {name:width$}  {}", more.join("; "));
             let _ = writeln!(text, "{}", line.trim_end());
         }
         let left = match self.time_left() {
@@ -168,6 +178,9 @@ impl Status {
             )),
         };
         text.extend(left.map(|left| format!("  {left}\n")));
+        if let Err(why) = &self.queue {
+            let _ = writeln!(text, "  what Slurm has is not known: {why}");
+        }
         if !self.others.is_empty() {
             let _ = writeln!(
                 text,
@@ -349,7 +362,8 @@ mod tests {
         let text = "dataset = \"synthetic\"\nepochs = 10\nseed = 0\n[sweep]\nabnormal_class = [0, 1, 2, 3]\n";
         let plan =
             Plan::new(&Experiment::parse("p", text, &[], &Registry::builtin()).unwrap()).unwrap();
-        Status { plan, folder: folder.to_path_buf(), states, others: Vec::new() }
+        let folder = folder.to_path_buf();
+        Status { plan, folder, states, others: Vec::new(), queue: Ok(Queue::default()) }
     }
 
     fn running(running_s: f64, steps_done: u64) -> State {

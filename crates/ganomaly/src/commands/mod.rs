@@ -16,6 +16,7 @@ mod parity;
 mod report;
 mod score;
 mod serve;
+mod slurm;
 mod status;
 mod sweep;
 mod train;

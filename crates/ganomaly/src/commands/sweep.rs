@@ -2,6 +2,7 @@
 
 use crate::Program;
 use crate::args::{RunArgs, code, report_failures, write_outputs};
+use crate::commands::slurm::{self, SlurmArgs};
 use crate::live_events::{self, LiveEvents};
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -37,6 +38,11 @@ pub struct SweepArgs {
     /// Write TensorBoard event files, which grow while runs train, and end in each run's folder.
     #[arg(long)]
     tensorboard: bool,
+    #[command(flatten)]
+    slurm: SlurmArgs,
+    /// Leave the tables and plots to `collect`.
+    #[arg(long, conflicts_with = "slurm")]
+    runs_only: bool,
     /// Seconds without a sign of life after which other processes may take over this one's runs.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     stale_after: f64,
@@ -44,6 +50,9 @@ pub struct SweepArgs {
 
 pub fn run(args: &SweepArgs, program: &Program) -> Result<ExitCode> {
     let (RunArgs { config, options: run }, only) = (&args.args, args.only.as_ref());
+    if args.slurm.slurm {
+        return slurm::submit(&args.slurm, &args.args, only, args.dry_run, program);
+    }
     if args.dry_run {
         let plan = Plan::new(&run.experiment(config, program)?)?;
         let folder = run.results.join(&plan.name);
@@ -74,7 +83,10 @@ pub fn run(args: &SweepArgs, program: &Program) -> Result<ExitCode> {
         progress = Box::new(LiveEvents::new(progress, &run.results.join(&plan.name)));
     }
     let summary = sweep::run(&experiment, &run.results, &store, options, &*progress, &cancel)?;
-    let table = write_outputs(&plan, &summary, &store)?;
+    let table = match args.runs_only {
+        true => String::new(),
+        false => write_outputs(&plan, &summary, &store)?,
+    };
     if args.tensorboard {
         live_events::finish(&plan, &summary.folder)?;
     }

@@ -29,5 +29,7 @@ mod resume;
 #[cfg(unix)]
 mod serve;
 #[cfg(unix)]
+mod slurm;
+#[cfg(unix)]
 mod sweep;
 mod verify;

@@ -1,0 +1,98 @@
+//! The scripts that Slurm runs.
+
+use super::{NAME, Order, TASKS};
+use crate::terminal::quoted;
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+
+/// Seconds before a task's time limit at which it is told to end.
+const WARNING: u32 = 60;
+/// A task that was requeued more often makes no progress.
+const REQUEUES: u32 = 100;
+
+/// A submission's scripts.
+pub struct Script<'a> {
+    pub order: &'a Order,
+    pub id: String,
+    pub folder: PathBuf,
+    /// What each task chooses with `--only`.
+    pub tasks: Vec<String>,
+}
+
+impl Script<'_> {
+    /// The copy of the experiment's file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("experiment.toml")
+    }
+
+    fn head(&self, what: &str, name: &str, log: &str) -> Result<String> {
+        let folder = text(&self.folder)?;
+        Ok(format!(
+            "#!/bin/bash\n\
+             # {what} Written by `ganomaly sweep --slurm`.\n\
+             #SBATCH --job-name={NAME}{}{name}\n\
+             #SBATCH --output={folder}/{log}.log\n\
+             #SBATCH --open-mode=append\n",
+            self.id
+        ))
+    }
+
+    /// The script of the array.
+    pub fn array(&self) -> Result<String> {
+        let Order { program, arguments, at_once, options, gpu, .. } = self.order;
+        // Options are for Slurm before the first command, and other lines are commands.
+        let wrong = options.lines().any(|line| line.trim_start().starts_with("#!"));
+        ensure!(!wrong, "the Slurm options: lines for a script, not a script of its own");
+        let (head, tasks) = (self.head("A sweep's runs.", "", "%a")?, self.folder.join(TASKS));
+        let last = self.tasks.len().saturating_sub(1);
+        let at_once = at_once.map_or(String::new(), |most| format!("%{most}"));
+        let gres = if *gpu { "#SBATCH --gres=gpu:1\n" } else { "" };
+        let options = options.trim_end();
+        let mut sweep =
+            vec![text(program)?.to_string(), "sweep".into(), text(&self.config())?.into()];
+        sweep.extend(arguments.iter().cloned());
+        let sweep = sweep.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+        let tasks = quoted(text(&tasks)?);
+        Ok(format!(
+            r#"{head}#SBATCH --array=0-{last}{at_once}
+#SBATCH --requeue
+#SBATCH --signal=B:TERM@{WARNING}
+{gres}{options}
+only=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {tasks})
+# Before the time limit, the sweep writes a checkpoint and ends, and this task queues again.
+trap 'asked=1; kill -TERM "$sweep"' TERM
+{sweep} --runs-only --threads "${{SLURM_CPUS_ON_NODE:-1}}" --only "$only" &
+sweep=$!
+# The signal ends the waiting with 143; what the sweep ended with comes after it.
+while wait "$sweep"; code=$?; [ "$code" = 143 ]; do :; done
+if [ -n "$asked" ] && [ "$code" != 0 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {REQUEUES} ]; then
+    trap '' TERM
+    # Not if it was cancelled, or is queued again already.
+    if scontrol show job "$SLURM_JOB_ID" | grep -q JobState=RUNNING; then
+        scontrol requeue "$SLURM_JOB_ID" && sleep 300
+    fi
+fi
+exit "$code"
+"#
+        ))
+    }
+
+    /// The script of the tables, which comes when every task has ended.
+    pub fn tables(&self) -> Result<String> {
+        let Order { program, results, options, .. } = self.order;
+        let head = self.head("A sweep's tables and plots.", "-tables", "tables")?;
+        // The partition and account, and not what is for the runs alone.
+        let kept = ["partition", "account", "qos", "-p", "-A", "-q"];
+        let kept = options.lines().filter(|line| {
+            let option = line.trim().strip_prefix("#SBATCH ").map(str::trim);
+            option.is_some_and(|o| kept.iter().any(|k| o.trim_start_matches("--").starts_with(k)))
+        });
+        let kept: String = kept.map(|line| format!("{line}\n")).collect();
+        let (program, results) = (quoted(text(program)?), quoted(text(results)?));
+        Ok(format!("{head}{kept}{program} collect {results}\n"))
+    }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{}: not text", path.display()))
+}
