@@ -13,7 +13,9 @@ mod args;
 mod commands;
 pub mod dev;
 mod fetch;
+mod following;
 mod live_events;
+mod mlflow;
 
 pub use ganomaly_experiment::registry::Registry;
 

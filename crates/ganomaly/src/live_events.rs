@@ -1,13 +1,14 @@
 //! TensorBoard's event files while runs go on.
 
+use crate::following::Follower;
 use anyhow::{Context, Result};
 use ganomaly_data::shown;
 use ganomaly_experiment::config::RunConfig;
 use ganomaly_experiment::plan::Plan;
 use ganomaly_experiment::record::Epoch;
 use ganomaly_report::tensorboard::{Growing, write};
-use ganomaly_runner::progress::{Progress, RunProgress};
 use ganomaly_runner::terminal::note;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -15,73 +16,30 @@ use std::sync::{Mutex, PoisonError};
 /// The folder of the event files of runs in progress, in an experiment's folder.
 const FOLDER: &str = ".tensorboard";
 
-/// Progress that also goes into event files.
+/// Event files that grow.
 pub struct LiveEvents {
-    inner: Box<dyn Progress>,
     folder: PathBuf,
-}
-
-struct LiveRun {
-    inner: Box<dyn RunProgress>,
-    folder: PathBuf,
-    /// None before the first epoch, and after an error.
-    file: Mutex<Result<Option<Growing>, ()>>,
+    files: Mutex<HashMap<String, Growing>>,
 }
 
 impl LiveEvents {
     /// For the runs of an experiment's folder.
-    pub fn new(inner: Box<dyn Progress>, experiment: &Path) -> Self {
+    pub fn new(experiment: &Path) -> Self {
         let folder = experiment.join(FOLDER);
         note(format!("event files grow there: tensorboard --logdir {}", shown(&folder)));
-        Self { inner, folder }
+        Self { folder, files: Mutex::default() }
     }
 }
 
-impl Progress for LiveEvents {
-    fn run(&self, name: &str, steps: u64) -> Box<dyn RunProgress> {
-        let (inner, folder) = (self.inner.run(name, steps), self.folder.join(name));
-        Box::new(LiveRun { inner, folder, file: Mutex::new(Ok(None)) })
-    }
-
-    fn say(&self, line: &str) {
-        self.inner.say(line);
-    }
-}
-
-impl RunProgress for LiveRun {
-    fn step(&self, epoch: usize, losses: &[(&'static str, f64)], images_per_s: f64) {
-        self.inner.step(epoch, losses, images_per_s);
-    }
-
-    fn go_to(&self, epoch: usize, steps: u64) {
-        self.inner.go_to(epoch, steps);
-    }
-
-    fn scoring(&self, line: &str) {
-        self.inner.scoring(line);
-    }
-
-    fn epochs(&self, config: &RunConfig, epochs: &[Epoch]) {
-        self.inner.epochs(config, epochs);
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = match &mut *file {
-            Err(()) => return,
-            Ok(Some(growing)) => growing.add(config, epochs),
-            Ok(none) => Growing::begin(&self.folder, config, epochs).map(|new| *none = Some(new)),
+impl Follower for LiveEvents {
+    fn epochs(&self, run: &str, config: &RunConfig, epochs: &[Epoch]) -> Result<()> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = match files.get_mut(run) {
+            Some(growing) => growing.add(config, epochs),
+            None => Growing::begin(&self.folder.join(run), config, epochs)
+                .map(|new| drop(files.insert(run.into(), new))),
         };
-        if let Err(e) = written {
-            // The run is worth more than what shows it.
-            self.inner.say(&format!("its event file ends here: {e:#}"));
-            *file = Err(());
-        }
-    }
-
-    fn say(&self, line: &str) {
-        self.inner.say(line);
-    }
-
-    fn detail(&self, line: &str) {
-        self.inner.detail(line);
+        written.context("its event file ends here")
     }
 }
 

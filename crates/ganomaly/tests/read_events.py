@@ -1,7 +1,7 @@
 """Prints what TensorBoard's own reader finds in a folder: JSON, for each scalar its steps and values.
 
-    python3 -m venv venv && venv/bin/pip install tensorboard==2.21.0
-    TENSORBOARD_PYTHON=$PWD/venv/bin/python cargo test -p ganomaly --test it event_files -- --nocapture
+    python3 -m venv venv && venv/bin/pip install -r tests/requirements.txt
+    GANOMALY_PYTHON=$PWD/venv/bin/python cargo test -p ganomaly --test it event_files -- --nocapture
 """
 
 import json

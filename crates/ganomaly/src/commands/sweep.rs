@@ -3,7 +3,9 @@
 use crate::Program;
 use crate::args::{RunArgs, code, report_failures, write_outputs};
 use crate::commands::slurm::{self, SlurmArgs};
+use crate::following::Followed;
 use crate::live_events::{self, LiveEvents};
+use crate::mlflow::Sender;
 use anyhow::{Result, ensure};
 use clap::Args;
 use ganomaly_experiment::plan::Plan;
@@ -14,6 +16,7 @@ use ganomaly_runner::sweep::status::Status;
 use ganomaly_runner::sweep::{self, Options};
 use ganomaly_runner::terminal::{note, out};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
@@ -38,6 +41,10 @@ pub struct SweepArgs {
     /// Write TensorBoard event files, which grow while runs train, and end in each run's folder.
     #[arg(long)]
     tensorboard: bool,
+    /// Send settings, epochs, tables and models to an MLflow tracking server, such as
+    /// http://127.0.0.1:5000. What it misses is sent by the next sweep.
+    #[arg(long, value_name = "URI")]
+    mlflow: Option<String>,
     #[command(flatten)]
     slurm: SlurmArgs,
     /// Leave the tables and plots to `collect`.
@@ -80,15 +87,25 @@ pub fn run(args: &SweepArgs, program: &Program) -> Result<ExitCode> {
     let plan = Plan::new(&experiment)?;
     let mut progress = for_people(program.verbose, plan.choose(only, &program.registry)?.len());
     if args.tensorboard {
-        progress = Box::new(LiveEvents::new(progress, &run.results.join(&plan.name)));
+        let events = LiveEvents::new(&run.results.join(&plan.name));
+        progress = Followed::by(Arc::new(events), progress);
     }
-    let summary = sweep::run(&experiment, &run.results, &store, options, &*progress, &cancel)?;
+    let mlflow = args.mlflow.as_ref().map(|uri| Sender::start(uri, &plan.name)).transpose()?;
+    if let Some(mlflow) = &mlflow {
+        progress = Followed::by(mlflow.clone(), progress);
+    }
+    let summary = sweep::run(&experiment, &run.results, &store, options, &*progress, &cancel);
+    drop(progress);
+    let summary = summary?;
     let table = match args.runs_only {
         true => String::new(),
         false => write_outputs(&plan, &summary, &store)?,
     };
     if args.tensorboard {
         live_events::finish(&plan, &summary.folder)?;
+    }
+    if let Some(mlflow) = mlflow {
+        mlflow.finish(&plan, &summary)?;
     }
     let printed = out(&table);
     if summary.records > 0 {

@@ -2,6 +2,7 @@
 
 use crate::Program;
 use crate::args::RunArgs;
+use crate::following::Followed;
 use crate::live_events::{self, LiveEvents};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -13,6 +14,7 @@ use ganomaly_runner::progress::for_people;
 use ganomaly_runner::sweep::run_one;
 use ganomaly_runner::terminal::{data, note};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub struct TrainArgs {
@@ -42,7 +44,7 @@ pub fn run(args: &TrainArgs, program: &Program) -> Result<ExitCode> {
     let results = options.results.join(&plan.name);
     let mut progress = for_people(true, 1);
     if args.tensorboard {
-        progress = Box::new(LiveEvents::new(progress, &results));
+        progress = Followed::by(Arc::new(LiveEvents::new(&results)), progress);
     }
     let folder = run_one(&run.config, &results, &store, &*progress, &cancel, every)?;
     plot::run::write(&plan, &results, &store)?;

@@ -21,6 +21,8 @@ mod further;
 mod hostile;
 mod identity;
 mod import;
+#[cfg(unix)]
+mod mlflow;
 mod own_detector;
 mod own_images;
 mod parity;

@@ -6,46 +6,20 @@ mod queue;
 mod script;
 
 pub use queue::Queue;
+pub use script::Order;
 
 use anyhow::{Context, Result, bail, ensure};
 use ganomaly_data::shown;
 use ganomaly_experiment::files::write_whole;
 use ganomaly_experiment::plan::Run;
-use script::Script;
+use script::{FOLDER, Script, TASKS};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-/// Where submissions keep their scripts and logs, inside an experiment's folder.
-const FOLDER: &str = ".slurm";
-/// The file with what each task does, a line each.
-const TASKS: &str = "tasks";
-/// What Slurm's names of our jobs begin with.
-const NAME: &str = "ganomaly-";
 /// Slurm's default maximum of tasks in an array.
 const MOST: usize = 1000;
-
-/// What is submitted.
-#[derive(Clone, Debug)]
-pub struct Order {
-    /// This program.
-    pub program: PathBuf,
-    /// The experiment's folder, which exists.
-    pub results: PathBuf,
-    /// The experiment's TOML file; a copy of it is what the tasks read.
-    pub config: String,
-    /// Further arguments of the tasks' sweeps.
-    pub arguments: Vec<String>,
-    /// Runs of each task.
-    pub group: usize,
-    /// Maximum number of tasks at once.
-    pub at_once: Option<usize>,
-    /// Lines for the scripts, such as `#SBATCH --partition=long`.
-    pub options: String,
-    /// Whether the runs need a GPU.
-    pub gpu: bool,
-}
 
 /// A submission that Slurm has taken.
 #[derive(Clone, Debug)]

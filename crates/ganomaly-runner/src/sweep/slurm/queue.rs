@@ -1,6 +1,6 @@
 //! What Slurm says of the runs that were submitted.
 
-use super::{FOLDER, NAME, TASKS};
+use super::script::{FOLDER, NAME, TASKS};
 use anyhow::{Context, Result, ensure};
 use ganomaly_data::shown;
 use std::collections::BTreeMap;

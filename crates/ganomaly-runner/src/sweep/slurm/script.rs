@@ -1,14 +1,40 @@
 //! The scripts that Slurm runs.
 
-use super::{NAME, Order, TASKS};
 use crate::terminal::quoted;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 
+/// Where submissions keep their scripts and logs, inside an experiment's folder.
+pub const FOLDER: &str = ".slurm";
+/// The file with what each task does, a line each.
+pub const TASKS: &str = "tasks";
+/// What Slurm's names of our jobs begin with.
+pub const NAME: &str = "ganomaly-";
 /// Seconds before a task's time limit at which it is told to end.
 const WARNING: u32 = 60;
 /// A task that was requeued more often makes no progress.
 const REQUEUES: u32 = 100;
+
+/// What is submitted.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// This program.
+    pub program: PathBuf,
+    /// The experiment's folder, which exists.
+    pub results: PathBuf,
+    /// The experiment's TOML file; a copy of it is what the tasks read.
+    pub config: String,
+    /// Further arguments of the tasks' sweeps.
+    pub arguments: Vec<String>,
+    /// Runs of each task.
+    pub group: usize,
+    /// Maximum number of tasks at once.
+    pub at_once: Option<usize>,
+    /// Lines for the scripts, such as `#SBATCH --partition=long`.
+    pub options: String,
+    /// Whether the runs need a GPU.
+    pub gpu: bool,
+}
 
 /// A submission's scripts.
 pub struct Script<'a> {

@@ -1,6 +1,6 @@
 //! `ganomaly serve`, asked by good, hostile, slow and many clients, and by a browser.
 
-mod client;
+pub mod client;
 mod malformed;
 
 use crate::browser;
