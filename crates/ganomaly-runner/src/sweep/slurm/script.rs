@@ -66,14 +66,17 @@ impl Script<'_> {
     /// The script of the array.
     pub fn array(&self) -> Result<String> {
         let Order { program, arguments, at_once, options, gpu, .. } = self.order;
-        // Options are for Slurm before the first command, and other lines are commands.
         let wrong = options.lines().any(|line| line.trim_start().starts_with("#!"));
         ensure!(!wrong, "the Slurm options: lines for a script, not a script of its own");
+        // Slurm reads its options before the first command.
+        let (directives, commands): (Vec<&str>, Vec<&str>) =
+            options.lines().partition(|line| line.trim_start().starts_with('#'));
+        let [directives, commands] = [directives, commands]
+            .map(|lines| lines.iter().map(|line| format!("{line}\n")).collect::<String>());
         let (head, tasks) = (self.head("A sweep's runs.", "", "%a")?, self.folder.join(TASKS));
         let last = self.tasks.len().saturating_sub(1);
         let at_once = at_once.map_or(String::new(), |most| format!("%{most}"));
         let gres = if *gpu { "#SBATCH --gres=gpu:1\n" } else { "" };
-        let options = options.trim_end();
         let mut sweep =
             vec![text(program)?.to_string(), "sweep".into(), text(&self.config())?.into()];
         sweep.extend(arguments.iter().cloned());
@@ -83,14 +86,16 @@ impl Script<'_> {
             r#"{head}#SBATCH --array=0-{last}{at_once}
 #SBATCH --requeue
 #SBATCH --signal=B:TERM@{WARNING}
-{gres}{options}
-only=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {tasks})
-# Before the time limit, the sweep writes a checkpoint and ends, and this task queues again.
+{gres}{directives}# Before the time limit, the sweep writes a checkpoint and ends, and this task queues again.
 trap 'asked=1; kill -TERM "$sweep"' TERM
+{commands}only=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {tasks})
 {sweep} --runs-only --threads "${{SLURM_CPUS_ON_NODE:-1}}" --only "$only" &
 sweep=$!
-# The signal ends the waiting with 143; what the sweep ended with comes after it.
-while wait "$sweep"; code=$?; [ "$code" = 143 ]; do :; done
+[ -z "$asked" ] || kill -TERM "$sweep"
+# The signal ends the waiting, and not yet the sweep.
+while kill -0 "$sweep" 2> /dev/null; do wait "$sweep"; done
+wait "$sweep"
+code=$?
 if [ -n "$asked" ] && [ "$code" != 0 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {REQUEUES} ]; then
     trap '' TERM
     # Not if it was cancelled, or is queued again already.
