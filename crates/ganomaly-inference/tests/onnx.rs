@@ -1,5 +1,5 @@
-//! Exported models score as ours: in rten, and, where `GANOMALY_PYTHON` names a Python that has it, in
-//! onnxruntime, after onnx's own checker.
+//! Exported models score as ours: in rten, and, where `GANOMALY_PYTHON` names a Python that has it,
+//! in onnxruntime, after onnx's own checker.
 
 #[path = "../../../tests/skip.rs"]
 mod skip;

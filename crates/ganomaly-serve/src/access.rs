@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What clients must know, kept as its digest: comparing digests tells nothing by the time it takes.
+/// What clients must know, kept as its digest: comparing digests tells nothing by the time that
+/// it takes.
 #[derive(Clone, Debug)]
 pub struct Token([u8; 32]);
 
@@ -41,8 +42,8 @@ impl Token {
     }
 }
 
-/// Refuses those without the token, and pages of other sites that a browser here has open. Without a
-/// token only a loopback name reaches a service on loopback, so that no other name that leads to
+/// Refuses those without the token, and pages of other sites that a browser here has open. Without
+/// a token only a loopback name reaches a service on loopback, so that no other name that leads to
 /// it (DNS rebinding) does.
 pub fn check(token: Option<&Token>, loopback: bool, headers: &HeaderMap) -> Result<(), Failure> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());

@@ -109,8 +109,8 @@ fn work(waiting: &Receiver<Job>, most: usize, delay: Duration, metrics: &Metrics
     }
 }
 
-/// Answers the jobs of a model. A batch that fails is tried image by image, so that it fails for the
-/// one that is at fault alone.
+/// Answers the jobs of a model. A batch that fails is tried image by image, so that it fails for
+/// the one that is at fault alone.
 fn answer(model: &Model, jobs: Vec<Job>, most: usize, metrics: &Metrics) {
     // Nobody waits for the images of a client that has gone.
     let jobs: Vec<Job> = jobs.into_iter().filter(|job| !job.answer.is_closed()).collect();

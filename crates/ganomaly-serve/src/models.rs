@@ -22,7 +22,7 @@ pub struct Model {
 }
 
 /// What clients are told of a model.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct About {
     pub name: String,
     pub detector: String,

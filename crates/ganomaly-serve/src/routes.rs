@@ -188,7 +188,8 @@ fn decode(model: &Model, name: Option<&str>, bytes: &[u8]) -> Result<Prepared, F
 }
 
 async fn models(State(app): State<Arc<App>>) -> Response {
-    let all: Vec<_> = app.shelf.all().iter().map(|model| model.about.clone()).collect();
+    let models = app.shelf.all();
+    let all: Vec<_> = models.iter().map(|model| &model.about).collect();
     Json(json!({ "models": all })).into_response()
 }
 

@@ -1,5 +1,6 @@
 //! An experiment: its runs, one or more at a time, in this and other processes.
 
+pub mod all;
 pub mod claim;
 pub mod failure;
 mod fastest;

@@ -51,7 +51,8 @@ pub enum Command {
     },
     /// Score images with a trained model, one row per image, with a verdict if it is calibrated.
     Score(score::ScoreArgs),
-    /// Serve models over HTTP: images in, scores, verdicts and heat maps out, and a page to try them.
+    /// Serve models over HTTP: images in, scores, verdicts and heat maps out, and a page to try
+    /// them.
     Serve(serve::ServeArgs),
     /// Write a model as ONNX, for other programs: images in, scores and verdicts out.
     Export(export::ExportArgs),

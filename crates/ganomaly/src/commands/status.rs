@@ -6,7 +6,8 @@ use clap::Args;
 use ganomaly_experiment::config::Experiment;
 use ganomaly_experiment::plan::Plan;
 use ganomaly_experiment::registry::Registry;
-use ganomaly_runner::sweep::status::{self, Status};
+use ganomaly_runner::sweep::all::all;
+use ganomaly_runner::sweep::status::Status;
 use ganomaly_runner::terminal::out;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,7 +53,7 @@ pub fn run(args: &StatusArgs, program: &Program) -> Result<ExitCode> {
 
 fn everything(results: &Path, registry: &Registry) -> Result<ExitCode> {
     let experiments = Path::new("experiments");
-    let all = status::all(results, experiments, registry)?;
+    let all = all(results, experiments, registry)?;
     if all.is_empty() {
         bail!("{}: no results yet; `ganomaly sweep` makes them", results.display());
     }

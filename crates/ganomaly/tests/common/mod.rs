@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 pub const GANOMALY: &str = env!("CARGO_BIN_EXE_ganomaly");
 
@@ -29,6 +30,15 @@ bootstrap = 10
 /// Whether the long tests were requested.
 pub fn slow() -> bool {
     std::env::var_os("GANOMALY_SLOW").is_some_and(|v| !v.is_empty() && v != "0")
+}
+
+/// Waits until something holds, and no longer than this.
+pub fn until(within: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < within, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Every file under a folder, by its path inside it.

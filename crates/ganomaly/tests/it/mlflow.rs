@@ -1,6 +1,6 @@
 //! `sweep --mlflow` with MLflow's own server and client.
 
-use crate::common::{Sandbox, TINY, skip, stderr};
+use crate::common::{Sandbox, TINY, skip, stderr, until};
 use crate::serve::client::{Reply, request};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -28,7 +28,7 @@ impl Server {
         command.args(["--host", "127.0.0.1", "--workers", "1", "--port", &port.to_string()]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let server = Self { child: command.spawn().unwrap(), address: format!("127.0.0.1:{port}") };
-        server.until("the server answers", |server| server.ask("GET /health", b"").is_some());
+        until(PATIENCE, "the server answers", || server.ask("GET /health", b"").is_some());
         server
     }
 
@@ -39,14 +39,6 @@ impl Server {
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).ok()?;
         Reply::parse(&reply).filter(|reply| reply.status == 200)
-    }
-
-    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !is_so(self) {
-            assert!(Instant::now() < end, "waited too long until {what}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 }
 
@@ -76,7 +68,7 @@ fn what_a_server_misses_is_sent_later_and_nothing_twice() {
     let mut sweep = sweep.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     // The first epochs arrive while the run trains; then the server is gone.
     let search = json!({ "experiment_ids": ["1"], "max_results": 5 }).to_string();
-    server.until("epochs arrive", |server| {
+    until(PATIENCE, "epochs arrive", || {
         let found = server.ask("POST /api/2.0/mlflow/runs/search", search.as_bytes());
         found.is_some_and(|reply| reply.text().contains("ganomaly.epochs"))
     });

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 const EXPERIMENT: &str = include_str!("../../examples/autoencoder.toml");
 
-/// The example program, built as it is now: `cargo test --test it` alone does not build it. With the
-/// features of the whole workspace, as otherwise every crate is compiled again.
+/// The example program, built as it is now: `cargo test --test it` alone does not build it. With
+/// the features of the whole workspace, as otherwise every crate is compiled again.
 fn binary() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {

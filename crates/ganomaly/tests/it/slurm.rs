@@ -1,6 +1,6 @@
 //! `ganomaly sweep --slurm` with a real Slurm, if one runs here (`SLURM_CONF`).
 
-use crate::common::{Sandbox, skip, stdout};
+use crate::common::{self, Sandbox, skip, stdout};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(280);
 
 /// Ten runs of a moment, two of many epochs, and one that fails for good.
 fn experiment() -> String {
-    let head = crate::common::TINY.replace("epochs = 1\n", "");
+    let head = common::TINY.replace("epochs = 1\n", "");
     let one = |seed: u32, rest: &str| format!("\n[[variant]]\nseed = {seed}\n{rest}\n");
     let short: String = (0..9).map(|seed| one(seed, "epochs = 1")).collect();
     let rest = [one(9, "epochs = 600"), one(10, "epochs = 601"), one(11, "epochs = 1\nlr = 1e30")];
@@ -31,13 +31,8 @@ fn ask(command: &str, args: &[&str]) -> String {
     stdout(&Command::new(command).args(args).output().unwrap())
 }
 
-/// Waits until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited too long until {what}; {}", ask("squeue", &[]));
-        std::thread::sleep(Duration::from_millis(200));
-    }
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    common::until(PATIENCE, what, holds);
 }
 
 #[test]
@@ -86,7 +81,10 @@ fn an_array_killed_requeued_and_out_of_time_makes_the_tables_of_an_undisturbed_s
     kill_process(process, Signal::CONT).unwrap();
     let ours = |line: &str| line.trim().split('_').next() == Some(job);
     let queued = || ask("squeue", &["--noheader", "--array", "--format=%i"]).lines().any(ours);
-    until("every task has ended", || !queued());
+    until("every task has ended", || {
+        std::thread::sleep(Duration::from_millis(200));
+        !queued()
+    });
     until("the tables are there", || results.join("table.md").is_file());
 
     for (index, state, restarted) in [
@@ -127,7 +125,7 @@ fn a_task_told_to_end_at_any_moment_ends() {
     let path = format!("{}:{}", sandbox.path("bin").display(), std::env::var("PATH").unwrap());
     let submitted =
         sandbox.command(&["sweep", "s.toml", "--slurm"]).env("PATH", &path).output().unwrap();
-    assert!(submitted.status.success(), "{}", crate::common::stderr(&submitted));
+    assert!(submitted.status.success(), "{}", common::stderr(&submitted));
     let submission = fs::read_dir(sandbox.path("results/s/.slurm")).unwrap().next().unwrap();
     let script = submission.unwrap().path().join("array.sh");
     for half in 0..120 {
@@ -177,6 +175,6 @@ fn scripts_are_shown_and_wrong_orders_refused() {
     sandbox.fails(&["sweep", "s.toml", "--slurm-group", "2"], &["--slurm"]);
     let mut without = sandbox.command(&["sweep", "s.toml", "--slurm"]);
     let output = without.env("PATH", "").output().unwrap();
-    let said = crate::common::stderr(&output);
+    let said = common::stderr(&output);
     assert!(!output.status.success() && said.contains("sbatch cannot be run"), "{said}");
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// 24 runs of a few tenths of a second.
 const MANY: &str = r#"
@@ -55,12 +55,8 @@ impl Sandbox {
     }
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !holds() {
-        assert!(since.elapsed() < Duration::from_secs(120), "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    crate::common::until(Duration::from_secs(120), what, holds);
 }
 
 fn signal(child: &Child, signal: &str) {

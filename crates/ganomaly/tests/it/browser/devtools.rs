@@ -145,6 +145,12 @@ impl Browser {
         found["nodeIds"].as_array().map_or(0, Vec::len)
     }
 
+    /// Waits until an expression is true.
+    pub fn until(&mut self, expression: &str) {
+        let look = format!("const look = () => ({expression}) ? done() : setTimeout(look, 20);");
+        self.evaluate(&format!("new Promise((done) => {{ {look} look(); }})"));
+    }
+
     /// Chooses files in a file input, as a user would.
     pub fn choose(&mut self, selector: &str, files: &[&Path]) {
         let document = self.call("DOM.getDocument", &json!({}));

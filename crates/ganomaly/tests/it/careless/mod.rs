@@ -94,12 +94,8 @@ impl Sandbox {
     }
 }
 
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}: not after a minute");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    crate::common::until(Duration::from_secs(60), what, holds);
 }
 
 fn signal(name: &str, child: &Child) {

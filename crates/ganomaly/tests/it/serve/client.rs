@@ -84,7 +84,8 @@ impl Server {
         stream
     }
 
-    /// Sends bytes on a connection of their own, and reads until it is closed; none if that was all.
+    /// Sends bytes on a connection of their own, and reads until it is closed; none if that was
+    /// all.
     pub fn raw(&self, bytes: &[u8]) -> Option<Reply> {
         let mut stream = self.connect();
         // It may close before it has read all of it.

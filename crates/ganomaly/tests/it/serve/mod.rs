@@ -351,13 +351,14 @@ fn the_page_works_in_a_browser() {
     fitted().write("no-image.png", "hello");
     let none = fitted().path("no-image.png");
     let url = format!("http://{}/", server.address);
-    let all = "new Promise((done) => { const look = () => /scored/.test(document.getElementById('status').textContent) ? done(document.getElementById('status').textContent) : setTimeout(look, 50); look(); })";
+    let status = "document.getElementById('status').textContent";
     for width in [390, 1400] {
         for scheme in ["light", "dark"] {
             browser.open(&url, width, scheme);
-            browser.evaluate("new Promise((done) => { const look = () => document.getElementById('model').options.length ? done() : setTimeout(look, 20); look(); })");
+            browser.until("document.getElementById('model').options.length");
             browser.choose("#files", &[&good, &bad]);
-            assert_eq!(browser.evaluate(all), "2 scored");
+            browser.until(&format!("/scored/.test({status})"));
+            assert_eq!(browser.evaluate(status), "2 scored");
             let (complaints, seen) =
                 browser::check(&mut browser, &url, &format!("service-{width}-{scheme}"));
             assert!(complaints.is_empty(), "{complaints:#?}");
@@ -370,7 +371,7 @@ fn the_page_works_in_a_browser() {
         }
     }
     browser.choose("#files", &[&none]);
-    browser.evaluate("new Promise((done) => { const look = () => /failed/.test(document.getElementById('status').textContent) ? done() : setTimeout(look, 50); look(); })");
+    browser.until(&format!("/failed/.test({status})"));
     let text = browser.evaluate("document.querySelector('.failed').textContent");
     assert!(text.as_str().unwrap().contains("the image: cannot read the image"), "{text}");
     // By keyboard: the first two stops are the model and the files.
