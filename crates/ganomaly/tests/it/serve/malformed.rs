@@ -30,7 +30,7 @@ pub fn requests(host: &str, png: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         bytes
     };
     let bmp = [&b"BM"[..], &[0xff; 60]].concat();
-    let many = form(&vec![("a.png", png); 65]);
+    let many = form(&vec![("a.png", &png[..40]); 65]);
     vec![
         ("an empty body", score(image, b"")),
         ("no image at all", score(image, b"hello")),
