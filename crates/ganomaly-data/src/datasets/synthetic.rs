@@ -89,27 +89,33 @@ impl Synthetic {
         let pen = between(0.045, 0.08);
         let (sin, cos) = turn.sin_cos();
         // From the image back to the glyph's coordinates: undo shift, scale, turn and slant.
-        let glyph_point = |px: usize, py: usize| {
+        let centred = |shift: f32| {
             let side = self.side as f32;
-            let x = ((px as f32 + 0.5) / side - 0.5 - shift[0]) / scale;
-            let y = ((py as f32 + 0.5) / side - 0.5 - shift[1]) / scale;
-            let (x, y) = (cos * x + sin * y, cos * y - sin * x);
-            [x + slant * y + 0.5, y + 0.5]
+            (0..self.side).map(move |p| ((p as f32 + 0.5) / side - 0.5 - shift) / scale)
         };
+        let xs: Vec<f32> = centred(shift[0]).collect();
         let (back, front) = self.colours(&mut between);
         let edge = 1.0 / self.side as f32;
         let mut ink = Vec::with_capacity(self.side * self.side);
-        for (py, px) in (0..self.side * self.side).map(|i| (i / self.side, i % self.side)) {
-            let point = glyph_point(px, py);
-            let distance =
-                GLYPHS[class].1.iter().map(|s| s.distance(point)).fold(f32::INFINITY, f32::min);
-            ink.push(((pen - distance) / edge + 0.5).clamp(0.0, 1.0));
+        for y in centred(shift[1]) {
+            for &x in &xs {
+                let (x, y) = (cos * x + sin * y, cos * y - sin * x);
+                let point = [x + slant * y + 0.5, y + 0.5];
+                let mut distance = f32::INFINITY;
+                for stroke in GLYPHS[class].1 {
+                    distance = distance.min(stroke.distance(point));
+                }
+                ink.push(((pen - distance) / edge + 0.5).clamp(0.0, 1.0));
+            }
         }
         for (back, front) in back.into_iter().zip(front).take(self.channels) {
             for &ink in &ink {
                 let grain = between(-0.03, 0.03) * if self.channels == 1 { ink } else { 1.0 };
                 let value = back + (front - back) * ink + grain;
-                out.push((255.0 * value.clamp(0.0, 1.0)).round() as u8);
+                let value = 255.0 * value.clamp(0.0, 1.0);
+                // Rounded half up, without a call of the C library for each pixel.
+                let whole = value as u8;
+                out.push(whole + u8::from(value - f32::from(whole) >= 0.5));
             }
         }
     }
@@ -148,7 +154,9 @@ impl Stroke {
         if square < low * low || square > high * high {
             return f32::INFINITY;
         }
-        (x.hypot(y) - radius).abs()
+        // `hypot`, which is a call of the C library.
+        let distance = (f64::from(x) * f64::from(x) + f64::from(y) * f64::from(y)).sqrt() as f32;
+        (distance - radius).abs()
     }
 }
 

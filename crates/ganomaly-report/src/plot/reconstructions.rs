@@ -76,18 +76,18 @@ impl Sample {
     ) {
         let plane = self.size * self.size;
         let side = self.size as u32 * scale;
-        for (row, y, x) in
-            (0..3 * side * side).map(|p| (p / side / side, p / side % side, p % side))
-        {
-            let at = (y / scale) as usize * self.size + (x / scale) as usize;
+        for (row, at) in (0..3 * plane).map(|i| (i / plane, i % plane)) {
             let value = |channel: usize| {
                 let at = (channel * plane + at) % self.input.len();
                 let (input, made) = (self.input[at], self.reconstruction[at]);
-                [input, made, (input - made).abs()][row as usize]
+                [input, made, (input - made).abs()][row]
             };
             let pixel = Rgb([0, 1, 2].map(|c| (value(c) * 255.0).round() as u8));
-            let top = top + row * (side + 2 * border + gap);
-            image.put_pixel(left + border + x, top + border + y, pixel);
+            let (x, y) = ((at % self.size) as u32 * scale, (at / self.size) as u32 * scale);
+            let top = top + row as u32 * (side + 2 * border + gap);
+            for (dy, dx) in (0..scale * scale).map(|i| (i / scale, i % scale)) {
+                image.put_pixel(left + border + x + dx, top + border + y + dy, pixel);
+            }
         }
     }
 
