@@ -4,6 +4,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use ganomaly_kernels::{Conv2d, reference};
+use rayon::prelude::*;
+use std::sync::LazyLock;
 
 /// Pseudo-random numbers in [-1, 1): a hashed Weyl sequence is enough for tests.
 pub fn random(shape: impl Into<candle_core::Shape>, seed: u64) -> Tensor {
@@ -85,27 +87,43 @@ pub const CASES: &[(Conv2d, [usize; 4], usize)] = &[
     (Conv2d { kernel: 2, stride: 3, padding: 1 }, [2, 5, 7, 3], 2),
 ];
 
+/// The input, the weights and the gradient of the output of a case, and its three products by the
+/// definition.
+struct Case {
+    x: Tensor,
+    k: Tensor,
+    dy: Tensor,
+    expected: [Tensor; 3],
+}
+
+impl Case {
+    fn new(&(conv, [n, h, w, i], o): &(Conv2d, [usize; 4], usize)) -> Result<Self> {
+        let x = random((n, h, w, i), 1);
+        let k = random((conv.kernel, conv.kernel, i, o), 2);
+        let y = reference::forward(conv, &x, &k)?;
+        let dy = random(y.shape(), 3);
+        let dx = reference::backward_input(conv, &dy, &k, (h, w))?;
+        let dk = reference::backward_weight(conv, &x, &dy)?;
+        Ok(Self { x, k, dy, expected: [y, dx, dk] })
+    }
+}
+
+/// Computed once, because the definition is slow.
+static EXPECTED: LazyLock<Vec<Case>> =
+    LazyLock::new(|| CASES.par_iter().map(Case::new).collect::<Result<_>>().unwrap());
+
 /// Every case's three products in both precisions.
 pub fn check_convolutions() -> Result<()> {
     for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 2e-6)] {
-        for &(conv, [n, h, w, i], o) in CASES {
-            let x = random((n, h, w, i), 1);
-            let k = random((conv.kernel, conv.kernel, i, o), 2);
-            let y = reference::forward(conv, &x, &k)?;
-            let dy = random(y.shape(), 3);
+        for (&(conv, [n, h, w, i], o), case) in CASES.iter().zip(&*EXPECTED) {
             let cast = |t: &Tensor| t.to_dtype(dtype);
-            let checks = [
-                (conv.forward(&cast(&x)?, &cast(&k)?)?, y),
-                (
-                    conv.backward_input(&cast(&dy)?, &cast(&k)?, (h, w))?,
-                    reference::backward_input(conv, &dy, &k, (h, w))?,
-                ),
-                (
-                    conv.backward_weight(&cast(&x)?, &cast(&dy)?)?,
-                    reference::backward_weight(conv, &x, &dy)?,
-                ),
+            let (x, k, dy) = (cast(&case.x)?, cast(&case.k)?, cast(&case.dy)?);
+            let got = [
+                conv.forward(&x, &k)?,
+                conv.backward_input(&dy, &k, (h, w))?,
+                conv.backward_weight(&x, &dy)?,
             ];
-            for (which, (got, expected)) in checks.iter().enumerate() {
+            for (which, (got, expected)) in got.iter().zip(&case.expected).enumerate() {
                 let d = deviation(got, expected);
                 assert!(d < tolerance, "{conv:?} {n}x{h}x{w}x{i}->{o} {dtype:?} #{which}: {d:e}");
             }
