@@ -1,7 +1,6 @@
 //! The real binary in temporary folders, and what it is made of, in one program: linking takes
 //! longer than most of these tests.
 
-#[path = "../common/mod.rs"]
 mod common;
 
 mod browser;
@@ -32,6 +31,8 @@ mod resume;
 mod serve;
 #[cfg(unix)]
 mod slurm;
+#[cfg(target_os = "linux")]
+mod soak;
 #[cfg(unix)]
 mod sweep;
 mod verify;

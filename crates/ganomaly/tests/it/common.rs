@@ -1,7 +1,5 @@
 //! Results in temporary folders, made and checked by the real binary.
 
-#![allow(dead_code, reason = "each test uses a part")]
-
 #[path = "../../../../tests/skip.rs"]
 pub mod skip;
 

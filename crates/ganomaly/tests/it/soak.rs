@@ -1,10 +1,6 @@
 //! Many runs in one process: its memory and its open files do not grow.
 
-#![cfg(target_os = "linux")]
-
-mod common;
-
-use common::{GANOMALY, TINY, runs, slow, verify};
+use crate::common::{GANOMALY, TINY, runs, slow, verify};
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
