@@ -1,6 +1,15 @@
 //! Requests that are wrong in as many ways as could be thought of.
 
 use super::client::{FORM, form, request};
+use image::{DynamicImage, ImageFormat};
+use std::io::Cursor;
+
+/// A good PNG of one pixel.
+pub fn smallest() -> Vec<u8> {
+    let mut png = Cursor::new(Vec::new());
+    DynamicImage::new_luma8(1, 1).write_to(&mut png, ImageFormat::Png).unwrap();
+    png.into_inner()
+}
 
 /// Each with a name and its bytes, for a service at `host` that knows the model `p`. `png` is a
 /// small image.
@@ -30,7 +39,9 @@ pub fn requests(host: &str, png: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         bytes
     };
     let bmp = [&b"BM"[..], &[0xff; 60]].concat();
-    let many = form(&vec![("a.png", &png[..40]); 65]);
+    let smallest = smallest();
+    // As many as there may be, and one.
+    let many = form(&vec![("a.png", &smallest[..]); 65]);
     vec![
         ("an empty body", score(image, b"")),
         ("no image at all", score(image, b"hello")),

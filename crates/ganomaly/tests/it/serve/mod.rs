@@ -166,6 +166,9 @@ fn ten_thousand_malformed_requests_are_the_clients_fault() {
     #[cfg(target_os = "linux")]
     assert!(server.memory() < before + 20_000, "{before} KiB became {}", server.memory());
     assert_eq!(server.post("/v1/score", &image(GOOD)).status, 200);
+    // One fewer than was too many.
+    let most = form(&vec![("a.png", &malformed::smallest()[..]); 64]);
+    assert_eq!(server.request("POST /v1/score", FORM, &most).status, 200);
 }
 
 #[test]
