@@ -1,6 +1,6 @@
 //! Runs the fuzz targets' corpus, and mutations of it that are random but the same every time,
-//! through every reader. The long search is `fuzz/run`; this part runs with `cargo test`, in a process
-//! of its own, whose peak memory it checks.
+//! through every reader. The long search is `fuzz/run`; this part runs with `cargo test`, in a
+//! process of its own, whose peak memory it checks.
 
 #[path = "../../../fuzz/src/lib.rs"]
 mod targets;
